@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.catalog.errors import CatalogError, first_validation_error
 from orchestrator.catalog.library import Catalog
 from orchestrator.catalog.parameters.size_text import parse_size
+from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.catalog.tasks import TaskModels
 
 
@@ -33,8 +34,8 @@ _TABLE_ADAPTER = TypeAdapter(dict[str, StandIn])
 def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, TaskModels]:
     """Return the ids of catalog models by the names that they stand in for, of all enabled rows.
 
-    Raises CatalogError if the file is invalid, or an enabled row names an unknown model, has a size that its
-    models do not make, or is for the name of a catalog model.
+    Raises CatalogError if the file is invalid, or an enabled row names an unknown model, has a size or a
+    length that its models do not make, or is for the name of a catalog model.
     """
     rows = {name: row for name, row in _read_table(file).items() if row.enabled}
     own = {name for model in catalog for name in (model.id, *model.aliases)}
@@ -45,6 +46,7 @@ def load_stand_ins(file: Path, catalog: Catalog) -> dict[str, TaskModels]:
             if model not in own:
                 raise CatalogError(f"the catalog has no model {model!r}", file=file, where=name)
         _check_default_size(row, catalog, file, name)
+        _check_default_length(row, catalog, file, name)
     return {
         name: row.with_names({model: catalog[model].id for model in row.names()})
         for name, row in rows.items()
@@ -59,6 +61,20 @@ def _check_default_size(row: StandIn, catalog: Catalog, file: Path, name: str) -
     for model in videos:
         if model.output_sizes is None or not model.output_sizes.allows(parse_size(row.size)):
             raise CatalogError(f"the model {model.id} does not make {row.size}", file=file, where=name)
+
+
+def _check_default_length(row: StandIn, catalog: Catalog, file: Path, name: str) -> None:
+    """Raise CatalogError if a video model of the row does not make the length of the row."""
+    if row.seconds is None:
+        return
+    videos = (model for id in row.names() if (model := catalog[id]).makes_video)
+    for model in videos:
+        frames, fps = model.parameters.get("num_frames"), model.parameters.get("fps")
+        if isinstance(frames, IntegerParameter) and isinstance(fps, IntegerParameter) and fps.default:
+            number = row.seconds * fps.default
+            if number != int(number) or not frames.allows(int(number)):
+                reason = f"the model {model.id} does not make {row.seconds:g} seconds"
+                raise CatalogError(reason, file=file, where=name)
 
 
 def _read_table(file: Path) -> Mapping[str, StandIn]:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from orchestrator.billing.price_book import PriceBook, to_billable_work
-from orchestrator.catalog import FollowImage, Model, reshape_for_image, size_params_for_image
+from orchestrator.catalog import Catalog, FollowImage, Model, reshape_for_image, size_params_for_image
 from orchestrator.catalog.checks.effects import describe_ineffective
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
@@ -22,7 +22,9 @@ from orchestrator.intake.field_names import errors_name_fields, name_fields
 from orchestrator.intake.input_reader import InputFile, InputFiles, InputReader
 from orchestrator.intake.input_slots import InputOwner
 from orchestrator.intake.lora_resolver import LoraResolver
+from orchestrator.intake.model_names import name_model_in_each
 from orchestrator.intake.moderated_texts import moderated_texts
+from orchestrator.intake.name_defaults import find_name_defaults
 from orchestrator.intake.size_warnings import warn_of_aspect_ratio, warn_of_input_size
 from orchestrator.intake.video_following import FramesAtRate, decides_on_shape, follow_video
 from orchestrator.jobs import JobStatus, PendingResponse
@@ -40,6 +42,8 @@ class GenerationRequest:
     model: str
     #: Id of the model that serves this request, of a name that has several; None: the only one of the name.
     served_by: str | None = None
+    #: The name in errors and warnings, if the request did not name the model as `model`.
+    shown_model: str | None = None
     #: Values by parameter name; files as base64 text, data URL, http(s) URL or bytes.
     params: Mapping[str, Any]
     #: Most images that the API of the request allows at once.
@@ -138,7 +142,9 @@ class RequestPreparer:
         Raises InvalidRequest, and RateLimited if too many of the account's input files wait to be read.
         """
         await self._check_webhook_url(request.webhook_url, owner.account_id)
-        model = self.live_catalog.catalog[request.served_by or request.model]
+        catalog = self.live_catalog.catalog
+        model = catalog[request.served_by or request.model]
+        request = with_name_defaults(request, catalog)
         with errors_name_fields(request.field_names, request.computed_from):
             params = model.validate_params(
                 {name: _replace_bytes(value) for name, value in request.params.items()},
@@ -169,11 +175,11 @@ class RequestPreparer:
             *describe_ineffective(model, params, request.params),
             *warn_of_aspect_ratio(params, request.aspect_ratio),
         )
+        warnings = name_fields((*request.warnings, *unused, *files.warnings), request.field_names)
+        if request.shown_model:
+            warnings = name_model_in_each(warnings, request.model, catalog, request.shown_model)
         return PreparedRequest(
-            request=replace(
-                request,
-                warnings=name_fields((*request.warnings, *unused, *files.warnings), request.field_names),
-            ),
+            request=replace(request, warnings=warnings),
             model=model,
             params=params,
             files=files.files_by_key,
@@ -208,6 +214,22 @@ class RequestPreparer:
                 "must be an http(s) URL of a public host, without credentials and with at most"
                 f" {MAX_WEBHOOK_URL_LENGTH} characters",
             )
+
+
+def with_name_defaults(request: GenerationRequest, catalog: Catalog) -> GenerationRequest:
+    """Return the request with the size and the length that belong to the name of its model, if any."""
+    defaults = find_name_defaults(
+        request.model,
+        catalog.defaults_of(request.model),
+        catalog[request.served_by or request.model],
+        request.params,
+        sets_length=request.frames_at_rate is not None,
+    )
+    return replace(
+        request,
+        params={**request.params, **defaults.params},
+        frames_at_rate=defaults.frames_at_rate or request.frames_at_rate,
+    )
 
 
 def _job_file_key(job_id: str, key: str, file: InputFile) -> str:

@@ -114,8 +114,8 @@ def _require_same_length(frames: Mapping[str, int], given: Mapping[str, Any], fp
     asked, wanted = given.get("num_frames"), frames.get("num_frames")
     if asked is not None and asked != wanted:
         raise InvalidRequest(
-            f"`num_frames` is {asked}, and the requested length has {wanted} frames at {fps} frames per second,"
-            " the frame rate of the video; send one of them",
+            f"`num_frames` is {asked}, and the requested length has {wanted} frames at {fps} frames per"
+            " second, the frame rate of the video; send one of them",
             code="conflicting_fields",
             param="num_frames",
         )

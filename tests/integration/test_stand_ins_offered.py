@@ -20,6 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning:openai", "ignore:deprecated", "ignore:The Sora API"
 )
 
+PICTURE = f"data:image/png;base64,{base64_png(64, 64)}"
 STAND_INS = {"dall-e-2", "dall-e-3", "gpt-image-1", "gpt-image-1-mini", "gpt-image-2", "sora-2", "flux-2-pro"}
 
 
@@ -90,6 +91,9 @@ def test_errors_and_warnings_name_the_model_that_was_asked_for(
         ("/v1/images/generations", {"model": "gpt-image-1", "loras": ["none"]}, "gpt-image-1"),
         ("/v1/image/generate", {"model": "gpt-image-1", "foo": 1}, "Model gpt-image-1 has no parameter"),
         ("/api/v1/models/flux-1.1-pro/run", {"stpes": 4}, "Model flux-1.1-pro has no parameter"),
+        ("/flux-dev/v1/dev/textToImage", {"resolution": "16K"}, "a size that flux-dev supports"),
+        ("/flux-dev/v1/dev/textToImage", {"seed": 1, "mask": "a"}, "mask is not a parameter"),
+        ("/flux-dev/v1/dev/imageToImage", {"image": PICTURE, "resolution": "16K"}, "that flux-dev supports"),
     ]
     with httpx.Client(base_url=offering.url, headers=headers) as http:
         for path, fields, part in cases:
@@ -98,15 +102,32 @@ def test_errors_and_warnings_name_the_model_that_was_asked_for(
             assert part in refused.text
             assert "qwen-image" not in refused.text
             assert "flux-1-dev" not in refused.text
+        written = http.post("/flux-dev/v1/dev/textToImage", json={"prompt": "a", "negative_prompt": "b"})
+        assert "flux-1-dev" not in written.headers.get("X-PixelFactory-Warnings", ""), written.headers
+        removed = http.delete("/v1/models/gpt-image-1")
+        assert "Model gpt-image-1 cannot be deleted" in removed.text
         enlarged = {
             "model": "upscale-4x",
-            "prompt": "a",
             "image": base64_png(64, 48),
             "negative_prompt": "no",
         }
         accepted = http.post("/v1/image/generate", json=enlarged)
+        assert accepted.status_code == 200, accepted.text
         warning = "`negative_prompt` has no effect: upscale-4x cannot use one"
         assert warning in accepted.headers.get("X-PixelFactory-Warnings", ""), accepted.text
+
+
+def test_quotes_and_makes_the_size_and_length_of_a_name(offering: ServiceProcess, offering_key: str) -> None:
+    headers = {"Authorization": f"Bearer {offering_key}"}
+    plain = {"model": "sora-2", "prompt": "waves"}
+    full = {**plain, "seconds": "4", "size": "720x1280"}
+    with httpx.Client(base_url=offering.url, headers=headers) as http:
+        prices = [http.post("/api/v1/quote", json=body).json()["cost_usd"] for body in (plain, full)]
+        assert prices[0] == prices[1]
+        made = http.post("/api/v1/models/sora-2/run", json={"prompt": "waves"}).json()
+        params = http.get(f"/api/v1/jobs/{made['jobId']}").json()["params"]
+        assert (params["width"], params["height"], params["num_frames"]) == (720, 1280, 96)
+        http.delete(f"/api/v1/jobs/{made['jobId']}")
 
 
 VIDEO_BODIES: list[dict[str, Any]] = [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.api_keys import mask_api_key
+from orchestrator.catalog import Catalog
+from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
@@ -103,7 +107,7 @@ class PlaygroundRoutes:
     async def quote_job(self, request: web.Request) -> web.Response:
         """Return the price of `{"model": ..., "params": {...}}`."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
-        order = await self._api.quote(key, await _read_generation_request(request))
+        order = await self._api.quote(key, await _read_generation_request(request, self._api.catalog))
         return json_response(
             PlaygroundQuote(cost_usd=order.quote.usd, minimum_applied=order.quote.minimum_applied)
         )
@@ -111,7 +115,7 @@ class PlaygroundRoutes:
     async def submit_job(self, request: web.Request) -> web.Response:
         """Submit a job and return it without waiting for its result."""
         key = await self._sessions.require_key_within_rate_limit(request, ApiKeyScope.GENERATE)
-        record = await self._api.submit(key, await _read_generation_request(request))
+        record = await self._api.submit(key, await _read_generation_request(request, self._api.catalog))
         return json_response(to_playground_job(record, self._delivery, request), status=202)
 
     async def list_jobs(self, request: web.Request) -> web.Response:
@@ -162,11 +166,24 @@ class PlaygroundRoutes:
         return await self._api.get_job(key.account.id, request.match_info["id"])
 
 
-async def _read_generation_request(request: web.Request) -> GenerationRequest:
+async def _read_generation_request(request: web.Request, catalog: Catalog) -> GenerationRequest:
     fields = await read_fields(request)
     params = fields.get("params")
     if not isinstance(params, dict):
         raise InvalidRequest(
             f"`params` must be an object (got {type(params).__name__})", code="invalid_params", param="params"
         )
-    return GenerationRequest(model=fields.get("model", ""), params=params)
+    return GenerationRequest(
+        model=fields.get("model", ""),
+        served_by=_find_model_of_task(fields.get("model"), params, catalog),
+        params=params,
+    )
+
+
+def _find_model_of_task(name: object, params: Mapping[str, Any], catalog: Catalog) -> str | None:
+    """Return the model of a name that has several, by the images of the request; None for other names."""
+    if not isinstance(name, str) or not catalog.tasks_of(name):
+        return None
+    has_image = bool(params.get("image") or params.get("images"))
+    tasks = find_tasks(image_count=int(has_image), has_mask=bool(params.get("mask")))
+    return catalog.resolve(name, *tasks).id

@@ -94,9 +94,10 @@ class ModelRoutes:
         Always fails: models are managed by the operator of the service.
         """
         await authenticate(request)
-        model = self._find_model(request)
+        self._find_model(request)
+        name = request.match_info["id"]
         raise Forbidden(
-            f"Model {model.id} cannot be deleted through the API; the operator manages the models",
+            f"Model {name} cannot be deleted through the API; the operator manages the models",
             code="model_not_yours",
         )
 

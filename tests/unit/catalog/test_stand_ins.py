@@ -16,8 +16,8 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
 from orchestrator.web.dialects.model_selection import max_input_images
 from tests.support.drafts import SHIPPED, WEIGHTLESS
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
-CATALOG = Catalog.load(SHIPPED)
 TABLE = SHIPPED_WORKFLOWS_DIR / "stand-ins.toml"
 
 
@@ -59,6 +59,10 @@ WRONG = [
     ('"sora-2" = { model = "sdxl-1.0", enabled = "yes" }', r"sora-2\.enabled: Input should be"),
     ('"sora-2" = "sdxl-1.0"', "sora-2: Input should be"),
     ('"sora-2" = {', "cannot be read"),
+    (
+        '"sora-2" = { video = "ltx2.3-t2v", seconds = 99, enabled = true }',
+        r"sora-2: the model ltx2\.3-t2v does not make 99 seconds",
+    ),
 ]
 
 

@@ -11,7 +11,7 @@ from orchestrator.catalog import Catalog, size_params_for_image
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import InvalidRequest
-from orchestrator.intake.request_preparer import GenerationRequest
+from orchestrator.intake.request_preparer import GenerationRequest, with_name_defaults
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.settings import Settings
 from orchestrator.web.dialects.dimensions import size_to_dimensions
@@ -239,6 +239,7 @@ def sora(name: str, **fields: Any) -> dict[str, Any]:
     """The parameters of a video of a stand-in as they are validated."""
     body = parse_body(openai_videos.VideoCreateBody, {"model": name, "prompt": "a", **fields})
     request = openai_videos.to_request(body, SORAS, form=False, idempotency_key=None)
+    request = with_name_defaults(request, SORAS)
     return SORAS[request.served_by or ""].validate_params(request.params)
 
 
@@ -273,6 +274,7 @@ def test_a_video_that_starts_with_an_image_has_the_default_length_and_the_shape_
         openai_videos.VideoCreateBody, {"model": "sora-2", "prompt": "a", "input_reference": "p"}
     )
     request = openai_videos.to_request(body, SORAS, form=False, idempotency_key=None)
+    request = with_name_defaults(request, SORAS)
     assert request.params["num_frames"] == 96
     assert not {"width", "height"} & request.params.keys()
     model = SORAS["ltx2.3-i2v"]

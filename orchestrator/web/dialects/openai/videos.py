@@ -14,7 +14,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.manifest import ModelKind
-from orchestrator.catalog.tasks import Task, TaskModels
+from orchestrator.catalog.tasks import Task
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.intake.video_following import follows_rate
@@ -99,7 +99,6 @@ def to_request(
     images = (
         [] if body.input_reference is None else [unwrap_image_input(body.input_reference, "input_reference")]
     )
-    body = _with_defaults_of_name(body, catalog.defaults_of(body.model), has_image=bool(images))
     task = Task.IMAGE_VIDEO if images else Task.VIDEO
     candidates = (
         [catalog.resolve(body.model, task)]
@@ -133,24 +132,6 @@ def _is_rate_open(params: ModelParameters, model: Model) -> bool:
 
 def _frames_at_rate(seconds: str | float, model: Model, fps: int) -> tuple[dict[str, int], tuple[str, ...]]:
     return _frames_param(seconds, model, fps), ()
-
-
-def _with_defaults_of_name(
-    body: VideoCreateBody, row: TaskModels | None, *, has_image: bool
-) -> VideoCreateBody:
-    """Return the body with the size and length that belong to the name of the model.
-
-    A video that starts with an image has the shape of the image instead.
-    """
-    if row is None:
-        return body
-    given = {name for name, value in body if value not in (None, "", "auto")}
-    updates: dict[str, Any] = {}
-    if row.size and not has_image and not given & {"size", "aspect_ratio", "resolution", "width", "height"}:
-        updates["size"] = row.size
-    if row.seconds and not given & {"seconds", "num_frames"}:
-        updates["seconds"] = row.seconds
-    return body.model_copy(update=updates)
 
 
 def to_remix_request(

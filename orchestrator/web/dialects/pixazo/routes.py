@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, NotAuthenticated, NotFound
+from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.web.auth import ApiKey, ApiKeyScope, authenticate, bearer_token
@@ -182,22 +183,24 @@ class PixazoRoutes:
         body = endpoint.body.parse(await read_json(request), model.parameters)
         idempotency_key = parse_idempotency_key(request)
         try:
-            generation_request = pixazo.to_request(
-                endpoint,
-                body,
-                model,
-                header_webhook_url=request.headers.get(pixazo.WEBHOOK_HEADER),
-                idempotency_key=idempotency_key,
-            )
-            return body, await submit_job(
-                request,
-                self._service,
-                key,
-                generation_request,
-                waits_for_result=_waits_for_result(endpoint, body, generation_request),
-            )
+            with errors_name_model(endpoint.catalog_id, self._service.catalog, endpoint.id):
+                generation_request = pixazo.to_request(
+                    endpoint,
+                    body,
+                    model,
+                    header_webhook_url=request.headers.get(pixazo.WEBHOOK_HEADER),
+                    idempotency_key=idempotency_key,
+                )
+                record = await submit_job(
+                    request,
+                    self._service,
+                    key,
+                    generation_request,
+                    waits_for_result=_waits_for_result(endpoint, body, generation_request),
+                )
         except InvalidRequest as error:
             raise body.translate_error(error) from error
+        return body, record
 
     async def _respond_queued(
         self, request: web.Request, body: EndpointBody, record: JobRecord

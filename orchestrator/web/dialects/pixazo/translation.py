@@ -61,6 +61,7 @@ def to_request(
     webhook_url = body.webhook_receiver_url or header_webhook_url
     return GenerationRequest(
         model=endpoint.catalog_id,
+        shown_model=endpoint.id,
         served_by=model.id,
         params=params.values,
         computed_from=params.computed_from,

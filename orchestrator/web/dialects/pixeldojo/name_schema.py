@@ -8,6 +8,7 @@ from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters.json_schema import require_any
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import InvalidRequest
+from orchestrator.intake.name_defaults import default_params
 from orchestrator.web.dialects.pixeldojo.run_schema import IMAGE_FIELDS, Schema, run_schema
 
 
@@ -16,6 +17,19 @@ def schema_of_name(catalog: Catalog, name: str) -> Schema:
 
     If several models serve the name, the input images and the mask of a body decide whose schema applies.
     """
+    return _with_name_defaults(_schema_of_tasks(catalog, name), catalog, name)
+
+
+def _with_name_defaults(schema: Schema, catalog: Catalog, name: str) -> Schema:
+    """Return the schema with the size and length that a video of this name has by default."""
+    row, properties = catalog.defaults_of(name), dict(schema["properties"])
+    for model in catalog.models_of(name):
+        for parameter, value in default_params(row, model).items():
+            properties[parameter] = properties[parameter] | {"default": value}
+    return schema | {"properties": properties}
+
+
+def _schema_of_tasks(catalog: Catalog, name: str) -> Schema:
     models = catalog.models_of(name)
     if len(models) == 1:
         return run_schema(models[0])

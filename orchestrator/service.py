@@ -14,6 +14,7 @@ from orchestrator.billing.ledger_rules import without_balance
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.catalog.parameters.values import largest_first_seed
 from orchestrator.errors import (
     Conflict,
     ContentBlocked,
@@ -279,7 +280,8 @@ class GenerationService:
         if prepared.lora_objects:
             params[LORA_OBJECTS_PARAM] = dict(prepared.lora_objects)
         if "seed" in params and params["seed"] is None:
-            params["seed"] = self.random_bits(RANDOM_SEED_BITS)
+            most = largest_first_seed(prepared.model.parameters, params["n"])
+            params["seed"] = self.random_bits(RANDOM_SEED_BITS) % (most + 1)
         return Job(
             id=job_id,
             account_id=key.account.id,

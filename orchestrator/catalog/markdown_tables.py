@@ -69,7 +69,7 @@ def _format_range(spec: Parameter) -> str:
         case ImageParameter():
             return f"up to {spec.max_width}x{spec.max_height}"
         case _:
-            return "0 to 2^64 - 1" if spec.type == "seed" else ""
+            return f"0 to {spec.max_text}" if spec.type == "seed" else ""
 
 
 def _format_table(titles: list[str], rows: list[list[str]]) -> str:

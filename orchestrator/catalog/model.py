@@ -34,6 +34,7 @@ from orchestrator.catalog.parameters.values import (
     LoraListParameter,
     Parameter,
     VideoParameter,
+    check_seeds,
 )
 from orchestrator.catalog.rendering.cut_parameters import (
     cuttable_outputs,
@@ -207,6 +208,7 @@ class Model:
             for name, spec in self.parameters.items():
                 is_replaced = bool(spec.replaced_by and request.get(spec.replaced_by))
                 params[name] = _validate_param(name, spec, request.get(name), is_replaced=is_replaced)
+        check_seeds(self.parameters, params)
         self._check_needs(params)
         if self.output_sizes and (size := self._requested_size(params)):
             self.output_sizes.validate_area(size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchestrator.jobs.failures import REPEATABLE_FAILURES, RETRYABLE_FAILURES, FailureKind
 from orchestrator.jobs.job import (
-    MAX_SEED,
     Attempt,
     Job,
     JobError,
@@ -25,7 +24,6 @@ from orchestrator.jobs.status import (
 
 __all__ = [
     "JOB_TRANSITIONS",
-    "MAX_SEED",
     "REPEATABLE_FAILURES",
     "RETRYABLE_FAILURES",
     "SHARD_TRANSITIONS",

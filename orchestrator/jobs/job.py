@@ -20,9 +20,6 @@ from orchestrator.jobs.status import (
     ShardStatus,
 )
 
-#: Largest seed that ComfyUI accepts.
-MAX_SEED = 2**64 - 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
@@ -217,7 +214,7 @@ class JobRecord:
 
 
 def create_shards(job: Job, n: int) -> list[Shard]:
-    """Return `n` shards with the seeds `seed, seed+1, ...` (modulo 2**64).
+    """Return `n` shards with the seeds `seed, seed+1, ...`, which are within the model's range.
 
     The results of a request therefore do not depend on which instances run its shards."""
     seed = job.params.get("seed")
@@ -225,6 +222,6 @@ def create_shards(job: Job, n: int) -> list[Shard]:
     for index in range(n):
         params = dict(job.params)
         if seed is not None:
-            params["seed"] = (seed + index) % (MAX_SEED + 1)
+            params["seed"] = seed + index
         shards.append(Shard(id=f"{job.id}-{index}", job_id=job.id, index=index, params=params))
     return shards

@@ -174,6 +174,31 @@ async def test_unknown_paths_and_methods_get_the_dialects_error(service: Service
             assert response.status == 404
 
 
+SEEDS = {"prompt": "a cat", "seed": 2**64 - 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (PATH, {"model": "flux-1-schnell", "n": 2}),
+        ("/v1/images/generations", {"model": "flux-1-schnell", "n": 2}),
+        ("/api/v1/models/flux-1-schnell/run", {"num_outputs": 2}),
+        ("/flux-dev/v1/dev/textToImage", {"num_images": 2}),
+    ],
+)
+async def test_seeds_beyond_the_largest_are_refused_in_every_dialect(
+    service: ServiceProcess, key: str, path: str, body: dict[str, Any]
+) -> None:
+    async with service.client(key) as http:
+        before = await _wallet(http)
+        async with http.post(path, json=SEEDS | body) as response:
+            text = await response.text()
+        assert response.status == 400, text
+        assert str(2**64 - 2) in text, "the largest seed for two results"
+        assert str(2**64 - 1) in text
+        assert await _wallet(http) == before
+
+
 async def test_odd_but_good_prompts_are_taken(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         for prompt in (

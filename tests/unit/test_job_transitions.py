@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.jobs import (
     JOB_TRANSITIONS,
-    MAX_SEED,
     SHARD_TRANSITIONS,
     IllegalTransition,
     Job,
@@ -52,10 +52,10 @@ def test_allows_only_the_shard_transitions_of_the_table(before: ShardStatus, aft
             shard.transition_to(after)
 
 
-def test_numbers_the_seeds_of_shards_and_wraps_at_the_largest() -> None:
+def test_numbers_the_seeds_of_shards_up_to_the_largest() -> None:
     assert [shard.params["seed"] for shard in create_shards(JOB, 3)] == [7, 8, 9]
-    last = replace(JOB, params={"seed": MAX_SEED})
-    assert [shard.params["seed"] for shard in create_shards(last, 2)] == [MAX_SEED, 0]
+    last = replace(JOB, params={"seed": MAX_SEED - 1})
+    assert [shard.params["seed"] for shard in create_shards(last, 2)] == [MAX_SEED - 1, MAX_SEED]
     assert [shard.params for shard in create_shards(replace(JOB, params={}), 2)] == [{}, {}]
 
 

@@ -18,7 +18,6 @@ from orchestrator.catalog.parameters.example_values import (
 )
 from orchestrator.catalog.parameters.loras import SERVICE_PARAMETERS
 from orchestrator.catalog.parameters.values import (
-    MAX_SEED,
     DatasetParameter,
     ImageListParameter,
     ImageParameter,
@@ -26,6 +25,7 @@ from orchestrator.catalog.parameters.values import (
     LoraListParameter,
     NumberParameter,
     Parameter,
+    SeedParameter,
     TextParameter,
     VideoParameter,
 )
@@ -145,8 +145,10 @@ def _boundary_values(spec: Parameter) -> list[Any]:
         case LoraListParameter():
             item = {"name": EXAMPLE_LORA, "strength": 0.5}
             return [[item], [item] * spec.max_items]
+        case SeedParameter():
+            return [0, spec.max]
         case _:
-            return [False, True] if spec.type == "boolean" else [0, MAX_SEED]
+            return [False, True]
 
 
 def _limit_area(model: Model, request: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ coerced: `"1024"` and `true` are not integers.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -37,6 +38,8 @@ __all__ = [
     "StrictModel",
     "TextParameter",
     "VideoParameter",
+    "check_seeds",
+    "largest_first_seed",
 ]
 
 MAX_SEED = 2**64 - 1
@@ -211,20 +214,28 @@ class BooleanParameter(ParameterBase):
 
 
 class SeedParameter(ParameterBase):
-    """The seed of the noise, 0 to 2**64 - 1. If missing, it is None until the service chooses one."""
+    """The seed of the noise, 0 to `max`. If missing, it is None until the service chooses one."""
 
     type: Literal["seed"]
     default: None = None
+    #: The largest seed that the model's sampler takes.
+    max: int = Field(MAX_SEED, ge=0, le=MAX_SEED)
 
     def validate_value(self, name: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise invalid_field(name, f"must be an integer{_got(value)}")
-        if not 0 <= value <= MAX_SEED:
-            raise out_of_range(name, value, 0, "2^64 - 1")
+        if not 0 <= value <= self.max:
+            raise out_of_range(name, value, 0, self.max_text)
         return value
 
+    @property
+    def max_text(self) -> str:
+        """`2^64 - 1` or `2^32 - 1`; another number in digits."""
+        bits = self.max.bit_length()
+        return f"2^{bits} - 1" if self.max == 2**bits - 1 else str(self.max)
+
     def to_json_schema(self) -> dict[str, Any]:
-        return {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
+        return {"type": "integer", "minimum": 0, "maximum": self.max}
 
 
 Parameter = Annotated[
@@ -240,3 +251,24 @@ Parameter = Annotated[
     | LoraListParameter,
     Field(discriminator="type"),
 ]
+
+
+def largest_first_seed(parameters: Mapping[str, ParameterBase], n: int) -> int:
+    """Return the largest `seed` with which none of the `n` seeds `seed`, `seed + 1`, ... is too large."""
+    spec = parameters["seed"]
+    return (spec.max if isinstance(spec, SeedParameter) else MAX_SEED) - n + 1
+
+
+def check_seeds(parameters: Mapping[str, ParameterBase], params: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest if the last of the `n` seeds `seed`, `seed + 1`, ... is above the largest one."""
+    seed, n = params.get("seed"), params["n"]
+    if seed is None or not isinstance(parameters["seed"], SeedParameter):
+        return
+    most = largest_first_seed(parameters, n)
+    if seed <= most:
+        return
+    raise invalid_field(
+        "seed",
+        f"must be at most {most} for `n` {n} (got {seed}): the results have the seeds `seed`, `seed` + 1,"
+        f" ..., and the largest is {most + n - 1}; send a smaller `seed` or `n`",
+    )

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from orchestrator.catalog import Model, ModelKind
 from orchestrator.catalog.checks.model_checks import EXAMPLE_LORA, validate_model, validate_rendered_graph
 from orchestrator.catalog.parameters.values import (
-    MAX_SEED,
     ImageListParameter,
     ImageParameter,
     IntegerParameter,
     LoraListParameter,
     NumberParameter,
     Parameter,
+    SeedParameter,
     TextParameter,
     VideoParameter,
 )
@@ -47,8 +47,10 @@ def values(spec: Parameter) -> st.SearchStrategy[Any]:
             return st.lists(st.just("example.png"), min_size=1, max_size=spec.max_items)
         case LoraListParameter():
             return st.lists(st.just({"name": EXAMPLE_LORA}), max_size=spec.max_items)
+        case SeedParameter():
+            return st.integers(0, spec.max)
         case _:
-            return st.booleans() if spec.type == "boolean" else st.integers(0, MAX_SEED)
+            return st.booleans()
 
 
 def requests(model: Model) -> st.SearchStrategy[dict[str, Any]]:
@@ -88,6 +90,23 @@ def test_the_seed_reaches_the_graph(model: Model) -> None:
             model.render_graph(model.example_params(seed=seed), filename_prefix="p") for seed in (1, 2)
         )
         assert one != two
+
+
+@every_model
+def test_refuses_seeds_whose_last_one_is_above_the_largest(model: Model) -> None:
+    spec = model.parameters.get("seed")
+    if not isinstance(spec, SeedParameter):
+        return
+    assert model.example_params(seed=spec.max)["seed"] == spec.max
+    assert validate_rendered_graph(model, {"seed": spec.max}, FACTS) == []
+    if model.max_n == 1:
+        return
+    assert model.example_params(seed=spec.max - 1, n=2)["n"] == 2
+    with pytest.raises(InvalidRequest) as refused:
+        model.example_params(seed=spec.max, n=2)
+    assert refused.value.param == "seed"
+    message = refused.value.message
+    assert all(str(number) in message for number in (spec.max, spec.max - 1, "`n` 2")), message
 
 
 @every_model

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import BaseModel
 
+from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.web import dialects
 from orchestrator.web.dialects.error_responses import find_error_format
 from orchestrator.web.dialects.pixazo.errors import PixazoErrorResponse
@@ -33,6 +34,19 @@ def test_every_field_of_a_body_has_a_description(body: type[BaseModel]) -> None:
     assert schema["description"]
     for name, field in schema.get("properties", {}).items():
         assert field.get("description"), name
+
+
+def test_every_seed_of_a_request_body_has_the_range_of_seeds() -> None:
+    seeds = {
+        body.__name__: body.model_json_schema()["properties"]["seed"]
+        for body in bodies()
+        if "seed" in body.model_fields
+    }
+    assert len(seeds) > 5
+    for name, schema in seeds.items():
+        assert schema.get("maximum") == MAX_SEED, name
+        integer = next(each for each in schema["anyOf"] if each["type"] == "integer")
+        assert 0 in (schema.get("minimum"), integer.get("minimum")), name
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.errors import invalid_field
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.web.dialects.dimensions import SizeField
@@ -120,7 +121,11 @@ class ImageGenerationBody(ImageInputRequestBody):
     negative_prompt: str | None = Field(None, description="Description of what to avoid.")
     steps: int | None = Field(None, description="Number of denoising steps.")
     cfg_scale: int | float | None = Field(None, description="How closely the result follows the prompt.")
-    seed: int | None = Field(None, description="The same seed and parameters give the same result.")
+    seed: int | None = Field(
+        None,
+        json_schema_extra={"minimum": 0, "maximum": MAX_SEED},
+        description="The same seed and parameters give the same result.",
+    )
     num_frames: int | None = Field(None, description="Number of frames (video models).")
     fps: int | None = Field(None, description="Frames per second (video models).")
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, WithJsonSchema
 
 from orchestrator.catalog import Model, parse_size
-from orchestrator.catalog.parameters.values import NumberParameter
+from orchestrator.catalog.parameters.values import MAX_SEED, NumberParameter
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.model_selection import scale_steps
@@ -42,7 +42,12 @@ RAW_GUIDANCE_FACTOR = 0.6
 
 Prompt = Annotated[str, Field(description="Description of the image, or of the change.")]
 Seed = Annotated[
-    int | None, Field(ge=0, description="The same seed and fields give the same result; default: random.")
+    int | None,
+    Field(
+        ge=0,
+        json_schema_extra={"maximum": MAX_SEED},
+        description="The same seed and fields give the same result; default: random.",
+    ),
 ]
 Steps = Annotated[int | None, Field(ge=1, description="Number of denoising steps, within the model's range.")]
 GuidanceScale = Annotated[float | None, Field(ge=0, description="How closely the result follows the prompt.")]

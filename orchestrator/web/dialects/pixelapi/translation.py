@@ -19,6 +19,7 @@ from pydantic import Field
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.billing.values import Account
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import ContentBlocked, InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
@@ -84,7 +85,11 @@ class PixelApiGenerateBody(RequestBody):
     guidance_scale: int | float | None = Field(
         None, description="How closely the result follows the prompt; default: 7.5 (SDXL), 0 (FLUX)."
     )
-    seed: int | None = Field(None, description="The same seed and parameters give the same result.")
+    seed: int | None = Field(
+        None,
+        json_schema_extra={"minimum": 0, "maximum": MAX_SEED},
+        description="The same seed and parameters give the same result.",
+    )
 
     @property
     def parameter_fields(self) -> dict[str, str]:

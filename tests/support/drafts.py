@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Catalog, Model
+from tests.support.shipped import SHIPPED_CATALOG
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "workflows"
@@ -20,7 +21,7 @@ WEIGHTLESS = ROOT / "tests" / "workflows"
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FACTS = load_core_node_facts()
-CATALOG = Catalog.load(SHIPPED, WEIGHTLESS)
+CATALOG = Catalog([*SHIPPED_CATALOG, *Catalog.load(WEIGHTLESS)])
 
 PROMPT = {"type": "string", "required": True, "blank": False}
 SEED = {"type": "seed"}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from orchestrator.catalog import Catalog
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.pixazo.endpoints import PIXAZO_ENDPOINTS
+from tests.support.shipped import SHIPPED_CATALOG
 
 #: With stand-ins for all models of the gateway that cannot run here.
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR).with_stand_ins(
+CATALOG = SHIPPED_CATALOG.with_stand_ins(
     {
         "flux-2-pro-image-to-image-866": "flux-2-dev",
         "flux-2-pro-text-to-image-799": "flux-2-dev",

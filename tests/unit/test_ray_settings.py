@@ -9,10 +9,10 @@ import pytest
 
 from comfy_instances.fleet.ray.values import AgentOptions, AgentReport, AgentStatus
 from orchestrator.app.ray_fleet import build_ray_fleet, build_ray_options, select_ray_models
-from orchestrator.catalog import Catalog
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
 from tests.support.ray_cluster import HAS_RAY
+from tests.support.shipped import SHIPPED_CATALOG
 
 ADDRESS = "10.0.0.5:6379"
 
@@ -93,7 +93,7 @@ def test_agents_get_what_the_settings_say(tmp_path: Path) -> None:
 
 
 def test_the_models_of_the_nodes_are_named_or_all(tmp_path: Path) -> None:
-    catalog = Catalog.load(SHIPPED_WORKFLOWS_DIR)
+    catalog = SHIPPED_CATALOG
     chosen = select_ray_models(settings(tmp_path, ray_models="sd-1.5,sd-1.5"), catalog)
     assert [model.id for model in chosen] == ["sd-1.5"]
     assert select_ray_models(settings(tmp_path), catalog) == []

@@ -8,13 +8,12 @@ from fractions import Fraction
 import pytest
 
 from orchestrator.billing.price_book import PriceBook, to_billable_work
-from orchestrator.catalog import Catalog, Model
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
+from orchestrator.catalog import Model
 from pricing.book import TariffRevisions
 from pricing.rates import TariffError
 from pricing.tariff import DEFAULT_TARIFF
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 BOOK = TariffRevisions.load()
 PRICES = PriceBook(BOOK, date(2026, 3, 1))
 

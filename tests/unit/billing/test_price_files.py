@@ -15,12 +15,12 @@ from orchestrator.billing.price_files import (
     load_tariffs,
     load_tariffs_for_catalog,
 )
-from orchestrator.catalog import Catalog, CatalogError
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
+from orchestrator.catalog import CatalogError
+from orchestrator.settings import Settings, SettingsError
 from pricing.plans import SHIPPED_PLANS as PLANS
 from pricing.tariff import DEFAULT_TARIFF, SHIPPED_TARIFFS
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 TODAY = date(2026, 3, 1)
 
 

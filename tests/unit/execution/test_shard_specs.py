@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from orchestrator.catalog import Catalog
 from orchestrator.execution.shard_specs import to_shard_spec
 from orchestrator.jobs import Job, create_shards
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from pricing.plans import Plans
+from tests.support.shipped import SHIPPED_CATALOG
 
-MODEL = Catalog.load(SHIPPED_WORKFLOWS_DIR)["flux-1-schnell"]
+MODEL = SHIPPED_CATALOG["flux-1-schnell"]
 
 
 def test_takes_share_and_concurrency_from_the_plan() -> None:
@@ -32,7 +31,7 @@ def test_takes_share_and_concurrency_from_the_plan() -> None:
 
 
 def test_names_the_loras_that_are_files_of_an_instance() -> None:
-    model = Catalog.load(SHIPPED_WORKFLOWS_DIR)["sd-1.5"]
+    model = SHIPPED_CATALOG["sd-1.5"]
     loras = [{"name": "ink", "strength": 1.0}, {"job_id": "job_2", "strength": 1.0}]
     job = Job(
         id="job_1",

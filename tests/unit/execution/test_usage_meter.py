@@ -9,9 +9,8 @@ import pytest
 
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from comfy_instances.session.session import NodeStarted, ProgressEvent, RunResult, StepProgress
-from orchestrator.catalog import Catalog
 from orchestrator.execution.usage_meter import UsageMeter
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
+from tests.support.shipped import SHIPPED_CATALOG
 
 GRAPH = {
     "1": {"class_type": "UNETLoader"},
@@ -19,7 +18,7 @@ GRAPH = {
     "3": {"class_type": "KSampler"},
     "4": {"class_type": "SaveImage"},
 }
-MODEL = Catalog.load(SHIPPED_WORKFLOWS_DIR)["flux-1-schnell"]
+MODEL = SHIPPED_CATALOG["flux-1-schnell"]
 GIB = 2**30
 
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.values import TextParameter
 from orchestrator.intake.moderated_texts import moderated_texts
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 NEGATIVE_MODELS = [model for model in CATALOG if "negative_prompt" in model.parameters]
 
 

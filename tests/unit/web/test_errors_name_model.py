@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog
 from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.model_names import name_model
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.openai import images, videos
 from orchestrator.web.dialects.openai.image_bodies import ImageEditBody, ImageGenerationBody
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.request_body import parse_body
+from tests.support.shipped import SHIPPED_CATALOG
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR).with_stand_ins(
+CATALOG = SHIPPED_CATALOG.with_stand_ins(
     {
         "painter": TaskModels(
             generate="qwen-image",

@@ -11,8 +11,8 @@ import pytest
 from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.image_formats import check_image_format
+from tests.support.shipped import SHIPPED_CATALOG
 
 MANIFEST = """
 id = "made"
@@ -88,7 +88,7 @@ def test_accepts_jpeg_for_a_single_opaque_image(tmp_path: Path) -> None:
 
 
 def test_a_transparent_background_needs_a_format_that_holds_it() -> None:
-    model = Catalog.load(SHIPPED_WORKFLOWS_DIR)["birefnet-cutout"]
+    model = SHIPPED_CATALOG["birefnet-cutout"]
     with pytest.raises(InvalidRequest, match="transparent background"):
         check_image_format(model, ImageEncoding("image/jpeg"))
     check_image_format(model, ImageEncoding("image/jpeg"), "opaque")

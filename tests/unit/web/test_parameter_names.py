@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.field_names import errors_name_fields
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody
 from orchestrator.web.dialects.parameter_names import (
     SYNONYMS,
@@ -20,8 +18,7 @@ from orchestrator.web.dialects.parameter_names import (
 )
 from orchestrator.web.dialects.pixel_factory.translation import to_request
 from orchestrator.web.dialects.request_body import parse_body
-
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
 
 def generation(model: str, **fields: Any) -> ModelParameters:

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.billing.values import Account
-from orchestrator.catalog import Catalog
 from orchestrator.errors import (
     Conflict,
     ContentBlocked,
@@ -27,15 +26,14 @@ from orchestrator.errors import (
     ServiceUnavailable,
 )
 from orchestrator.jobs import Job, JobError, JobStatus
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixelapi.errors import PixelApiErrorResponse, to_error_response
 from orchestrator.web.dialects.request_body import parse_body
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CREDIT = Fraction(1000)
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 
 
 def job(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> Job:

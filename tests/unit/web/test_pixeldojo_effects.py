@@ -11,16 +11,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog, Model, size_params_for_image
+from orchestrator.catalog import Model, size_params_for_image
 from orchestrator.catalog.checks.effects import describe_ineffective, used_inputs_of_request
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import InvalidRequest
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 MODELS = [pytest.param(model, id=model.id) for model in CATALOG]
 #: Fields that concern the job, not what it makes.
 JOB_FIELDS = {"webhook_url", "n", "lora_name"}

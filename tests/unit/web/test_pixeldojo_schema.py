@@ -12,17 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema_rs import Draft202012Validator
 
-from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog import Model
 from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.field_names import errors_name_fields
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 MODELS = [pytest.param(model, id=model.id) for model in CATALOG]
 #: Most optional fields of a generated body.
 MAX_OPTIONAL_FIELDS = 4

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog, Model, OutputSizes
+from orchestrator.catalog import Model, OutputSizes
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import (
     Conflict,
@@ -25,7 +25,6 @@ from orchestrator.errors import (
     ServiceUnavailable,
 )
 from orchestrator.intake.field_names import errors_name_fields
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.credits import in_credits, to_json_number
 from orchestrator.web.dialects.dimensions import ASPECT_RATIOS, aspect_ratio_to_dimensions
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
@@ -34,8 +33,8 @@ from orchestrator.web.dialects.pixeldojo.errors import to_error_response
 from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
 from pricing.rates import ModelPrice
+from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
-CATALOG = Catalog.load(SHIPPED_WORKFLOWS_DIR)
 SIZED = [model for model in CATALOG if OutputSizes.from_model(model)]
 
 

@@ -13,8 +13,9 @@ from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.pixeldojo.models import model_credit_cost
 from orchestrator.web.dialects.pixeldojo.translation import TARIFF
 from pricing.book import TariffRevisions
+from tests.support.shipped import SHIPPED_CATALOG
 
-PLAIN = Catalog.load(SHIPPED_WORKFLOWS_DIR)
+PLAIN = SHIPPED_CATALOG
 PRICES = PriceBook(TariffRevisions.load(), date(2026, 3, 1))
 
 

@@ -249,6 +249,10 @@ async def test_pages_have_a_strict_content_security_policy_and_an_etag(service: 
     assert '<script type="module" src="/dashboard/static/sign-in/sign-in.js">' in html
     async with browser(service) as http, http.get("/sign-in", headers={"If-None-Match": etag}) as response:
         assert (response.status, await response.read()) == (304, b"")
+    async with browser(service) as http:
+        for headers, status in (({"If-None-Match": f'"x", W/{etag}'}, 304), ({"If-Match": '"x"'}, 412)):
+            async with http.get("/sign-in", headers=headers) as response:
+                assert (response.status, await response.read()) == (status, b"")
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,10 @@ def test_ignores_or_rejects_invalid_ranges(service: ServiceProcess, own_key: str
     same, other = whole.headers["etag"], '"another"'
     assert httpx.get(url, headers=key | {"Range": "bytes=0-9", "If-Range": same}).status_code == 206
     assert httpx.get(url, headers=key | {"Range": "bytes=0-9", "If-Range": other}).status_code == 200
+    for method in ("GET", "HEAD"):
+        kept = httpx.request(method, url, headers=key | {"If-None-Match": f"W/{same}"})
+        assert (kept.status_code, kept.content, kept.headers["etag"]) == (304, b"", same)
+        assert httpx.request(method, url, headers=key | {"If-Match": other}).status_code == 412
     head = httpx.head(url, headers=key)
     assert (head.content, head.headers["content-length"]) == (b"", str(len(whole.content)))
 

@@ -56,6 +56,24 @@ async def make(http: aiohttp.ClientSession, model: str, **fields: Any) -> tuple[
     return job, str(urls[0])
 
 
+async def check_conditions(http: aiohttp.ClientSession, url: str, data: bytes) -> None:
+    """Check that conditional requests send nothing, or the file in full to other tags; HEAD as GET."""
+    async with http.head(url) as response:
+        tag = response.headers["ETag"]
+    for method in ("GET", "HEAD"):
+        for headers, status in (
+            ({"If-None-Match": tag}, 304),
+            ({"If-None-Match": f'"x", W/{tag}', "Range": "bytes=0-1"}, 304),
+            ({"If-None-Match": "*"}, 304),
+            ({"If-Match": '"x"'}, 412),
+        ):
+            async with http.request(method, url, headers=headers) as response:
+                assert (response.status, await response.read()) == (status, b""), headers
+                assert response.headers["ETag"] == tag
+    async with http.get(url, headers={"Range": "bytes=2-4", "If-Range": tag, "If-Match": tag}) as response:
+        assert (response.status, await response.read()) == (206, data[2:5])
+
+
 async def check_link(url: str, content_type: str) -> bytes:
     """Return the file of a link, after requests of each kind."""
     async with anybody(Origin="https://app.example.com") as http:
@@ -72,6 +90,7 @@ async def check_link(url: str, content_type: str) -> bytes:
                 assert (response.status, await response.read()) == (206, part), asked
         async with http.get(url, headers={"Range": f"bytes={len(data)}-"}) as response:
             assert (response.status, response.headers["Content-Range"]) == (416, f"bytes */{len(data)}")
+        await check_conditions(http, url, data)
         async with http.get(url.replace("/results/job_", "/results/job_0")) as response:
             assert response.status == 404
     return data
@@ -84,7 +103,7 @@ async def test_links_of_jobs_answer_get_ranges_and_head(service: ServiceProcess,
         assert url.startswith(f"{service.url}/results/job_")
         before = bytes_sent(service, model)
         data = await check_link(url, TYPES[model])
-        sent = 2 * len(data) + len(data[10:20]) + len(data[-5:])
+        sent = 2 * len(data) + len(data[10:20]) + len(data[-5:]) + len(data[2:5])
         await wait_until(lambda: bytes_sent(service, model) - before == sent)
 
 

@@ -19,6 +19,7 @@ from orchestrator.errors import NotAuthenticated, NotFound
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import ApiKey
 from orchestrator.web.dashboard.sessions import SessionManager
+from orchestrator.web.http.preconditions import check_preconditions
 
 PACKAGE = "orchestrator.web.dashboard"
 #: Content types by file suffix. Other files are not served.
@@ -119,12 +120,11 @@ class PageRoutes:
             raise web.HTTPSeeOther(SIGN_IN_PAGE.path) from None
 
     def _send(self, request: web.Request, file: StaticFile) -> web.Response:
-        is_cached = any(etag.value == file.etag for etag in request.if_none_match or ())
-        response = web.Response(headers=self._headers, status=304 if is_cached else 200)
-        if not is_cached:
-            response.body = file.body
-            response.content_type = file.content_type
-            response.charset = "utf-8"
+        unsent = check_preconditions(request, file.etag, self._headers)
+        if unsent is not None:
+            return unsent
+        response = web.Response(body=file.body, content_type=file.content_type, headers=self._headers)
+        response.charset = "utf-8"
         response.etag = file.etag
         return response
 

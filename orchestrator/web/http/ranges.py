@@ -1,10 +1,14 @@
-"""Serve files with support for range requests (RFC 9110, section 14)."""
+"""Serve files with support for conditional and range requests (RFC 9110, sections 13 and 14)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiohttp import web
+from aiohttp import hdrs, web
+
+from orchestrator.web.http.preconditions import check_preconditions
+
+CACHE_CONTROL = "private, max-age=3600"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,15 +31,25 @@ class FileInfo:
         disposition = "attachment" if self.attachment else "inline"
         return {
             "Accept-Ranges": "bytes",
-            "Cache-Control": "private, max-age=3600",
+            "Cache-Control": CACHE_CONTROL,
             "Content-Disposition": f'{disposition}; filename="{self.filename}"',
             "ETag": f'"{self.etag}"',
             "X-Content-Type-Options": "nosniff",
         }
 
 
-#: Statuses of range requests besides 200, for the OpenAPI document.
-RANGE_RESPONSES = {206: "The part of the file that `Range` names.", 416: "The file has no such part."}
+#: Statuses of conditional and range requests besides 200, for the OpenAPI document.
+RANGE_RESPONSES = {
+    206: "The part of the file that `Range` names.",
+    304: "The caller has the file: `If-None-Match` names its `ETag`.",
+    412: "`If-Match` does not name the `ETag` of the file.",
+    416: "The file has no such part.",
+}
+
+
+def check_file_preconditions(request: web.Request, info: FileInfo) -> web.Response | None:
+    """Return 304 or 412 if a condition of the request says so; None: send the file."""
+    return check_preconditions(request, info.etag, {"Cache-Control": CACHE_CONTROL})
 
 
 def build_head_response(info: FileInfo) -> web.Response:
@@ -45,10 +59,13 @@ def build_head_response(info: FileInfo) -> web.Response:
 
 
 def build_file_response(request: web.Request, info: FileInfo, data: bytes) -> web.Response:
-    """Return the byte range that `Range` asks for (206), or the whole file (200).
+    """Return the byte range that `Range` asks for (206), or the whole file (200); 304 or 412 upon conditions.
 
     416 if the range is outside of the file. A malformed `Range`, or one with several ranges, is ignored.
     """
+    unsent = check_file_preconditions(request, info)
+    if unsent is not None:
+        return unsent
     part = parse_range(request, info)
     status, headers = build_range_headers(info, part)
     if part is not None and not part:
@@ -67,8 +84,15 @@ def build_range_headers(info: FileInfo, part: range | None) -> tuple[int, dict[s
 
 
 def parse_range(request: web.Request, info: FileInfo) -> range | None:
-    """Return the bytes that `Range` asks for, none if they are outside of the file; None: the whole file."""
-    if request.headers.get("If-Range", f'"{info.etag}"') != f'"{info.etag}"':
+    """Return the bytes that `Range` asks for, none if they are outside of the file; None: the whole file.
+
+    `If-Range` is compared strongly. A date in it never matches, since files have no `Last-Modified`; and
+    `Range` has a meaning for GET only.
+    """
+    if (
+        request.method != hdrs.METH_GET
+        or request.headers.get("If-Range", f'"{info.etag}"') != f'"{info.etag}"'
+    ):
         return None
     try:
         requested = request.http_range

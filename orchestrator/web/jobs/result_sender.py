@@ -11,7 +11,13 @@ from orchestrator.fair_slots import FairSlots, SlowUses
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectStoreError
 from orchestrator.storage.object_store import ObjectStore
-from orchestrator.web.http.ranges import FileInfo, build_head_response, build_range_headers, parse_range
+from orchestrator.web.http.ranges import (
+    FileInfo,
+    build_head_response,
+    build_range_headers,
+    check_file_preconditions,
+    parse_range,
+)
 
 #: Each download holds one chunk of its file. A client that reads slowly does not keep others waiting.
 DOWNLOAD_SLOTS, SLOTS_PER_ACCOUNT, MAX_SLOW_DOWNLOADS = 64, 32, 192
@@ -54,8 +60,11 @@ class ResultSender:
     ) -> web.StreamResponse:
         """Send an object, or the part of it that the request names; its headers only upon HEAD.
 
-        Raises ObjectNotFound, TooManyWaiting.
+        304 and 412 upon conditions of the request. Raises ObjectNotFound, TooManyWaiting.
         """
+        unsent = check_file_preconditions(request, info)
+        if unsent is not None:
+            return unsent
         if request.method == "HEAD":
             return build_head_response(info)
         requested = parse_range(request, info)

@@ -24,7 +24,7 @@ from orchestrator.errors import (
     NotFound,
     ServiceUnavailable,
 )
-from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.execution.capacity import JobScheduling
 from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
 from orchestrator.execution.object_deletion import ObjectDeleter
@@ -59,7 +59,7 @@ class GenerationService:
     store: Store
     object_store: ObjectStore
     deleter: ObjectDeleter
-    dispatcher: Dispatcher
+    dispatcher: JobScheduling
     lifecycle: JobLifecycle
     events: EventHub
     moderation: Moderation
@@ -124,7 +124,8 @@ class GenerationService:
             if request.store_blocked_job:
                 return await self._store_blocked_job(job, prepared.params["n"], error)
             raise
-        check_capacity(self.dispatcher, key.account.id, prepared.model.id, self.max_wait_seconds)
+        capacity = await self.dispatcher.find_capacity(key.account.id, prepared.model.id)
+        check_capacity(capacity, prepared.model.id, self.max_wait_seconds)
         files = prepared.files_of_job(job.id)
         await self._store_input_files(key.account.id, files)
         await self.accounts.renew_allowance(key.account)

@@ -58,6 +58,10 @@ class Settings(RaySettings):
         description="URL of the database, `sqlite:///PATH` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`;"
         " default: an SQLite file in data_dir.",
     )
+    scheduler_url: str | None = Field(
+        None,
+        description="URL at which API processes reach this scheduler; default: its host and port.",
+    )
     database_connections: int = Field(
         12,
         ge=2,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from orchestrator.app.build import ensure_s3_server
+from orchestrator.app.parts import ensure_s3_server
 from orchestrator.backup.location import SECRET_FILES, DataLocation
 from orchestrator.database_url import describe_database
 from orchestrator.settings import Settings, SettingsError

@@ -10,11 +10,16 @@ from pathlib import Path
 from aiohttp import web
 
 from comfy_instances.fleet.adopted import AdoptedFleet
-from orchestrator.app.build import ServiceDependencies, build_service
-from orchestrator.app.resources import load_operator_secrets, utc_now
-from orchestrator.app.web_app import build_delivery, build_web_app
-from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
-from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.app.parts import (
+    Execution,
+    ServiceDependencies,
+    build_core,
+    build_execution,
+    build_service,
+    load_offer,
+)
+from orchestrator.app.resources import load_operator_secrets
+from orchestrator.app.web_app import build_delivery, build_execution_views, build_web_app
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import FetchPolicy, UrlFetcher
 from orchestrator.service import GenerationService
@@ -32,9 +37,10 @@ async def build_openapi_app(settings: Settings) -> AsyncIterator[web.Application
 
     Raises CatalogError, SettingsError, TariffError.
     """
-    async with build_offline_service(settings) as (settings, service):
+    async with _build_offline(settings) as (settings, service, execution):
         secrets = load_operator_secrets(settings)
-        yield build_web_app(settings, service, secrets, build_delivery(settings, service, secrets))
+        views = build_execution_views(service, execution.dispatcher, secrets)
+        yield build_web_app(settings, service, views, secrets, build_delivery(settings, service, secrets))
 
 
 @asynccontextmanager
@@ -43,10 +49,13 @@ async def build_offline_service(settings: Settings) -> AsyncIterator[tuple[Setti
 
     Raises CatalogError, SettingsError, TariffError.
     """
-    tariffs, plans = load_tariffs(settings), load_plans(settings)
-    live_catalog = LiveCatalog(
-        settings.workflows_dir, lambda model: check_model_priced(model, tariffs, utc_now().date())
-    )
+    async with _build_offline(settings) as (settings, service, _):
+        yield settings, service
+
+
+@asynccontextmanager
+async def _build_offline(settings: Settings) -> AsyncIterator[tuple[Settings, GenerationService, Execution]]:
+    offer = load_offer(settings, with_stand_ins=False)
     async with AsyncExitStack() as stack:
         data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store = SqliteStore(data_dir / "store.sqlite")
@@ -54,14 +63,16 @@ async def build_offline_service(settings: Settings) -> AsyncIterator[tuple[Setti
         object_store = await stack.enter_async_context(ObjectStore(UNREACHABLE_S3))
         url_fetcher = await stack.enter_async_context(UrlFetcher(FetchPolicy()))
         dependencies = ServiceDependencies(
-            live_catalog=live_catalog,
-            tariffs=tariffs,
-            plans=plans,
+            live_catalog=offer.live_catalog,
+            tariffs=offer.tariffs,
+            plans=offer.plans,
             store=store,
-            fleet=AdoptedFleet([]),
             object_store=object_store,
             url_fetcher=url_fetcher,
             moderation=Moderation([]),
         )
         settings = settings.model_copy(update={"data_dir": data_dir})
-        yield settings, build_service(settings, dependencies)
+        core = build_core(settings, dependencies)
+        execution = build_execution(settings, dependencies, AdoptedFleet([]), core)
+        service = build_service(settings, dependencies, core, execution.dispatcher, execution.shared_loras)
+        yield settings, service, execution

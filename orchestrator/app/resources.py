@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
@@ -20,23 +23,36 @@ from orchestrator.store import Store
 from orchestrator.store.sqlite import SqliteStore
 from pricing.tariff import DEFAULT_TARIFF, Tariff
 
+if TYPE_CHECKING:
+    from limits.aio.storage import Storage
+
 
 def utc_now() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What the leader of the schedulers of a PostgreSQL database was elected for."""
+
+    number: int
+    #: Called in a thread once a write was refused, because another scheduler leads.
+    on_ended: Callable[[], None]
+
+
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
+async def open_store(settings: Settings, term: Term | None = None) -> AsyncIterator[Store]:
     """Open the configured store. The service and any number of commands may have it open at the same time.
 
+    With a term, which PostgreSQL only has, writes are refused once it has ended.
     Raises UnknownSchema for a database of a newer version, RestoreUnfinished, SecretUnreadable,
     SettingsError, ServiceUnavailable if a PostgreSQL database cannot be used now.
     """
     require_finished_restore(settings.data_dir)
     box = SecretBox(settings.data_dir / KEY_FILE_NAME)
     if (url := settings.postgres_url) is not None:
-        store = await asyncio.to_thread(_open_postgres, url, box, settings.database_connections)
+        store = await asyncio.to_thread(_open_postgres, url, box, settings.database_connections, term)
     else:
         make_database_private(settings.database_path, create=True)
         store = SqliteStore(settings.database_path, secret_box=box)
@@ -46,11 +62,32 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
         await store.close()
 
 
-def _open_postgres(url: str, box: SecretBox, max_connections: int) -> Store:
+def _open_postgres(url: str, box: SecretBox, max_connections: int, term: Term | None) -> Store:
     require_postgres_driver()
     from orchestrator.store.postgres.store import PostgresStore
 
-    return PostgresStore(url, box, max_connections=max_connections)
+    store = PostgresStore(url, box, max_connections=max_connections)
+    if term is not None:
+        store.require_term(term.number, term.on_ended)
+    return store
+
+
+async def find_scheduler_url(store: Store) -> str | None:
+    """Return where the leading scheduler of a PostgreSQL database is reached; None if none leads."""
+    from orchestrator.store.postgres.store import PostgresStore
+
+    return await store.find_scheduler_url() if isinstance(store, PostgresStore) else None
+
+
+def shared_request_counts(settings: Settings, store: Store) -> Storage | None:
+    """Return request counts that all processes of a PostgreSQL database share.
+
+    None if the settings name another storage, such as Redis.
+    """
+    from orchestrator.store.postgres.store import PostgresStore
+
+    counts_in_memory = settings.limits_url.startswith("memory:")
+    return store.request_counts() if counts_in_memory and isinstance(store, PostgresStore) else None
 
 
 def require_postgres_driver() -> None:
@@ -88,6 +125,12 @@ class OperatorSecrets:
     admin_token: str = field(repr=False)
     #: Signs the cookies of dashboard sessions.
     session_secret: str = field(repr=False)
+
+    @property
+    def internal_secret(self) -> str:
+        """The secret by which the processes of an installation know each other."""
+        key = self.session_secret.encode("utf-8", "surrogatepass")
+        return hmac.new(key, b"internal routes", hashlib.sha256).hexdigest()
 
 
 def load_operator_secrets(settings: Settings) -> OperatorSecrets:

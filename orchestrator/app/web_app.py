@@ -9,10 +9,11 @@ from functools import partial
 from typing import Protocol
 
 from aiohttp import web
+from limits.aio.storage import Storage
 
-from comfy_instances.fleet.protocol import Fleet
 from orchestrator.app.resources import OperatorSecrets
 from orchestrator.billing.price_files import load_costs
+from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.result_links import ResultLinks
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
@@ -41,9 +42,10 @@ from orchestrator.web.dialects.pixel_factory.routes import PixelFactoryRoutes
 from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
-from orchestrator.web.health import HealthRoutes
+from orchestrator.web.health import ExpectedInstances, HealthRoutes
 from orchestrator.web.http.response_model import to_json_dict
-from orchestrator.web.jobs.job_updates import JobUpdates
+from orchestrator.web.instance_status import FleetInstances
+from orchestrator.web.jobs.job_updates import JobUpdates, WaitEstimates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.result_files import ResultFileRoutes
 from orchestrator.web.jobs.result_sender import ResultSender
@@ -133,23 +135,69 @@ def build_webhook_payloads(service: GenerationService, delivery: Delivery) -> We
     )
 
 
+class SchedulerView(WaitEstimates, ExpectedInstances, Protocol):
+    """What the application asks of the scheduler, of this process or of another one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExecutionViews:
+    """What the application shows of instances and queue."""
+
+    fleet: FleetInstances
+    scheduler: SchedulerView
+    metrics: Metrics
+    #: Instances, queue and models for operators. The first is on the operations page too.
+    admin: tuple[RouteGroup, RouteGroup]
+    #: Routes for other processes of the installation.
+    internal: tuple[RouteGroup, ...] = ()
+
+
+def build_execution_views(
+    service: GenerationService,
+    dispatcher: Dispatcher,
+    secrets: OperatorSecrets,
+    internal: tuple[RouteGroup, ...] = (),
+) -> ExecutionViews:
+    """Return the views of a process that runs the jobs itself."""
+    fleet, scheduler, clock = dispatcher.fleet, dispatcher.scheduler, service.clock
+    metrics = Metrics(fleet, scheduler, dispatcher, service.events, clock)
+    token = secrets.admin_token
+    return ExecutionViews(
+        fleet=fleet,
+        scheduler=scheduler,
+        metrics=metrics,
+        admin=(
+            InstanceAdminRoutes(fleet, scheduler.queue, metrics.instance_rows, clock, token),
+            ModelAdminRoutes(service.live_catalog, scheduler.instances, token),
+        ),
+        internal=internal,
+    )
+
+
 def build_web_app(
-    settings: Settings, service: GenerationService, secrets: OperatorSecrets, delivery: Delivery
+    settings: Settings,
+    service: GenerationService,
+    execution: ExecutionViews,
+    secrets: OperatorSecrets,
+    delivery: Delivery,
+    request_counts: Storage | None = None,
 ) -> web.Application:
-    """Return the HTTP application of a service."""
-    dispatcher, events, clock = service.dispatcher, service.events, service.clock
-    metrics = Metrics(dispatcher.fleet, dispatcher.scheduler, dispatcher, events, clock)
+    """Return the HTTP application of a service.
+
+    `request_counts` replaces the storage of rate limits that the settings name.
+    """
     parts = (
-        *_build_generation_routes(settings, service, delivery),
+        *_build_generation_routes(settings, service, execution, delivery),
         *_build_account_routes(settings, service),
-        *_build_operator_routes(settings, service, secrets, metrics, delivery),
+        *_build_operator_routes(settings, service, execution, secrets, delivery),
         DocsRoutes(service, settings.public_url),
+        *execution.internal,
     )
     auth_context = AuthContext(
         keys=service.store,
         accounts=service.accounts,
         rate_limiter=RateLimiter(
-            settings.limits_url,
+            request_counts or settings.limits_url,
             failures_per_minute=settings.failures_per_minute,
             trusted_proxies=settings.trusted_proxies,
         ),
@@ -159,20 +207,20 @@ def build_web_app(
         routes,
         auth_context,
         max_body_bytes=settings.max_body_bytes,
-        metrics=metrics,
+        metrics=execution.metrics,
         cors=CorsPolicy.of(settings.cors_origins),
-        simulates=partial(_simulates, dispatcher.fleet),
+        simulates=partial(_simulates, execution.fleet),
     )
 
 
-def _simulates(fleet: Fleet) -> bool:
+def _simulates(fleet: FleetInstances) -> bool:
     """Return whether all instances are simulators, and there are any."""
     instances = fleet.instances()
     return bool(instances) and all(instance.simulated for instance in instances)
 
 
 def _build_generation_routes(
-    settings: Settings, service: GenerationService, delivery: Delivery
+    settings: Settings, service: GenerationService, execution: ExecutionViews, delivery: Delivery
 ) -> tuple[RouteGroup, ...]:
     """Return the routes of all dialects and of the jobs API."""
     objects, events, clock = service.object_store, service.events, service.clock
@@ -191,16 +239,16 @@ def _build_generation_routes(
         PixelDojoRoutes(service, service.accounts, settings.public_url),
         PixazoRoutes(service, delivery.jobs, settings.public_url, settings.batch_wait_seconds),
         PixelApiRoutes(service, delivery.jobs, service.accounts, clock),
-        JobApiRoutes(service, _build_job_updates(service), service.store, responses),
+        JobApiRoutes(service, _build_job_updates(service, execution), service.store, responses),
         LoraRoutes(service, service.request_preparer.lora_resolver, delivery.jobs),
     )
 
 
-def _build_job_updates(service: GenerationService) -> JobUpdates:
+def _build_job_updates(service: GenerationService, execution: ExecutionViews) -> JobUpdates:
     return JobUpdates(
         jobs=service,
         events=service.events,
-        wait_estimates=service.dispatcher.scheduler,
+        wait_estimates=execution.scheduler,
         clock=service.clock,
     )
 
@@ -220,16 +268,14 @@ def _build_account_routes(settings: Settings, service: GenerationService) -> tup
 def _build_operator_routes(
     settings: Settings,
     service: GenerationService,
+    execution: ExecutionViews,
     secrets: OperatorSecrets,
-    metrics: Metrics,
     delivery: Delivery,
 ) -> tuple[RouteGroup, ...]:
     """Return the admin API, the dashboard, health and metrics."""
-    store, accounts, clock, dispatcher = service.store, service.accounts, service.clock, service.dispatcher
+    store, accounts, clock = service.store, service.accounts, service.clock
     token = secrets.admin_token
-    instances = InstanceAdminRoutes(
-        dispatcher.fleet, dispatcher.scheduler.queue, metrics.instance_rows, clock, token
-    )
+    instances, models = execution.admin
     quarantine = QuarantineAdminRoutes(store, token)
     dashboard = DashboardRoutes(
         api=service,
@@ -237,10 +283,10 @@ def _build_operator_routes(
         accounts=accounts,
         clock=clock,
         objects=service.object_store,
-        fleet=dispatcher.fleet,
+        fleet=execution.fleet,
         delivery=delivery.short,
         sender=delivery.sender,
-        updates=_build_job_updates(service),
+        updates=_build_job_updates(service, execution),
         admin=(instances, quarantine),
         sessions=_build_session_manager(settings, service, secrets),
         webhook_urls=service.request_preparer.webhook_urls,
@@ -248,16 +294,16 @@ def _build_operator_routes(
     metrics_token = None if settings.public_metrics else token
     return (
         AccountAdminRoutes(store, accounts, service.live_catalog, token),
-        ModelAdminRoutes(service.live_catalog, dispatcher.scheduler.instances, token),
+        models,
         WalletAdminRoutes(store, accounts, load_costs(settings), token),
         instances,
         quarantine,
         dashboard,
         HealthRoutes(
-            dispatcher.fleet,
-            dispatcher.scheduler,
+            execution.fleet,
+            execution.scheduler,
             (service.object_store, service.store),
-            metrics,
+            execution.metrics,
             metrics_token,
         ),
     )

@@ -14,6 +14,9 @@ from orchestrator.logs import configure_command_logging
 #: The commands and command groups, each a module of this package, in the order of the help text.
 COMMANDS = (
     "up",
+    "api",
+    "scheduler",
+    "webhooks",
     "generate",
     "openapi",
     "keys",

@@ -18,6 +18,7 @@ from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import ServiceError
 from orchestrator.execution.active_shards import ActiveShard, RunningAttempts
 from orchestrator.execution.capabilities import ServableModels
+from orchestrator.execution.capacity import NO_CAPACITY, Capacity, capacity_of
 from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error
 from orchestrator.execution.instance_guard import InstanceGuard
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
@@ -43,14 +44,7 @@ from orchestrator.execution.scheduler import (
     Tick,
 )
 from orchestrator.execution.shard_specs import to_shard_spec
-from orchestrator.jobs import (
-    Attempt,
-    FailureKind,
-    JobError,
-    JobRecord,
-    PendingResponse,
-    ShardStatus,
-)
+from orchestrator.jobs import Attempt, FailureKind, JobError, JobRecord, PendingResponse, ShardStatus
 from orchestrator.store import Store
 from pricing.plans import Plan
 
@@ -121,17 +115,18 @@ class Dispatcher:
             self._handle_event(Tick())
             self._fail_superseded()
 
-    async def start(self) -> None:
+    async def start(self, *, callers_remain: bool = False) -> None:
         """Start, queue the waiting shards of earlier processes and recover their running attempts.
 
-        Jobs whose result only a connection of an earlier process could have brought are cancelled.
+        Jobs whose result only a connection of an earlier process could have brought are cancelled, unless
+        `callers_remain`: then other processes hold the connections.
         """
         self._unsubscribe = self.fleet.subscribe(self._on_instance_changed)
         for info in self.fleet.instances():
             self._on_instance_changed(info)
         open_attempts = await self._store.list_open_attempts()
         for record in await self._store.list_unfinished_jobs():
-            if record.job.pending_response is PendingResponse.RESULT:
+            if record.job.pending_response is PendingResponse.RESULT and not callers_remain:
                 # The connection that waited for it ended with the earlier process.
                 await self._lifecycle.abandon_job(record.job.id)
             else:
@@ -158,6 +153,10 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._instance_guard.stop()
+
+    async def find_capacity(self, account_id: str, model: str) -> Capacity:
+        """Return how soon a new job of an account could start."""
+        return NO_CAPACITY if self._stopping else capacity_of(self.scheduler, account_id, model)
 
     def schedule_job(self, record: JobRecord, plan: Plan) -> None:
         """Queue the waiting shards of a stored job, with the fair share of its account's plan."""

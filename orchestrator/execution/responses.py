@@ -31,11 +31,21 @@ STOP_WAIT_SECONDS = 5.0
 class ResponseTracker:
     """Knows the requests whose response is being sent by this process; records the outcome in the store."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], retry_window: timedelta) -> None:
-        """`retry_window` is how long a result that was not sent is kept for a retry of its request."""
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], datetime],
+        retry_window: timedelta,
+        may_be_awaited_elsewhere: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`retry_window` is how long a result that was not sent is kept for a retry of its request.
+
+        `may_be_awaited_elsewhere` returns whether a connection of another process may wait for a job.
+        """
         self._store = store
         self._clock = clock
         self.retry_window = retry_window
+        self._may_be_awaited_elsewhere = may_be_awaited_elsewhere
         self._live: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -48,8 +58,12 @@ class ResponseTracker:
         self._live.discard(job_id)
 
     def is_live(self, job_id: str) -> bool:
-        """Whether a connection of this process waits for the job."""
-        return job_id in self._live
+        """Whether a connection waits for the job, of this process or of another one."""
+        return job_id in self._live or self._may_be_awaited_elsewhere(job_id)
+
+    def live_job_ids(self) -> frozenset[str]:
+        """Return the ids of the jobs for which connections of this process wait."""
+        return frozenset(self._live)
 
     def is_unattended(self, job: Job) -> bool:
         """Whether no caller can get the result of this unfinished job: its only connection has ended."""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from time import monotonic
 
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.execution.capacity import Capacity
 
 
-def check_capacity(dispatcher: Dispatcher, account_id: str, model: str, max_wait: float) -> None:
+def check_capacity(capacity: Capacity, model: str, max_wait: float) -> None:
     """Check that a request can start within `max_wait` seconds. Raises ServiceUnavailable."""
-    scheduler = dispatcher.scheduler
-    now = monotonic()
-    wait = scheduler.expected_wait_seconds(account_id, now)
-    if wait == float("inf") or dispatcher.is_stopping:
+    wait = capacity.wait_seconds
+    if wait is None:
         raise ServiceUnavailable(
             "No GPU server is available; retry later", code="no_instances", retry_after=5
         )
-    if not scheduler.expects_to_serve(model, now):
+    if not capacity.serves_model:
         raise ServiceUnavailable(
             f"No GPU server can run model {model} at present; retry later",
             code="model_unavailable",

@@ -21,7 +21,6 @@ from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.parameters.loras import is_lora_name
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.execution.expiry import ExpiryPolicy
-from orchestrator.execution.shared_loras import SharedLoras
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.jobs.loras import Lora
 from orchestrator.jobs.objects import is_job_object
@@ -39,6 +38,22 @@ NAME_PARAM = "lora_name"
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 #: Pixazo writes the id of a job as a UUID after the name of the model.
 _REQUEST_ID = re.compile(r"(?:[\w.-]+_)?(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.ASCII)
+
+
+class SharedLoraSource(Protocol):
+    """Knows the LoRAs of the instances, which all accounts may use."""
+
+    def names(self) -> list[str]:
+        """Return the names of all shared LoRAs, sorted."""
+        ...
+
+    def names_by_instance(self, model: Model) -> list[frozenset[str]] | None:
+        """Return what each instance lists that can run the model; None while no instance is known."""
+        ...
+
+    async def read_architectures(self, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the base architectures that each LoRA fits by its header, the likeliest first."""
+        ...
 
 
 class TrainingStore(LoraStore, Protocol):
@@ -62,7 +77,7 @@ class LoraResolver:
     """Resolves LoRAs of an account and shared ones."""
 
     store: TrainingStore
-    shared: SharedLoras
+    shared: SharedLoraSource
     expiry: ExpiryPolicy
     live_catalog: LiveCatalog
 

@@ -233,6 +233,14 @@ class JobStore(Protocol):
         """Return unfinished jobs, oldest first; a restart resumes them."""
         ...
 
+    async def list_newest_unfinished(self, limit: int) -> list[str]:
+        """Return the ids of the newest unfinished jobs, newest first."""
+        ...
+
+    async def find_finished(self, job_ids: Sequence[str]) -> list[str]:
+        """Return those of the ids whose job is finished, in no order."""
+        ...
+
     async def count_unfinished_jobs(self, account_id: str) -> int: ...
 
     async def list_open_attempts(self) -> list[Attempt]:

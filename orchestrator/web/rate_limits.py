@@ -52,10 +52,13 @@ class RateLimitStatus:
 class RateLimiter:
     """Counts requests and rejects those over the limit."""
 
-    def __init__(self, url: str, *, failures_per_minute: int, trusted_proxies: int) -> None:
-        """`url` is `memory://` or `redis://HOST:PORT/DB`."""
-        self._redis_pool = ConnectionPool.from_url(url) if url.startswith("redis") else None
-        self._limiter = FixedWindowRateLimiter(_open_storage(url, self._redis_pool))
+    def __init__(self, counts: str | Storage, *, failures_per_minute: int, trusted_proxies: int) -> None:
+        """`counts` is the storage of counts, or its URL: `memory://` or `redis://HOST:PORT/DB`."""
+        self._redis_pool = None
+        if isinstance(counts, str):
+            self._redis_pool = ConnectionPool.from_url(counts) if counts.startswith("redis") else None
+            counts = _open_storage(counts, self._redis_pool)
+        self._limiter = FixedWindowRateLimiter(counts)
         self._auth_failure_limit = RateLimitItemPerMinute(failures_per_minute)
         self._trusted_proxies = trusted_proxies
 

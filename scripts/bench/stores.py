@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.up import THREAD_SWITCH_SECONDS
+from orchestrator.cli.serving import THREAD_SWITCH_SECONDS
 from orchestrator.jobs import Attempt
 from orchestrator.secret_box import SecretBox
 from orchestrator.store import Claim

@@ -22,7 +22,7 @@ from orchestrator.secret_box import KEY_FILE_NAME, SecretBox, SecretUnreadable
 from orchestrator.store import Store
 from orchestrator.store.postgres.connections import ConnectionPool
 from orchestrator.store.postgres.database import PostgresDatabase
-from orchestrator.store.postgres.locks import SERVICE_LOCK, AdvisoryLock, service_lock
+from orchestrator.store.postgres.locks import SERVICE_LOCK, AdvisoryLock
 from orchestrator.store.postgres.signals import format_events, parse_events
 from orchestrator.store.postgres.store import PostgresStore, prepare_database
 from orchestrator.store.signals import StoreEvent, StoreEventKind
@@ -387,23 +387,6 @@ async def test_a_lock_is_held_by_one_process_and_passes_on(tmp_path: Path) -> No
     first.release()
     assert second.try_acquire()
     second.release()
-
-
-async def test_a_service_whose_lock_another_one_took_is_told_so(tmp_path: Path) -> None:
-    url, lost = database_url(tmp_path), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_lost() -> None:
-        loop.call_soon_threadsafe(lost.set)
-
-    with service_lock(url, on_lost):
-        other = AdvisoryLock(url, SERVICE_LOCK)
-        holders = f"FROM pg_locks WHERE locktype = 'advisory' AND classid = {SERVICE_LOCK}"
-        shared_cluster().execute(f"SELECT pg_terminate_backend(pid) {holders}")
-        await wait_until(other.try_acquire)
-        async with asyncio.timeout(20):
-            await lost.wait()
-        other.release()
 
 
 @pytest.mark.parametrize("text", ["nul \x00", "surrogate \udcff"])

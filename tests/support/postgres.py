@@ -192,6 +192,7 @@ def _empty_database(cluster: PostgresCluster, name: str) -> None:
         "SET session_replication_role = replica",
         f"TRUNCATE {', '.join(_list_tables(cluster))} RESTART IDENTITY",
         "INSERT INTO installation (id) VALUES (md5(random()::text))",
+        "INSERT INTO scheduler_leader (term) VALUES (0)",
         database=name,
     )
 

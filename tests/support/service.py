@@ -40,13 +40,17 @@ def pixelfactory(
 
 @dataclass
 class ServiceProcess:
-    """`pixelfactory up` in a data directory; may be killed and started again on the same port."""
+    """`pixelfactory up` in a data directory; may be killed and started again on the same port.
+
+    Another `role` runs one process of an installation on several machines.
+    """
 
     data_dir: Path
     options: Sequence[str] = ("--simulate", "2")
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=find_free_port)
     process: CommandProcess | None = None
+    role: str = "up"
 
     @property
     def url(self) -> str:
@@ -64,7 +68,7 @@ class ServiceProcess:
     def launch(self, environment: dict[str, str]) -> CommandProcess:
         log = self.data_dir / "service.log"
         return start_command(
-            *("up", "--port", str(self.port), "--data-dir", str(self.data_dir), *self.options),
+            *(self.role, "--port", str(self.port), "--data-dir", str(self.data_dir), *self.options),
             environment={**os.environ, **environment},
             stdout=log,
             stderr=log,

@@ -259,6 +259,14 @@ class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles, Me
         jobs = self._tables.jobs.values()
         return [self._tables.record(job.id) for job in jobs if job.finished_at is None]
 
+    async def list_newest_unfinished(self, limit: int) -> list[str]:
+        jobs = reversed(self._tables.jobs.values())
+        return [job.id for job in jobs if job.finished_at is None][:limit]
+
+    async def find_finished(self, job_ids: Sequence[str]) -> list[str]:
+        jobs = (self._tables.jobs.get(job_id) for job_id in job_ids)
+        return [job.id for job in jobs if job is not None and job.finished_at is not None]
+
     async def count_unfinished_jobs(self, account_id: str) -> int:
         jobs = self._tables.jobs.values()
         return sum(job.account_id == account_id and job.finished_at is None for job in jobs)

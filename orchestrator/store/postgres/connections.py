@@ -58,9 +58,14 @@ WRITE_SECONDS, READ_SECONDS = 60.0, 300.0
 REFUSED_SECONDS = 0.25
 #: How long to wait for the connection of another thread if none can be opened, in seconds.
 BORROW_SECONDS = 5.0
+#: Name of the connections of a store.
+WRITER_NAME = "pixelfactory"
+#: The lock that an election of a scheduler takes exclusively and the write transactions of schedulers share;
+#: its second half is the checksum of the schema's name.
+TERM_LOCK = 0x5046_0004
 #: A peer that vanished is noticed after about 20 seconds. Password and host come from the URL.
 CONNECT_OPTIONS: dict[str, Any] = {
-    "application_name": "pixelfactory",
+    "application_name": WRITER_NAME,
     "client_encoding": "utf8",
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -78,6 +83,12 @@ _PREPARE_SESSION = """
 """
 #: The id of a transaction tells what became of it if the connection is lost during the commit.
 _BEGIN_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_current_xact_id()::text AS id"
+#: The term is read after the lock is taken, by a statement of its own: it sees what was committed meanwhile.
+_BEGIN_SCHEDULER_WRITE = (
+    b"BEGIN ISOLATION LEVEL READ COMMITTED;"
+    b" SELECT pg_advisory_xact_lock_shared(%d, hashtext(current_schema()));"
+    b" SELECT pg_current_xact_id()::text AS id, term FROM scheduler_leader"
+) % TERM_LOCK
 _BEGIN_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT NULL AS id"
 
 
@@ -99,6 +110,10 @@ def connect(url: str, **options: Any) -> DictConnection:
     return connection
 
 
+class TermEnded(Exception):
+    """Another scheduler leads: this process may not change jobs any more."""
+
+
 class ConnectionPool:
     """The connections of one process to one database."""
 
@@ -114,9 +129,18 @@ class ConnectionPool:
         writers = max(1, max_connections - readers)
         self._connections = _Connections(url)
         self._publish = publish
+        self._term: int | None = None
+        self._on_term_ended: Callable[[], None] = lambda: None
         self._closed = False
         self._reader_threads = ThreadPoolExecutor(readers, "store-reader")
         self._writer_threads = ThreadPoolExecutor(writers, "store-writer")
+
+    def require_term(self, term: int, on_ended: Callable[[], None]) -> None:
+        """Write only while the scheduler of this term leads; afterwards writes raise TermEnded.
+
+        `on_ended` is called then, in the thread of the writer.
+        """
+        self._term, self._on_term_ended = term, on_ended
 
     async def write(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run `function(database, *arguments)` in a transaction; its result, once that is on disk."""
@@ -156,7 +180,8 @@ class ConnectionPool:
         return await asyncio.get_running_loop().run_in_executor(threads, call)
 
     def _write(self, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
-        result, events = self._run(_BEGIN_WRITE, function, arguments)
+        begin = _BEGIN_WRITE if self._term is None else _BEGIN_SCHEDULER_WRITE
+        result, events = self._run(begin, function, arguments)
         if events:
             self._publish(events)
         return result
@@ -174,7 +199,7 @@ class ConnectionPool:
             database = PostgresDatabase(connection)
             transaction: str | None = None
             try:
-                id = _begin(connection, begin)
+                id = self._begin(connection, begin)
                 result = function(database, *arguments)
                 transaction = id
                 connection.execute(b"COMMIT")
@@ -191,6 +216,17 @@ class ConnectionPool:
             else:
                 self._connections.release(connection)
                 return result, database.events
+
+    def _begin(self, connection: DictConnection, begin: bytes) -> str | None:
+        """Begin a transaction and return its id, if it writes. Raises TermEnded."""
+        cursor = connection.execute(begin)
+        while cursor.nextset():
+            pass
+        row = cursor.fetchone()
+        if begin is _BEGIN_SCHEDULER_WRITE and (row is None or row["term"] != self._term):
+            self._on_term_ended()
+            raise TermEnded(f"the term {self._term} of this scheduler has ended")
+        return None if row is None else row["id"]
 
     def _is_committed(self, transaction: str) -> bool:
         """Find out what became of a transaction whose connection was lost during its commit.
@@ -220,14 +256,6 @@ async def _time_limit(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise unavailable(error) from error
-
-
-def _begin(connection: DictConnection, begin: bytes) -> str | None:
-    """Begin a transaction and return its id, if it writes."""
-    cursor = connection.execute(begin)
-    cursor.nextset()
-    row = cursor.fetchone()
-    return None if row is None else row["id"]
 
 
 def _translated(error: Exception) -> Exception:

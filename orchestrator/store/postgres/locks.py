@@ -1,31 +1,19 @@
-"""Locks of a whole database that last as long as a connection: which process serves it."""
+"""A lock of a whole database that lasts as long as a connection: which process serves it."""
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import psycopg
 
-from orchestrator.data_directory import DataDirectoryInUse
-from orchestrator.database_url import describe_database
 from orchestrator.errors import ServiceError
 from orchestrator.settings import SettingsError
 from orchestrator.store.postgres.connections import DictConnection
-from orchestrator.store.postgres.errors import describe, translate_error
+from orchestrator.store.postgres.errors import translate_error
 from orchestrator.store.postgres.store import open_database
-
-log = logging.getLogger(__name__)
 
 #: The lock of the process that runs jobs; its second half is the checksum of the schema's name.
 SERVICE_LOCK = 0x5046_0003
-#: How long to wait at the start for the lock of a service that was killed, in seconds.
-START_SECONDS = 5.0
-#: Interval at which the connection of a lock is tried, in seconds: a lost one has to be made anew.
-CHECK_SECONDS = 1.0
 
 
 class AdvisoryLock:
@@ -83,44 +71,3 @@ class AdvisoryLock:
                     f"server process {row['pid']} of {row['address'] or 'this machine'}, since {row['since']}"
                 )
         return "its connection is unknown"
-
-
-@contextmanager
-def service_lock(url: str, on_lost: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of the only service that uses a database.
-
-    A lock that ends with its connection, because the database restarted, is taken again. `on_lost` is called
-    in a thread if another service has taken it meanwhile. Raises DataDirectoryInUse, ServiceUnavailable,
-    SettingsError.
-    """
-    lock = AdvisoryLock(url, SERVICE_LOCK)
-    deadline = time.monotonic() + START_SECONDS
-    while not lock.try_acquire():
-        if time.monotonic() > deadline:
-            raise DataDirectoryInUse(
-                f"the database {describe_database(url)} is in use by another service:"
-                f" {lock.describe_holder()}; stop it first, or choose another database with"
-                " PIXELFACTORY_DATABASE_URL"
-            )
-        time.sleep(0.1)
-    stopping = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(lock, stopping, on_lost), name="database-lock", daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        keeper.join()
-        lock.release()
-
-
-def _keep(lock: AdvisoryLock, stopping: threading.Event, on_lost: Callable[[], None]) -> None:
-    """Take the lock again whenever its connection has ended."""
-    while not stopping.wait(CHECK_SECONDS):
-        try:
-            if not lock.try_acquire():
-                log.error("another service has taken the database: %s", lock.describe_holder())
-                on_lost()
-                return
-        except (ServiceError, SettingsError, psycopg.Error) as error:
-            log.warning("the lock of the database cannot be taken now: %s", describe(error))

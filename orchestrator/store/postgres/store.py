@@ -17,6 +17,7 @@ from orchestrator.store.postgres.connections import ConnectionPool, DictConnecti
 from orchestrator.store.postgres.database import PostgresDatabase
 from orchestrator.store.postgres.errors import describe, is_passing
 from orchestrator.store.postgres.migrations import migrate
+from orchestrator.store.postgres.request_counts import PostgresRequestCounts
 from orchestrator.store.postgres.signals import PostgresSignals
 from orchestrator.store.sql.outbox import check_secrets_readable
 from orchestrator.store.sql.store import SqlStore
@@ -48,12 +49,32 @@ class PostgresStore(SqlStore):
         self._postgres_signals.start()
         self._closed = False
 
+    def require_term(self, term: int, on_ended: Callable[[], None]) -> None:
+        """Write only while the scheduler of this term leads; afterwards writes raise TermEnded.
+
+        `on_ended` is called then, in the thread of the writer.
+        """
+        self._pool.require_term(term, on_ended)
+
+    def request_counts(self) -> PostgresRequestCounts:
+        """Return counts of requests that all processes share."""
+        return PostgresRequestCounts(self._pool)
+
+    async def find_scheduler_url(self) -> str | None:
+        """Return where API processes reach the scheduler; None if none has said so."""
+        return await self._pool.read(_find_scheduler_url)
+
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
         await super().close()
         await asyncio.to_thread(self._postgres_signals.stop)
+
+
+def _find_scheduler_url(db: PostgresDatabase) -> str | None:
+    row = db.execute("SELECT url FROM scheduler_leader").fetchone()
+    return None if row is None else row["url"]
 
 
 def prepare_database(url: str, secret_box: SecretBox | None = None) -> None:

@@ -64,6 +64,16 @@ def list_unfinished_jobs(db: Database) -> list[JobRecord]:
     )
 
 
+def list_newest_unfinished(db: Database, limit: int) -> list[str]:
+    query = "SELECT id FROM jobs WHERE finished_at IS NULL ORDER BY seq DESC LIMIT ?"
+    return [str(row["id"]) for row in db.execute(query, (limit,))]
+
+
+def find_finished(db: Database, job_ids: Sequence[str]) -> list[str]:
+    query = f"SELECT id FROM jobs WHERE {db.is_in('id')} AND finished_at IS NOT NULL"
+    return [str(row["id"]) for row in db.execute(query, (db.list_value(job_ids),))]
+
+
 def load_job_records(db: Database, rows: Sequence[Row]) -> list[JobRecord]:
     """Return the jobs of these rows with their shards, in the same order; one query loads all shards."""
     jobs = [row_to_job(row) for row in rows]

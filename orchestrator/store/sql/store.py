@@ -265,6 +265,12 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox):
     async def list_unfinished_jobs(self) -> list[JobRecord]:
         return await self._db.read(jobs.list_unfinished_jobs)
 
+    async def list_newest_unfinished(self, limit: int) -> list[str]:
+        return await self._db.read(jobs.list_newest_unfinished, limit)
+
+    async def find_finished(self, job_ids: Sequence[str]) -> list[str]:
+        return await self._db.read(jobs.find_finished, job_ids)
+
     async def count_unfinished_jobs(self, account_id: str) -> int:
         return await self._db.read(jobs.count_unfinished_jobs, account_id)
 

@@ -99,6 +99,7 @@ ERROR_CODES: Mapping[str, str] = {
     "model_unavailable": "No instance can run the model at present.",
     "moderation_unavailable": "The moderation service does not answer; retry later.",
     "no_instances": "No instance is ready at present.",
+    "no_scheduler": "The process that runs the jobs cannot be reached at present; retry in a few seconds.",
     "shutting_down": "The service is shutting down; retry later.",
     # Failed jobs (500, or `error.code` of the job)
     "internal_error": "Internal server error; quote the `X-Request-Id`.",

@@ -1,0 +1,32 @@
+"""`pixelfactory api`: accept and answer requests; a scheduler runs the jobs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from orchestrator.app.roles import require_shared_state, run_api
+from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
+from orchestrator.cli.serving import HostOption, PortOption, prepare_process, serve, stop_on_signals
+from orchestrator.settings import Settings
+
+
+def api(
+    host: HostOption = None,
+    port: PortOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Accept and answer requests of an installation on several machines; any number may run.
+
+    The state is in PostgreSQL and S3, and `pixelfactory scheduler` runs the jobs. The data directory holds
+    the secrets only, which are the same for all processes: admin-token, session-secret and database-key.
+    """
+    settings = read_settings(data_dir, config, host=host, port=port)
+    require_shared_state(settings, "api")
+    prepare_process(settings)
+    asyncio.run(run(settings))
+
+
+async def run(settings: Settings) -> None:
+    """Run the process until SIGTERM or SIGINT."""
+    await serve(settings, run_api(settings), stop_on_signals())

@@ -1,0 +1,47 @@
+"""How soon a new job would start, as far as is known when it is submitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from orchestrator.execution.scheduler import Scheduler
+from orchestrator.jobs import JobRecord
+from pricing.plans import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """The state of queue and instances for a new job of an account."""
+
+    #: Seconds until the job would start; None if no instance is available or returns shortly.
+    wait_seconds: float | None
+    #: Whether one of these instances can run the model.
+    serves_model: bool
+
+
+NO_CAPACITY = Capacity(None, serves_model=False)
+
+
+class JobScheduling(Protocol):
+    """The part of the scheduler that accepting and cancelling jobs needs."""
+
+    async def find_capacity(self, account_id: str, model: str) -> Capacity:
+        """Return how soon a new job of an account could start."""
+        ...
+
+    def schedule_job(self, record: JobRecord, plan: Plan) -> None:
+        """Queue the waiting shards of a stored job, with the fair share of its account's plan."""
+        ...
+
+    def cancel_job(self, job_id: str) -> None:
+        """Remove the job's waiting shards from the queue and cancel the running ones on their instances."""
+        ...
+
+
+def capacity_of(scheduler: Scheduler, account_id: str, model: str) -> Capacity:
+    """Return the capacity that a scheduler expects."""
+    now = monotonic()
+    wait = scheduler.expected_wait_seconds(account_id, now)
+    return Capacity(None if wait == float("inf") else wait, scheduler.expects_to_serve(model, now))

@@ -1,0 +1,68 @@
+"""Brings the scheduler what other processes put into the store: new jobs and cancellations."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from comfy_instances.tasks import keep_running, spawn
+from orchestrator.errors import ServiceUnavailable
+from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.jobs import ShardStatus
+from orchestrator.store import Store
+from orchestrator.store.signals import StoreEvent, StoreEventKind
+
+log = logging.getLogger(__name__)
+
+#: Jobs that a look without notifications covers. Older ones are found by the reconciler.
+NEWEST_JOBS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredJobs:
+    """Follows the notifications of the store, and looks for itself every second: one may be lost."""
+
+    store: Store
+    dispatcher: Dispatcher
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+
+    def start(self) -> None:
+        """Start to follow; `Dispatcher.start` has queued what was stored until now."""
+        spawn(keep_running(self._run, "stored jobs"), "stored jobs", group=self._tasks)
+
+    async def stop(self) -> None:
+        """Stop following."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self) -> None:
+        kinds = (StoreEventKind.JOB_ADDED, StoreEventKind.JOB_CANCELLED)
+        with self.store.signals.subscribe(*kinds) as subscription:
+            while True:
+                try:
+                    await self._schedule_missing(await self.store.list_newest_unfinished(NEWEST_JOBS))
+                    for event in await subscription.next_events():
+                        await self._handle_event(event)
+                except ServiceUnavailable as error:
+                    log.warning("new jobs cannot be read now: %s", error)
+                    await asyncio.sleep(1)
+
+    async def _handle_event(self, event: StoreEvent) -> None:
+        match event.kind:
+            case StoreEventKind.JOB_ADDED:
+                await self._schedule_missing([event.id])
+            case StoreEventKind.JOB_CANCELLED:
+                self.dispatcher.cancel_job(event.id)
+
+    async def _schedule_missing(self, job_ids: list[str]) -> None:
+        """Schedule those of the jobs that the scheduler does not know."""
+        known = {active.job.id for active in self.dispatcher.unfinished_shards()}
+        for job_id in job_ids:
+            if job_id in known:
+                continue
+            record = await self.store.find_job(job_id)
+            waits = record and any(shard.status is ShardStatus.WAITING for shard in record.shards)
+            if record and waits and not record.job.is_finished:
+                await self.dispatcher.schedule_stored_job(record)

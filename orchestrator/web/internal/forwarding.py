@@ -1,0 +1,76 @@
+"""Hands requests of operators that only the scheduler can answer on to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import wraps
+from typing import Protocol, cast
+
+import aiohttp
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from orchestrator.execution.live.link import ANSWER_SECONDS, no_scheduler
+from orchestrator.web.auth import require_admin
+from orchestrator.web.http.bodies import read_body
+
+#: How long the scheduler may take for an operator's request, in seconds.
+FORWARD_SECONDS = 10 * ANSWER_SECONDS
+
+
+class Forwarder(Protocol):
+    """The connection to the scheduler."""
+
+    @property
+    def url(self) -> str | None: ...
+
+    @property
+    def http(self) -> aiohttp.ClientSession: ...
+
+
+class RouteGroup(Protocol):
+    """A part of the admin API."""
+
+    def routes(self) -> list[web.RouteDef]: ...
+
+
+class ForwardedRoutes:
+    """The routes of parts of the admin API, documented as they are, answered by the scheduler."""
+
+    def __init__(self, groups: Sequence[RouteGroup], forwarder: Forwarder, token: str) -> None:
+        """`token` is the admin token, the same in all processes of an installation."""
+        self._groups = groups
+        self._forwarder = forwarder
+        self._token = token
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.route(route.method, route.path, self._forward(cast(Handler, route.handler)))
+            for group in self._groups
+            for route in group.routes()
+        ]
+
+    def _forward(self, handler: Handler) -> Handler:
+        @wraps(handler)
+        async def forward(request: web.Request) -> web.StreamResponse:
+            require_admin(request, self._token)
+            if (url := self._forwarder.url) is None:
+                raise no_scheduler()
+            path = request.rel_url.raw_path_qs.removeprefix("/dashboard/api")
+            try:
+                async with self._forwarder.http.request(
+                    request.method,
+                    url + path,
+                    data=await read_body(request) or None,
+                    headers={"Authorization": f"Bearer {self._token}"},
+                    timeout=aiohttp.ClientTimeout(total=FORWARD_SECONDS),
+                    allow_redirects=False,
+                ) as answer:
+                    body = await answer.read()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise no_scheduler() from error
+            return web.Response(
+                status=answer.status, body=body, headers={"Content-Type": answer.headers["Content-Type"]}
+            )
+
+        return forward

@@ -20,6 +20,8 @@ from comfy_instances.process.child import find_free_port
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Longest time that a start may take.
 START_SECONDS = 180.0
+#: Threads that wait for work burn a core each, and tiny models gain nothing from them.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 #: The line in which a simulator logs its address.
 LOGGED_URL = re.compile(r"http://127\.0\.0\.1:\d+(?=\n)")
 
@@ -77,7 +79,8 @@ def _child(command: Sequence[str], port: int | None, base: Path) -> Iterator[Com
     """Run a server on `port`, or on the port that it logs."""
     base.mkdir(parents=True, exist_ok=True)
     with (base / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        environment = os.environ | ONE_THREAD
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         try:
             url = _wait_until_up(port, process, base / "server.log")
             yield ComfyUIServer(url, base, process)

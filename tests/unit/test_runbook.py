@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,8 @@ def sections() -> Mapping[str, str]:
 
 def raised_codes(source: str) -> Iterator[str]:
     """Codes that are named where an error with status 5xx is made."""
+    if not any(name in source for name in SERVER_ERRORS):
+        return
     for node in ast.walk(ast.parse(source)):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute)):
             continue
@@ -45,6 +48,7 @@ def raised_codes(source: str) -> Iterator[str]:
                 yield str(keyword.value.value)
 
 
+@cache
 def error_codes() -> set[str]:
     """Every code of an error with status 5xx in the code of the service."""
     files = (ROOT / "orchestrator").rglob("*.py")

@@ -18,13 +18,22 @@ from comfy_instances.simulator.files import NumberedFileSeries, open_file_series
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files.containers import write_audio, write_video
 from comfy_instances.simulator.nodes.images.masks import mask_to_image
-from comfy_instances.simulator.nodes.values import AudioClip, ImageArray, Latent, MaskArray, VideoClip
+from comfy_instances.simulator.nodes.models.placeholder_media import seeded_generator
+from comfy_instances.simulator.nodes.values import (
+    AudioClip,
+    FloatArray,
+    ImageArray,
+    Latent,
+    MaskArray,
+    VideoClip,
+    fingerprint,
+)
 
 #: Metadata key that marks files of the simulator.
 SIMULATED_METADATA_KEY = "pixelfactory_simulated"
 
-#: A triangle, the smallest valid binary glTF mesh.
-_TRIANGLE = struct.pack("<9f", 0, 0, 0, 1, 0, 0, 0, 1, 0)
+#: Corners of the triangles of a placeholder mesh.
+MESH_CORNERS = 3 * 64
 
 
 def save_image(context: NodeContext, images: ImageArray, filename_prefix: str = "ComfyUI") -> NodeResult:
@@ -177,29 +186,32 @@ def save_mesh(context: NodeContext, mesh: Any, filename_prefix: str = "3d/ComfyU
     path = series.next_path(".glb")
     path.write_bytes(
         _encode_glb(
-            {"generator": "Pixel Factory simulator", "version": "2.0", "extras": _file_metadata(context)}
+            {"generator": "Pixel Factory simulator", "version": "2.0", "extras": _file_metadata(context)},
+            seeded_generator(fingerprint([mesh])).uniform(-1, 1, (MESH_CORNERS, 3)).astype("<f4"),
         )
     )
     return NodeResult({"3d": [_file_reference(path, series)]})
 
 
-def _encode_glb(asset: Mapping[str, Any]) -> bytes:
-    """Return a binary glTF file of one triangle."""
-    bounds = {"min": [0, 0, 0], "max": [1, 1, 0]}
+def _encode_glb(asset: Mapping[str, Any], corners: FloatArray) -> bytes:
+    """Return a binary glTF file of triangles: every three of `corners` ([count, 3] float32)."""
+    data = corners.tobytes()
+    bounds = {"min": corners.min(axis=0).tolist(), "max": corners.max(axis=0).tolist()}
+    accessor = {"bufferView": 0, "componentType": 5126, "count": len(corners), "type": "VEC3", **bounds}
     scene = {
         "asset": asset,
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0}],
         "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
-        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3", **bounds}],
-        "bufferViews": [{"buffer": 0, "byteLength": len(_TRIANGLE)}],
-        "buffers": [{"byteLength": len(_TRIANGLE)}],
+        "accessors": [accessor],
+        "bufferViews": [{"buffer": 0, "byteLength": len(data)}],
+        "buffers": [{"byteLength": len(data)}],
     }
     text = json.dumps(scene).encode()
     text += b" " * (-len(text) % 4)
     chunks = struct.pack("<I4s", len(text), b"JSON") + text
-    chunks += struct.pack("<I4s", len(_TRIANGLE), b"BIN\0") + _TRIANGLE
+    chunks += struct.pack("<I4s", len(data), b"BIN\0") + data
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 

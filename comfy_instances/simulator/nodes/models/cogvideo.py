@@ -8,6 +8,7 @@ from typing import Any
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
 from comfy_instances.simulator.nodes.models import latents
 from comfy_instances.simulator.nodes.models.sampling import simulate_sampling
+from comfy_instances.simulator.nodes.models.used_inputs import without_unused_negative
 from comfy_instances.simulator.nodes.values import ImageArray, Latent, OpaqueValue, fingerprint
 
 
@@ -28,7 +29,8 @@ def cog_sampler(
     fold = latents.find_latent_geometry("cogvideo")
     sides = (width * fold.spatial, height * fold.spatial)
     empty = latents.empty_latent(*sides, num_frames, fold=fold)
-    digest = fingerprint([model, num_frames, steps, cfg, samples, image_cond_latents, inputs])
+    used = without_unused_negative({"cfg": cfg, **inputs})
+    digest = fingerprint([model, num_frames, steps, samples, image_cond_latents, denoise_strength, used])
     opaques = [model, inputs["positive"], inputs["negative"]]
     made = simulate_sampling(context, digest, steps, denoise_strength, empty, opaques, guided=cfg != 1)
     return (made,)

@@ -25,4 +25,15 @@ def inpaint_model_conditioning(
     return positive, negative, replace(latent, noise_mask=mask if noise_mask else None)
 
 
-NODES: Mapping[str, NodeFunction] = {"InpaintModelConditioning": inpaint_model_conditioning}
+def apply_controlnet(context: NodeContext, **inputs: Any) -> tuple[Any, ...]:
+    """Return changed conditionings; as on a real instance, a strength of 0 leaves them unchanged."""
+    if inputs["strength"] == 0:
+        return tuple(inputs[name] for name in ("positive", "negative", "conditioning") if name in inputs)
+    return run_placeholder_node(context, **inputs)
+
+
+NODES: Mapping[str, NodeFunction] = {
+    "InpaintModelConditioning": inpaint_model_conditioning,
+    "ControlNetApply": apply_controlnet,
+    "ControlNetApplyAdvanced": apply_controlnet,
+}

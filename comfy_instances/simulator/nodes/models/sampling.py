@@ -20,6 +20,7 @@ from comfy_instances.simulator.nodes.models.placeholder_media import (
     generate_placeholder_frames,
     seeded_generator,
 )
+from comfy_instances.simulator.nodes.models.used_inputs import without_unused_negative, without_unused_seed
 from comfy_instances.simulator.nodes.values import (
     FloatArray,
     ImageArray,
@@ -39,7 +40,7 @@ def ksampler(
     context: NodeContext, steps: int, cfg: float, denoise: float = 1.0, **inputs: Any
 ) -> tuple[Latent]:
     latent = inputs["latent_image"]
-    digest = fingerprint([steps, cfg, denoise, inputs])
+    digest = fingerprint([steps, cfg, denoise, without_unused_negative({"cfg": cfg, **inputs})])
     made = simulate_sampling(context, digest, steps, denoise, latent, _opaque_values(inputs), guided=cfg != 1)
     return (made,)
 
@@ -49,7 +50,8 @@ def ksampler_advanced(
 ) -> tuple[Latent]:
     """Sample a range of the schedule; a later range continues from the result of an earlier one."""
     end = min(steps, end_at_step)
-    digest = fingerprint([steps, cfg, start_at_step, end, inputs])
+    used = without_unused_seed(without_unused_negative({"cfg": cfg, **inputs}))
+    digest = fingerprint([steps, cfg, start_at_step, end, used])
     strength = 1 - start_at_step / steps
     todo = max(0, end - start_at_step)
     latent = inputs["latent_image"]
@@ -63,7 +65,7 @@ def sampler_custom(
     """Sample with custom sigmas. The noisy and the denoised output are the same in the simulator."""
     opaques = _opaque_values(inputs)
     cfg = inputs.get("cfg", next((o.settings["cfg"] for o in opaques if "cfg" in o.settings), 1.0))
-    digest = fingerprint([sigmas, latent_image, inputs])
+    digest = fingerprint([sigmas, latent_image, without_unused_seed(without_unused_negative(inputs))])
     strength = float(np.clip(sigmas[0], 0, 1)) if len(sigmas) else 0.0
     steps = max(0, len(sigmas) - 1)
     made = simulate_sampling(context, digest, steps, strength, latent_image, opaques, guided=cfg != 1)
@@ -151,9 +153,10 @@ def _opaque_values(inputs: Mapping[str, Any]) -> list[OpaqueValue]:
     return [value for value in inputs.values() if isinstance(value, OpaqueValue)]
 
 
-def make_sigmas(steps: int, denoise: float = 1.0, **_: Any) -> tuple[FloatArray]:
-    """Return `steps` even steps from `denoise` to 0; the simulator ignores the kind of schedule."""
-    return (np.linspace(denoise, 0, steps + 1, dtype=np.float32),)
+def make_sigmas(steps: int, denoise: float = 1.0, **shape: Any) -> tuple[FloatArray]:
+    """Return `steps` steps from `denoise` to 0, a little uneven: every other input bends the schedule."""
+    bend = int(fingerprint(shape), 16) % 1000 / 1000 if shape else 0.0
+    return (np.asarray(denoise * np.linspace(1, 0, steps + 1) ** (1 + bend), np.float32),)
 
 
 def manual_sigmas(sigmas: str) -> tuple[FloatArray]:

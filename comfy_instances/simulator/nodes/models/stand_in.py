@@ -22,6 +22,7 @@ from comfy_instances.simulator.nodes.models.placeholder_media import (
     generate_placeholder_audio,
     generate_placeholder_frames,
 )
+from comfy_instances.simulator.nodes.models.used_inputs import inputs_of_output
 from comfy_instances.simulator.nodes.values import (
     AudioClip,
     FloatArray,
@@ -176,7 +177,7 @@ class _PlaceholderNode:
         inherited = {key: value for opaque in self.opaque_values for key, value in opaque.settings.items()}
         return OpaqueValue(
             type=output_type,
-            fingerprint=fingerprint([self.context.class_type, slot, self.inputs]),
+            fingerprint=fingerprint([self.context.class_type, slot, inputs_of_output(self.inputs, slot)]),
             weights=()
             if output_type in ENCODER_OUTPUT_TYPES
             else tuple(dict.fromkeys(self.find_weight_files())),

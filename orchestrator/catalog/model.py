@@ -215,13 +215,16 @@ class Model:
         return params
 
     def unknown_parameter(
-        self, name: str, synonyms: Mapping[str, str] = MappingProxyType({})
+        self,
+        name: str,
+        synonyms: Mapping[str, str] = MappingProxyType({}),
+        further: Sequence[str] = (),
     ) -> InvalidRequest:
         """Return the error for a parameter that the model does not have, with those that it has.
 
-        `synonyms` are other names of parameters that the caller may have misspelt.
+        `synonyms` are names that the caller may have misspelt, `further` fields of the dialect to list.
         """
-        return unknown_parameter_error(self.id, ["n", *self.parameters], name, synonyms)
+        return unknown_parameter_error(self.id, ["n", *self.parameters, *further], name, synonyms)
 
     def describe_unused(self, request: Mapping[str, Any]) -> tuple[str, ...]:
         """Return a sentence for each parameter of a request that has no effect on the result."""

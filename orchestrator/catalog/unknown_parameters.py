@@ -8,7 +8,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.similar_names import find_misspelt, find_similar
 
 #: Most parameters that an error lists.
-MAX_LISTED_PARAMETERS = 30
+MAX_LISTED_PARAMETERS = 60
 
 
 def unknown_parameter_error(
@@ -18,6 +18,7 @@ def unknown_parameter_error(
 
     `synonyms` are other names of parameters, which the caller may have misspelt.
     """
+    known = list(dict.fromkeys(known))
     misspelt = find_misspelt(name, (other for other, own in synonyms.items() if own in known))
     nearest = find_similar(name, known) or [synonyms[other] for other in misspelt]
     hint = f"; did you mean `{nearest[0]}`?" if nearest else "."

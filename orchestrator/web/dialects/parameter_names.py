@@ -7,7 +7,7 @@ a name that official SDKs send and that has no effect (a warning), or an error t
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -202,11 +202,12 @@ def our_name(given: str, own: Container[str], parameters: Container[str]) -> str
     return snake_case if snake_case in own or snake_case in parameters else SYNONYMS.get(snake_case, given)
 
 
-def take_parameters(model: Model, given: Mapping[str, Any]) -> ModelParameters:
+def take_parameters(model: Model, given: Mapping[str, Any], further: Sequence[str] = ()) -> ModelParameters:
     """Return the parameters of the model among the fields, and warnings for fields without an effect.
 
-    Null, and an empty text or list where the model has no such parameter, count as not given. Raises
-    InvalidRequest (`unknown_parameter`) for fields that the model does not have.
+    `further` are the fields of the dialect that set parameters, which errors list. Null, and an empty text or
+    list where the model has no such parameter, count as not given. Raises InvalidRequest
+    (`unknown_parameter`) for fields that the model does not have.
     """
     values: dict[str, Any] = {}
     warnings: list[str] = []
@@ -222,7 +223,7 @@ def take_parameters(model: Model, given: Mapping[str, Any]) -> ModelParameters:
         elif name in WITHOUT_EFFECT:
             warnings += ignore_field(name, value)
         else:
-            raise model.unknown_parameter(name, SYNONYMS)
+            raise model.unknown_parameter(name, SYNONYMS, further)
     return ModelParameters(values, tuple(warnings))
 
 

@@ -15,7 +15,8 @@ from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.dimensions import asked_aspect_ratio, pixels_by_shape
-from orchestrator.web.dialects.parameter_names import ModelParameters, our_name, rename_synonyms
+from orchestrator.web.dialects.model_selection import max_input_images
+from orchestrator.web.dialects.parameter_names import SYNONYMS, ModelParameters, our_name, rename_synonyms
 from orchestrator.web.http.form_fields import MEANINGFUL_EMPTY_FIELDS
 from orchestrator.web.http.number_fields import StrictNumbersModel
 from orchestrator.web.http.validation_errors import describe_problem
@@ -25,6 +26,51 @@ LIST_PARAMETERS = frozenset({"images", "loras", "loras2"})
 RequestBodyT = TypeVar("RequestBodyT", bound="RequestBody")
 ResultT = TypeVar("ResultT")
 P = ParamSpec("P")
+
+
+def _always(model: Model) -> bool:
+    return True
+
+
+def _never(model: Model) -> bool:
+    return False
+
+
+def _has_sizes(model: Model) -> bool:
+    return model.output_sizes is not None
+
+
+def _has_length(model: Model) -> bool:
+    return {"num_frames", "fps"} <= model.parameters.keys()
+
+
+def _has_images(model: Model) -> bool:
+    return max_input_images(model) > 0
+
+
+def _has_loras(model: Model) -> bool:
+    return "loras" in model.parameters
+
+
+def _makes_images(model: Model) -> bool:
+    return model.makes_images
+
+
+#: Which models take a field of a dialect, for those that not every model takes.
+_FIELD_CONDITIONS: Mapping[str, Callable[[Model], bool]] = MappingProxyType(
+    {
+        "model": _never,
+        "markup": _never,
+        # The name under which PixelAPI lists `cfg_scale`.
+        "guidance_scale": _never,
+        **dict.fromkeys(("size", "aspect_ratio", "resolution"), _has_sizes),
+        **dict.fromkeys(("duration", "seconds"), _has_length),
+        **dict.fromkeys(("image", "image_url", "images", "reference_images", "input_reference"), _has_images),
+        **dict.fromkeys(("lora_weights", "lora_scale"), _has_loras),
+        "mask": lambda model: "mask" in model.parameters,
+        **dict.fromkeys(("output_format", "output_compression", "stream", "partial_images"), _makes_images),
+    }
+)
 
 
 class RequestBody(StrictNumbersModel):
@@ -54,6 +100,16 @@ class RequestBody(StrictNumbersModel):
         """The fields that are passed to the model under their own names."""
         own = self.control_fields & type(self).model_fields.keys() | RequestBody.model_fields.keys()
         return {name: value for name, value in self if value is not None and name not in own}
+
+    def taken_fields(self, model: Model) -> list[str]:
+        """Return the fields of the dialect that a request to the model may have, for errors."""
+        own = self.control_fields & type(self).model_fields.keys() | RequestBody.model_fields.keys()
+        names = (name for name in type(self).model_fields if name in own)
+        return [name for name in names if _FIELD_CONDITIONS.get(name, _always)(model)]
+
+    def unknown_parameter(self, model: Model, name: str) -> InvalidRequest:
+        """Return the error for a field that the model does not take, with those that it takes."""
+        return model.unknown_parameter(name, SYNONYMS, self.taken_fields(model))
 
     def to_generation_request(
         self, model: Model, params: ModelParameters, idempotency_key: str | None

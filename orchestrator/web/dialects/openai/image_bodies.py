@@ -15,7 +15,7 @@ from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.errors import invalid_field
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.web.dialects.dimensions import SizeField
-from orchestrator.web.dialects.request_body import RequestBody
+from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields
 
 Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
 
@@ -26,12 +26,13 @@ ImageInput = str | bytes | dict[str, str | dict[str, str]]
 URL_MODELS_PREFIX = "dall-e-"
 
 
-class ImageRequestBody(RequestBody):
+class ImageRequestBody(LoraFields):
     """Fields that all requests for images have in common."""
 
     control_fields = frozenset(
         {"model", "size", "aspect_ratio", "resolution", "quality", "background", "image", "images", "mask"}
         | {"response_format", "output_format", "output_compression", "stream", "partial_images"}
+        | LORA_FIELDS
     )
 
     model: str | None = Field(None, description="Id or alias of a model.")

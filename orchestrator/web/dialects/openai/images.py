@@ -14,6 +14,7 @@ from orchestrator.jobs import Output
 from orchestrator.number_text import parse_decimal
 from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.image_formats import check_image_format
+from orchestrator.web.dialects.lora_fields import LoraFields, lora_params
 from orchestrator.web.dialects.model_selection import ImageToImageTask, scale_steps, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import (
     ImageEditBody,
@@ -98,7 +99,7 @@ def find_size_field(body: RequestBody) -> str:
     return next((name for name in fields if getattr(body, name, None) is not None), "size")
 
 
-def pass_parameters(body: RequestBody, model: Model, *, form: bool) -> ModelParameters:
+def pass_parameters(body: LoraFields, model: Model, *, form: bool) -> ModelParameters:
     """Return the fields that are passed to the model under their own names.
 
     Raises InvalidRequest (`unknown_parameter`).
@@ -106,7 +107,8 @@ def pass_parameters(body: RequestBody, model: Model, *, form: bool) -> ModelPara
     given = body.passed_fields
     if form:
         given = {name: _parse_form_value(model, name, value) for name, value in given.items()}
-    return take_parameters(model, given)
+    passed = take_parameters(model, given, body.taken_fields(model))
+    return passed.with_computed(lora_params(body, model))
 
 
 def _effect_warnings(body: ImageRequestBody, model: Model) -> Iterator[str]:

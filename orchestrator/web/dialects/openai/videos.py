@@ -25,6 +25,7 @@ from orchestrator.web.dialects.dimensions import (
     seconds_to_frames,
     size_to_dimensions,
 )
+from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields
 from orchestrator.web.dialects.model_selection import max_input_images, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import ImageInput, unwrap_image_input
 from orchestrator.web.dialects.openai.images import find_size_field, pass_parameters
@@ -45,11 +46,13 @@ VIDEO_STATUS_NAMES = STATUS_NAMES | {JobStatus.RUNNING: "in_progress"}
 _SECONDS_PATTERN = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?", re.ASCII)
 
 
-class VideoCreateBody(RequestBody):
+class VideoCreateBody(LoraFields):
     """Body of `POST /videos`. Other parameters of the model are passed under their own names."""
 
     synonyms = MappingProxyType({"image": "input_reference", "duration": "seconds"})
-    control_fields = frozenset({"model", "size", "aspect_ratio", "resolution", "seconds", "input_reference"})
+    control_fields = frozenset(
+        {"model", "size", "aspect_ratio", "resolution", "seconds", "input_reference", *LORA_FIELDS}
+    )
 
     model: str | None = Field(
         None, description="Id or alias of a model that makes videos; default: one that supports the request."

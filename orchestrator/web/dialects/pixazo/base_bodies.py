@@ -21,7 +21,8 @@ from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.similar_names import find_similar
 from orchestrator.web.dialects.dimensions import asked_aspect_ratio, pixels_by_shape, size_to_dimensions
-from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
+from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
+from orchestrator.web.dialects.model_selection import check_image_count, max_input_images, to_image_params
 from orchestrator.web.dialects.parameter_names import (
     WITHOUT_EFFECT,
     ModelParameters,
@@ -30,6 +31,7 @@ from orchestrator.web.dialects.parameter_names import (
 )
 from orchestrator.web.dialects.pixazo.field_phrases import describe_expected
 from orchestrator.web.dialects.pixazo.input_files import ImageInput, Url
+from orchestrator.web.dialects.request_body import parse_body
 
 PixazoBodyT = TypeVar("PixazoBodyT", bound="PixazoBody")
 
@@ -186,7 +188,7 @@ class EndpointBody(PixazoBody):
             for name in own
             if name not in self.model_fields_set and (name in model.parameters or name == "n")
         }
-        further = self._further_fields(model)
+        further = _read_loras(model, _name_images(model, self._further_fields(model)))
         sizes = {name: further.pop(name) for name in _SIZE_WORDS & further.keys()}
         taken = take_parameters(model, {**defaults, **given, **further})
         taken = taken.with_computed(self._dimensions(model))
@@ -259,14 +261,22 @@ class EndpointBody(PixazoBody):
         """Return the fields that are not the document's. Raises InvalidRequest for unknown ones."""
         further = dict(self.model_extra or {})
         documented = {field.alias or name for name, field in type(self).model_fields.items()}
-        known = {*model.parameters, *_FURTHER_NAMES}
-        if not self.makes_one:
-            known.add("n")
+        taken = {*model.parameters} - type(self).model_fields.keys() | self._dialect_fields(model)
+        known = {*model.parameters, *taken, *_FURTHER_NAMES}
         for name in further:
             if name not in known:
-                undocumented = set(model.parameters) - type(self).model_fields.keys() - {"mask_channel"}
-                raise self._unknown_field_error(self._given_names.get(name, name), documented | undocumented)
+                shown = documented | taken - {"mask_channel"}
+                raise self._unknown_field_error(self._given_names.get(name, name), shown)
         return further
+
+    def _dialect_fields(self, model: Model) -> set[str]:
+        """Return the fields of other APIs that set parameters of the model."""
+        own, has_images = type(self).model_fields.keys(), max_input_images(model) > 0
+        has_own_images = bool({"input_image", "input_images"} & own)
+        fields = set() if self.makes_one else {"n"}
+        fields |= _SIZE_WORDS - own if model.output_sizes else set()
+        fields |= _IMAGE_PARAMETERS if has_images and not has_own_images else set()
+        return fields | (LORA_FIELDS if "loras" in model.parameters else set())
 
     def _format_warnings(self) -> list[str]:
         """Return sentences about fields of the format that have no effect."""
@@ -314,6 +324,28 @@ def single_image_params(model: Model, image: str) -> dict[str, Any]:
     """Return an image under the name of the model's parameter. Raises InvalidRequest if it accepts none."""
     check_image_count(model, 1)
     return to_image_params(model, [image])
+
+
+def _name_images(model: Model, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with images under the name of the model's parameter."""
+    image, images = fields.get("image"), fields.get("images")
+    if image and "image" not in model.parameters and "images" in model.parameters:
+        rest = images if isinstance(images, list) else []
+        return {name: value for name, value in fields.items() if name != "image"} | {"images": [image, *rest]}
+    if images and "images" not in model.parameters and isinstance(images, list):
+        check_image_count(model, len(images) + bool(image))
+        return {name: value for name, value in fields.items() if name != "images"} | {"image": images[0]}
+    return fields
+
+
+def _read_loras(model: Model, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with LoRAs by name as the model's parameter. Raises InvalidRequest."""
+    given = {name: value for name, value in fields.items() if name in LORA_FIELDS}
+    if not given:
+        return fields
+    loras = lora_params(parse_body(LoraFields, given), model)
+    rest = {name: value for name, value in fields.items() if name not in LORA_FIELDS}
+    return dict(ModelParameters(rest).with_computed(loras, "lora_weights").values)
 
 
 def _read_sizes(model: Model, sizes: Mapping[str, Any]) -> dict[str, int]:

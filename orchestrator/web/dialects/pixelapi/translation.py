@@ -22,17 +22,26 @@ from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import ContentBlocked, InvalidRequest, invalid_field
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits
+from orchestrator.web.dialects.dimensions import (
+    SizeField,
+    asked_aspect_ratio,
+    pixels_by_shape,
+    size_to_dimensions,
+)
 from orchestrator.web.dialects.ids import job_id_to_uuid
-from orchestrator.web.dialects.parameter_names import take_parameters
+from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
+from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
+from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.pixelapi.schemas import (
     PixelApiGenerationResponse,
     PixelApiModelFields,
     PixelApiSubmitResponse,
 )
-from orchestrator.web.dialects.request_body import RequestBody, names_sent_fields
+from orchestrator.web.dialects.request_body import names_sent_fields
 from orchestrator.web.dialects.status_names import STATUS_NAMES
 
 TARIFF = "pixelapi"
@@ -68,15 +77,26 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 DOCUMENTED_MODELS = frozenset({*MODEL_LIMITS, "cogvideo-2b", "upscale-4x"})
 
 
-class PixelApiGenerateBody(RequestBody):
+class PixelApiGenerateBody(LoraFields):
     """Body of `POST /v1/image/generate`. Other parameters of the model are passed under their own names."""
 
     synonyms = MappingProxyType({"cfg_scale": "guidance_scale"})
-    control_fields = frozenset({"model", "guidance_scale"})
+    control_fields = frozenset(
+        {"model", "guidance_scale", "size", "aspect_ratio", "resolution", "image", "images", *LORA_FIELDS}
+    )
 
     model: str | None = Field(None, description="Id or alias of a model; default: sdxl.")
     prompt: str | None = Field(None, description="Description of the image.")
     negative_prompt: str | None = Field(None, description="Description of what to avoid (SDXL only).")
+    size: SizeField | None = Field(None, description="Size in pixels as WIDTHxHEIGHT.")
+    aspect_ratio: str | None = Field(
+        None, description="Aspect ratio of the result, such as 16:9, instead of a size."
+    )
+    resolution: str | None = Field(
+        None, max_length=20, description="Number of pixels, such as 720p, 1K or 0.5 MP, instead of a size."
+    )
+    image: str | None = Field(None, description="Input image: base64 text, data URL or http(s) URL.")
+    images: list[str] | None = Field(None, description="Further input images, in the same forms.")
     width: int | None = Field(None, description="Width in pixels, 512 to 1536; default: 1024.")
     height: int | None = Field(None, description="Height in pixels, 512 to 1536; default: 1024.")
     steps: int | None = Field(
@@ -94,8 +114,16 @@ class PixelApiGenerateBody(RequestBody):
     @property
     def parameter_fields(self) -> dict[str, str]:
         """The caller's name of each parameter that has another name here."""
-        guidance = self.given_names.get("guidance_scale", "guidance_scale")
-        return {**self.given_names, "cfg_scale": guidance}
+        names = self.given_names
+        guidance = names.get("guidance_scale", "guidance_scale")
+        fields = [names.get(field, field) for field in ("image", "images") if getattr(self, field)]
+        files = {"image": fields[0], "images": fields[-1]} if fields else {}
+        return {**names, **files, "cfg_scale": guidance}
+
+    @property
+    def input_images(self) -> list[str]:
+        """All input images in order."""
+        return [*([self.image] if self.image else []), *(self.images or [])]
 
     def use_document_names(self, error: InvalidRequest, catalog: Catalog) -> InvalidRequest:
         """Return an error in the document's names: of the model, and of the guidance scale in lists."""
@@ -112,16 +140,21 @@ def to_request(
     body: PixelApiGenerateBody, catalog: Catalog, *, idempotency_key: str | None
 ) -> GenerationRequest:
     """Translate a request body. Raises InvalidRequest."""
-    tasks = find_tasks(image_count=int("image" in body.passed_fields))
+    images, has_mask = body.input_images, bool(body.passed_fields.get("mask"))
+    tasks = find_tasks(image_count=len(images), has_mask=has_mask)
     model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
     name = api_id(model)
-    passed = take_parameters(model, body.passed_fields)
+    passed = take_parameters(model, body.passed_fields, body.taken_fields(model))
     if passed.values.get("n", 1) != 1:
         given = str(passed.values["n"])[:20]
         raise invalid_field("n", f"must be 1: a generation is one image (got {given})")
+    passed = _with_size(passed, body, model)
+    check_image_count(model, len(images))
+    passed = passed.extended(to_image_params(model, images)).with_computed(lora_params(body, model))
     params = {**passed.values}
     if name in MODEL_LIMITS:
-        params |= _documented_params(body, model, MODEL_LIMITS[name])
+        with errors_name_fields({}, passed.computed_from):
+            params |= _documented_params(body, passed, model, MODEL_LIMITS[name])
     params |= _guidance_param(body, model)
     return GenerationRequest(
         model=body.model or name,
@@ -130,6 +163,9 @@ def to_request(
         params=params,
         warnings=(*passed.warnings, *_guidance_warnings(body)),
         field_names=body.parameter_fields,
+        computed_from=passed.computed_from,
+        pixels_by_shape=pixels_by_shape(body.size, body.aspect_ratio, body.resolution),
+        aspect_ratio=asked_aspect_ratio(body.size, body.aspect_ratio),
         idempotency_key=idempotency_key,
         tariff=TARIFF,
         webhook_url=body.webhook_url,
@@ -197,12 +233,24 @@ def account_email(account: Account) -> str:
     return account.name if _EMAIL.fullmatch(account.name) else f"{account.id}@accounts.invalid"
 
 
-def _documented_params(body: PixelApiGenerateBody, model: Model, limits: ModelLimits) -> dict[str, Any]:
+def _with_size(passed: ModelParameters, body: PixelApiGenerateBody, model: Model) -> ModelParameters:
+    """Return the parameters with the size that fields other than `width` and `height` ask for."""
+    dimensions = size_to_dimensions(
+        model, body.size, aspect_ratio=body.aspect_ratio, resolution=body.resolution
+    )
+    field = "size" if body.size else "resolution" if body.resolution else "aspect_ratio"
+    return passed.with_computed(dimensions, field)
+
+
+def _documented_params(
+    body: PixelApiGenerateBody, passed: ModelParameters, model: Model, limits: ModelLimits
+) -> dict[str, Any]:
     """Return the document's defaults and the given values, checked against its ranges."""
+    sides = {name: passed.values.get(name) for name in ("width", "height")}
     steps = _check_range("steps", body.steps, limits.min_steps, limits.max_steps)
     params: dict[str, Any] = {
-        "width": _check_range("width", body.width, MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE,
-        "height": _check_range("height", body.height, MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE,
+        "width": _check_range("width", sides["width"], MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE,
+        "height": _check_range("height", sides["height"], MIN_SIDE, MAX_SIDE) or DEFAULT_SIDE,
         "steps": limits.default_steps if steps is None else steps,
         "cfg_scale": _to_cfg_scale(limits.default_guidance),
     }
@@ -213,7 +261,7 @@ def _guidance_param(body: PixelApiGenerateBody, model: Model) -> dict[str, float
     if body.guidance_scale is None:
         return {}
     if "cfg_scale" not in model.parameters:
-        raise model.unknown_parameter("guidance_scale")
+        raise body.unknown_parameter(model, "guidance_scale")
     return {"cfg_scale": _to_cfg_scale(body.guidance_scale)}
 
 

@@ -13,9 +13,8 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.catalog.parameters.values import LoraListParameter
 from orchestrator.catalog.tasks import find_tasks
-from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.errors import InvalidRequest
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
@@ -24,6 +23,7 @@ from orchestrator.jobs import Job
 from orchestrator.web.dialects.credits import charged_micros, to_credits, to_json_number
 from orchestrator.web.dialects.dimensions import (
     SECONDS_TOLERANCE,
+    SizeField,
     asked_aspect_ratio,
     check_seconds_at_any_rate,
     format_seconds,
@@ -32,6 +32,7 @@ from orchestrator.web.dialects.dimensions import (
     seconds_to_frames,
     size_to_dimensions,
 )
+from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
 from orchestrator.web.dialects.model_selection import (
     check_image_count,
     max_input_images,
@@ -39,7 +40,6 @@ from orchestrator.web.dialects.model_selection import (
 )
 from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.pixeldojo.schemas import RunModelResponse
-from orchestrator.web.dialects.request_body import RequestBody
 
 TARIFF = "pixeldojo"
 
@@ -47,17 +47,18 @@ TARIFF = "pixeldojo"
 EncodedImage = str
 
 
-class RunBody(RequestBody):
+class RunBody(LoraFields):
     """Body of `POST /api/v1/models/{apiId}/run`. Other parameters of the model are passed under their own
     names.
     """
 
     control_fields = frozenset(
-        {"aspect_ratio", "resolution", "duration", "image", "image_url", "images", "reference_images"}
-        | {"lora_weights", "lora_scale"}
+        {"size", "aspect_ratio", "resolution", "duration"}
+        | {"image", "image_url", "images", "reference_images", *LORA_FIELDS}
     )
 
     prompt: str | None = Field(None, description="Description of the result.")
+    size: SizeField | None = Field(None, description="Size in pixels as WIDTHxHEIGHT.")
     aspect_ratio: str | None = Field(None, description="Aspect ratio of the result, such as 16:9.")
     resolution: str | None = Field(
         None, max_length=20, description="Size of the result, such as 720p, 1K or 0.5 MP."
@@ -68,10 +69,6 @@ class RunBody(RequestBody):
     images: list[EncodedImage] | None = Field(None, description="Several input images.")
     reference_images: list[EncodedImage] | None = Field(
         None, description="Further input images; they follow `images`."
-    )
-    lora_weights: str | list[str] | None = Field(None, description="Name of a LoRA, or names of several.")
-    lora_scale: int | float | list[int | float] | None = Field(
-        None, description="Strength of all LoRAs, or of each; default: 1."
     )
     fps: int | None = Field(None, description="Frames per second of a video.")
 
@@ -84,10 +81,10 @@ def to_request(
     has_mask = bool(body.passed_fields.get("mask"))
     model = catalog.resolve(api_id, *find_tasks(image_count=image_count, has_mask=has_mask))
     with errors_name_model(api_id, catalog), errors_name_fields(body.given_names):
-        params = take_parameters(model, body.passed_fields)
+        params = take_parameters(model, body.passed_fields, body.taken_fields(model))
         params = _with_size(params, body, model)
         params = _with_duration(params, body, model)
-        params = params.extended(_image_params(body, model)).with_computed(_lora_params(body, model))
+        params = params.extended(_image_params(body, model)).with_computed(lora_params(body, model))
     return GenerationRequest(
         model=api_id,
         served_by=model.id,
@@ -95,8 +92,8 @@ def to_request(
         warnings=params.warnings,
         field_names=_field_names(body),
         computed_from=params.computed_from,
-        pixels_by_shape=pixels_by_shape(None, body.aspect_ratio, body.resolution),
-        aspect_ratio=asked_aspect_ratio(None, body.aspect_ratio),
+        pixels_by_shape=pixels_by_shape(body.size, body.aspect_ratio, body.resolution),
+        aspect_ratio=asked_aspect_ratio(body.size, body.aspect_ratio),
         frames_at_rate=partial(_frames_at_rate, body, model) if _is_rate_open(body, model) else None,
         idempotency_key=idempotency_key,
         tariff=TARIFF,
@@ -105,10 +102,14 @@ def to_request(
 
 
 def _with_size(params: ModelParameters, body: RunBody, model: Model) -> ModelParameters:
-    """Return the parameters with the size that an aspect ratio and a resolution ask for."""
+    """Return the parameters with the size that a size, or an aspect ratio and a resolution, ask for."""
     aspect_ratio, resolution = body.aspect_ratio or None, body.resolution or None
-    size = size_to_dimensions(model, None, aspect_ratio=aspect_ratio, resolution=resolution)
-    return params.with_computed(size, "resolution" if resolution else "aspect_ratio")
+    if "size" in model.parameters and body.size is not None:
+        # A parameter of the model itself: the side of squares.
+        return params.extended({"size": body.size})
+    size = size_to_dimensions(model, body.size, aspect_ratio=aspect_ratio, resolution=resolution)
+    field = "size" if body.size else "resolution" if resolution else "aspect_ratio"
+    return params.with_computed(size, field)
 
 
 def _with_duration(params: ModelParameters, body: RunBody, model: Model) -> ModelParameters:
@@ -132,7 +133,7 @@ def _frames_at_rate(body: RunBody, model: Model, fps: int | None) -> tuple[dict[
     assert body.duration is not None
     frames = seconds_to_frames(model, body.duration, fps, field="duration")
     if frames is None:
-        raise model.unknown_parameter("duration")
+        raise body.unknown_parameter(model, "duration")
     made = next(iter(frames.values())) / frame_rate(model, fps)
     if abs(made - body.duration) <= SECONDS_TOLERANCE:
         return frames, ()
@@ -146,7 +147,7 @@ def _field_names(body: RunBody) -> dict[str, str]:
     images = list(_image_fields(body))
     if images:
         names |= {"image": images[0], "images": images[-1]}
-    return names | ({"loras": "lora_weights"} if body.lora_weights else {})
+    return names
 
 
 def _image_fields(body: RunBody) -> dict[str, list[EncodedImage]]:
@@ -171,40 +172,10 @@ def _image_params(body: RunBody, model: Model) -> dict[str, Any]:
     fields = _image_fields(body)
     images = [image for given in fields.values() for image in given]
     if images and not max_input_images(model):
-        raise model.unknown_parameter(next(iter(fields)))
+        raise body.unknown_parameter(model, next(iter(fields)))
     with errors_name_fields({"image": next(reversed(fields), "image")}):
         check_image_count(model, len(images))
     return to_image_params(model, images)
-
-
-def _lora_params(body: RunBody, model: Model) -> dict[str, Any]:
-    scale = 1.0 if body.lora_scale is None else body.lora_scale
-    weights = body.lora_weights or []
-    names = weights if isinstance(weights, list) else [weights]
-    if not names:
-        if scale not in (1, [], [1]):
-            raise invalid_field("lora_scale", "has an effect only with `lora_weights`; send these too")
-        return {}
-    spec = model.parameters.get("loras")
-    if not isinstance(spec, LoraListParameter):
-        raise InvalidRequest(
-            f"Model {model.id} does not support LoRAs; omit `lora_weights`",
-            code="unsupported_lora",
-            param="lora_weights",
-        )
-    scales = scale if isinstance(scale, list) else [scale] * len(names)
-    if len(scales) != len(names):
-        raise invalid_field(
-            "lora_scale",
-            f"must be one number or one for each LoRA (got {len(scales)} for {len(names)} LoRAs)",
-        )
-    for each in scales:
-        if not spec.min_strength <= each <= spec.max_strength:
-            raise invalid_field(
-                "lora_scale",
-                f"must be between {spec.min_strength:g} and {spec.max_strength:g} (got {str(each)[:20]})",
-            )
-    return {"loras": [{"name": name, "strength": each} for name, each in zip(names, scales, strict=True)]}
 
 
 def to_run_response(

@@ -16,7 +16,7 @@ ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
 
 async def test_returns_a_job_as_it_was_added(world: StoreHarness) -> None:
     job = world.job(
-        params={"prompt": "a \ud800 \0 fox", "seed": 2**64 - 1, "cfg": 1.5, "loras": [{"name": "x"}]},
+        params={"prompt": "a \ud800 \0 fox", "seed": 2**64 - 2, "cfg": 1.5, "loras": [{"name": "x"}]},
         idempotency_key="order 66",
         request_digest="d" * 64,
         webhook_url="https://example.com/webhook",
@@ -29,7 +29,7 @@ async def test_returns_a_job_as_it_was_added(world: StoreHarness) -> None:
     assert created
     assert record == await world.again(record)
     assert record.job == job
-    assert [shard.params["seed"] for shard in record.shards] == [2**64 - 1, 0]
+    assert [shard.params["seed"] for shard in record.shards] == [2**64 - 2, 2**64 - 1]
 
 
 async def test_accepting_a_job_holds_its_price(world: StoreHarness) -> None:
@@ -221,3 +221,19 @@ async def test_a_restart_finds_what_is_unfinished(kind: str, tmp_path: Path) -> 
         assert await store.audit_ledger() == []
     finally:
         await store.close()
+
+
+async def test_lists_the_newest_unfinished_jobs(world: StoreHarness) -> None:
+    oldest, middle, newest = await world.add(n=2), await world.add(), await world.add()
+    await world.succeed()
+    await world.start(middle)
+    assert await world.store.list_newest_unfinished(10) == [one.job.id for one in (newest, middle, oldest)]
+    assert await world.store.list_newest_unfinished(2) == [newest.job.id, middle.job.id]
+
+
+async def test_finds_which_jobs_are_finished(world: StoreHarness) -> None:
+    waiting, done, cancelled = await world.add(), await world.succeed(), await world.add()
+    await world.store.cancel_job(cancelled.job.id, world.now)
+    asked = [waiting.job.id, done.job.id, cancelled.job.id, "nothing"]
+    assert set(await world.store.find_finished(asked)) == {done.job.id, cancelled.job.id}
+    assert await world.store.find_finished([]) == []

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.catalog import Model
@@ -71,6 +72,8 @@ class PriceBook:
             return self.default_tariff.quote(work)
         return self.revisions.in_force_on(tariff, self.day).quote(replace(work, model=found[0]))
 
-    def example_quote(self, tariff: str, model: Model) -> Quote:
-        """Return the price of one result with default parameters. Raises TariffError."""
-        return self.quote(tariff, model, to_billable_work(model, model.example_params(), None))
+    def example_quote(
+        self, tariff: str, model: Model, values: Mapping[str, Any] = MappingProxyType({})
+    ) -> Quote:
+        """Return the price of one result with these parameters and defaults. Raises TariffError."""
+        return self.quote(tariff, model, to_billable_work(model, model.example_params(**values), None))

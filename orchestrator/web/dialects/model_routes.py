@@ -10,6 +10,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Model
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
+from orchestrator.intake.name_defaults import default_params
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
@@ -80,8 +81,8 @@ class ModelRoutes:
         schema = await asyncio.to_thread(schema_of_name, self._service.catalog, name)
         details = ModelDetails(
             **self._to_entry_fields(name, model),
-            **dict(pixeldojo.to_model_details(model, prices, schema, other_name)),
-            **dict(pixelapi.to_model_fields(model, prices)),
+            **dict(pixeldojo.to_model_details(model, prices, schema, other_name, self._service.catalog)),
+            **dict(pixelapi.to_model_fields(model, prices, self._defaults_of(name, model))),
         )
         return json_response(details)
 
@@ -102,12 +103,17 @@ class ModelRoutes:
         )
 
     def _to_listed_model(self, name: str, model: Model) -> ListedModel:
-        prices = self._service.price_book
+        prices, catalog = self._service.price_book, self._service.catalog
+        other_name = None if name == model.id else name
         return ListedModel(
             **self._to_entry_fields(name, model),
-            **dict(pixeldojo.to_model_fields(model, prices, None if name == model.id else name)),
-            **dict(pixelapi.to_model_fields(model, prices)),
+            **dict(pixeldojo.to_model_fields(model, prices, other_name, catalog)),
+            **dict(pixelapi.to_model_fields(model, prices, self._defaults_of(name, model))),
         )
+
+    def _defaults_of(self, name: str, model: Model) -> dict[str, int]:
+        """Return the size and length of a video that belong to a name."""
+        return default_params(self._service.catalog.defaults_of(name), model)
 
     def _to_entry_fields(self, name: str, model: Model) -> dict[str, Any]:
         catalog, tariff = self._service.catalog, self._service.default_tariff

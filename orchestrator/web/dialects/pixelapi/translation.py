@@ -7,7 +7,7 @@ scale counts as diffusers does: values of 1 and below disable guidance, which a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
@@ -184,9 +184,11 @@ def documented_names(catalog: Catalog) -> list[tuple[str, Model]]:
     return [(name, model) for name, model in found if model.id != name]
 
 
-def to_model_fields(model: Model, prices: PriceBook) -> PixelApiModelFields:
-    """Return what the list of models reports for PixelAPI's clients."""
-    micros = prices.example_quote(TARIFF, model).micros
+def to_model_fields(
+    model: Model, prices: PriceBook, values: Mapping[str, int] = MappingProxyType({})
+) -> PixelApiModelFields:
+    """Return what the list of models reports for PixelAPI's clients; `values` are defaults of the name."""
+    micros = prices.example_quote(TARIFF, model, values).micros
     return PixelApiModelFields(credits=to_credits(micros, prices.micros_per_unit(TARIFF)))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
-from orchestrator.billing.price_book import PriceBook
-from orchestrator.catalog import Model, ModelKind
+from orchestrator.billing.price_book import PriceBook, to_billable_work
+from orchestrator.catalog import Catalog, Model, ModelKind
+from orchestrator.intake.name_defaults import default_params
 from orchestrator.web.dialects.credits import to_json_number
 from orchestrator.web.dialects.model_selection import max_input_images
 from orchestrator.web.dialects.pixeldojo.schemas import (
@@ -14,6 +16,7 @@ from orchestrator.web.dialects.pixeldojo.schemas import (
     PixelDojoModelDetails,
     PixelDojoModelFields,
 )
+from orchestrator.web.dialects.pixeldojo.shown_tiers import limit_tiers
 from orchestrator.web.dialects.pixeldojo.translation import TARIFF
 from pricing.rates import ModelPrice, Rate, Scale
 
@@ -21,25 +24,36 @@ from pricing.rates import ModelPrice, Rate, Scale
 CreditTable: TypeAlias = int | float | dict[str, Any]
 
 
-def to_model_fields(model: Model, prices: PriceBook, name: str | None = None) -> PixelDojoModelFields:
-    """Return what the list of models reports for PixelDojo's clients; prices depend on the `name` used."""
+def to_model_fields(
+    model: Model, prices: PriceBook, name: str | None = None, catalog: Catalog | None = None
+) -> PixelDojoModelFields:
+    """Return what the list of models reports for PixelDojo's clients; prices depend on the `name` used.
+
+    `catalog` has the other models of the name, and its default size and length.
+    """
     return PixelDojoModelFields(
         apiId=api_id(model, prices, name),
         name=model.name,
         description=model.description,
         modality=modality(model),
-        creditCost=model_credit_cost(model, prices, name),
+        creditCost=model_credit_cost(model, prices, name, catalog),
         features=model_features(model),
         aliases=list(model.aliases) if name in (None, model.id, *model.aliases) else [],
     )
 
 
 def to_model_details(
-    model: Model, prices: PriceBook, schema: dict[str, Any], name: str | None = None
+    model: Model,
+    prices: PriceBook,
+    schema: dict[str, Any],
+    name: str | None = None,
+    catalog: Catalog | None = None,
 ) -> PixelDojoModelDetails:
     """Return the fields of the list and the parameters of a run, which has the `schema`."""
     return PixelDojoModelDetails(
-        **dict(to_model_fields(model, prices, name)), parameters=schema["properties"], requestSchema=schema
+        **dict(to_model_fields(model, prices, name, catalog)),
+        parameters=schema["properties"],
+        requestSchema=schema,
     )
 
 
@@ -58,15 +72,26 @@ def api_id(model: Model, prices: PriceBook, name: str | None = None) -> str:
     return model.id if row is None else row[0]
 
 
-def model_credit_cost(model: Model, prices: PriceBook, name: str | None = None) -> CreditCost:
-    """Return the price of a result (or a second of it) with default parameters, and by resolution."""
+def model_credit_cost(
+    model: Model, prices: PriceBook, name: str | None = None, catalog: Catalog | None = None
+) -> CreditCost:
+    """Return the price of a result (or a second of it) with default parameters, and by resolution.
+
+    Resolutions that no model of the name makes are left out.
+    """
+    defaults = {} if catalog is None else default_params(catalog.defaults_of(name), model)
     row = prices.find_price(TARIFF, model, name)
     if row is None:
-        micros = Fraction(prices.example_quote(TARIFF, model).micros)
+        micros = Fraction(prices.example_quote(TARIFF, model, defaults).micros)
         amount = to_json_number(micros / prices.micros_per_unit(TARIFF))
         return CreditCost(default=amount, type="fixed", amount=amount)
     _, price = row
-    return to_credit_cost(price)
+    models = [model] if catalog is None or name is None else catalog.models_of(name)
+    tiers = limit_tiers(price.tiers, models)
+    work = to_billable_work(model, model.example_params(**defaults), None)
+    return to_credit_cost(
+        replace(price, base=price.rate_for(work), tiers=() if isinstance(tiers, Fraction) else tiers)
+    )
 
 
 def to_credit_cost(price: ModelPrice) -> CreditCost:

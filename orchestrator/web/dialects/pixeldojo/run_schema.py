@@ -104,6 +104,11 @@ def _resolution_names(model: Model) -> list[str]:
     return [name for name in RESOLUTION_NAMES if _is_supported(model, None, name)]
 
 
+def supports_resolution(model: Model, resolution: str) -> bool:
+    """Return whether requests to the model may ask for a resolution by its name or size."""
+    return _is_supported(model, None, resolution)
+
+
 def _is_supported(model: Model, aspect_ratio: str | None, resolution: str) -> bool:
     try:
         model_size = aspect_ratio_to_dimensions(model, aspect_ratio, resolution)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from comfy_instances.hardware.profiles import GpuProfile, select_gpu_profile
 from comfy_instances.process.installation import Installation
 
 GIB = 2**30
+#: A simulator makes no TLS connections. Without this, the import of aiohttp reads all certificates of the
+#: machine's authorities.
+SIMULATOR_ENVIRONMENT = {"SSL_CERT_FILE": os.devnull}
 #: Flags for every device. The supervisor adds `--port` and `--base-directory` at each start.
 COMFYUI_FLAGS = (
     "--listen", "127.0.0.1",
@@ -60,6 +64,7 @@ def simulator_launch_specs(
             directory=(directory / f"sim-{number}").resolve(),
             simulated=True,
             device="simulated",
+            environment=SIMULATOR_ENVIRONMENT,
             vram_total=vram_gb * GIB,
         )
         for number in range(count)

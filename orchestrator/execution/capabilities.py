@@ -78,6 +78,15 @@ class InstanceCapabilities:
             if not problem.is_warning
         ]
 
+    def serves_same_models(self, other: InstanceCapabilities) -> bool:
+        """Return whether both serve the same models: they know the same nodes and files."""
+        return (
+            self.simulated == other.simulated
+            and self.preferred_dtypes == other.preferred_dtypes
+            and self.output_check is other.output_check
+            and self.node_facts == other.node_facts
+        )
+
 
 class CapabilityCache:
     """Caches the capabilities of each instance until its node facts are read again."""
@@ -120,7 +129,10 @@ class CapabilityCache:
 
 
 class ServableModels:
-    """Determines which models each instance can serve; caches the result per instance and model."""
+    """Determines which models each instance can serve; caches the result per instance and model.
+
+    Instances with equal capabilities, such as those of equal GPUs of one machine, share their results.
+    """
 
     def __init__(self, capabilities: CapabilityCache, live_catalog: LiveCatalog) -> None:
         self._capabilities = capabilities
@@ -140,8 +152,9 @@ class ServableModels:
         versions = {model.digest: model for model in in_use} | current
         checked, results = self._checked.get(instance_id, (capabilities, {}))
         before = results if checked is capabilities else {}
+        known = before or self._find_results(capabilities)
         after = {
-            model: before[model] if model in before else not capabilities.missing_requirements(model)
+            model: known[model] if model in known else not capabilities.missing_requirements(model)
             for model in versions.values()
         }
         self._checked[instance_id] = (capabilities, after)
@@ -150,6 +163,13 @@ class ServableModels:
         if after.keys() != before.keys():
             log.info("%s can serve %d of %d model(s)", instance_id, len(ids), len(catalog))
         return frozenset(ids | servable)
+
+    def _find_results(self, capabilities: InstanceCapabilities) -> dict[Model, bool]:
+        """Return the results of an instance that serves the same models; none without such an instance."""
+        return next(
+            (results for other, results in self._checked.values() if other.serves_same_models(capabilities)),
+            {},
+        )
 
 
 def _lora_names(facts: NodeFacts) -> Iterator[str]:

@@ -141,6 +141,64 @@ def test_updates_servable_models_when_the_instance_or_the_catalogue_changes(tmp_
     assert servable.find_servable("gpu-0", []) == frozenset()
 
 
+class CountedFacts(dict[str, Any]):
+    """Node facts that count how often a class is looked up."""
+
+    lookups = 0
+
+    def __getitem__(self, name: str) -> Any:
+        self.lookups += 1
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.lookups += 1
+        return super().get(name, default)
+
+
+class FleetOfTwo(SingleInstanceFleet):
+    """A fleet of two instances of one kind, each with node facts of its own."""
+
+    def __init__(self, first: Mapping[str, Any], second: Mapping[str, Any], profile: str = "ada") -> None:
+        super().__init__(INFO, None)
+        self.all = {"gpu-0": first, "gpu-1": second}
+        self.profile = profile
+
+    def instances(self) -> list[InstanceInfo]:
+        return [INFO, replace(INFO, id="gpu-1", profile=self.profile)]
+
+    def node_facts(self, instance_id: str) -> Mapping[str, Any] | None:
+        return self.all[instance_id]
+
+
+def check_second_instance(tmp_path: Path, second: CountedFacts, profile: str = "ada") -> int:
+    """Check a model on one instance, then on a second one, which serves it or not by `second`.
+
+    Returns how often the check looked up node classes of the second one.
+    """
+    write(tmp_path / "draft")
+    live = LiveCatalog(tmp_path, lambda model: None)
+    cache = CapabilityCache(FleetOfTwo(facts("a"), second, profile), DTYPES)
+    servable = ServableModels(cache, live)
+    digest = live.catalog["draft"].digest
+    assert servable.find_servable("gpu-0", []) == frozenset({"draft", digest})
+    cache.get("gpu-1")
+    second.lookups = 0
+    expected = frozenset({"draft", digest}) if "SaveImage" in second else frozenset()
+    assert servable.find_servable("gpu-1", []) == expected
+    return second.lookups
+
+
+def test_checks_models_once_for_equal_instances(tmp_path: Path) -> None:
+    assert check_second_instance(tmp_path, CountedFacts(facts("a"))) == 0
+
+
+def test_checks_models_on_instances_with_other_nodes_files_or_profiles(tmp_path: Path) -> None:
+    without = {name: entry for name, entry in facts("a").items() if name != "SaveImage"}
+    assert check_second_instance(tmp_path / "nodes", CountedFacts(without)) > 0
+    assert check_second_instance(tmp_path / "files", CountedFacts(facts("a", "b"))) > 0
+    assert check_second_instance(tmp_path / "profile", CountedFacts(facts("a")), "volta") > 0
+
+
 def test_serves_an_old_version_where_the_new_one_is_not_servable(tmp_path: Path) -> None:
     write(tmp_path / "draft")
     live = LiveCatalog(tmp_path, lambda model: None)

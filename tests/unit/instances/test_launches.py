@@ -78,3 +78,4 @@ def test_simulators(tmp_path: Path) -> None:
     assert [launch.id for launch in made] == ["sim-0", "sim-1"]
     assert made[0].command[-4:] == ("--time-scale", "0.25", "--vram-gb", "48")
     assert all(launch.simulated and launch.vram_total == 48 * 2**30 for launch in made)
+    assert made[0].environment == {"SSL_CERT_FILE": "/dev/null"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,9 +88,10 @@ class OutputSizes:
 
         A model that makes multiples of 64 makes 1280x768 for its largest size 1280x720.
         """
-        return (
-            size.area <= self.max_pixels and self.made_size(size).area <= self.made_size(self.max_size).area
-        )
+        if size.area > self.max_pixels:
+            return False
+        made = self.made_size(size)
+        return made == size or made.area <= self.made_size(self.max_size).area
 
     def allows(self, size: Size) -> bool:
         """Return whether requests may ask for the size."""
@@ -150,7 +152,7 @@ class OutputSizes:
         limit = min(max_area, self.max_pixels)
         heights = _allowed_lengths(self.height, on_grid=on_grid)
         best, error = None, math.inf
-        for width in sorted(_allowed_lengths(self.width, on_grid=on_grid), key=smallest_error):
+        for width in _outwards(_allowed_lengths(self.width, on_grid=on_grid), ideal_width):
             if smallest_error(width) > error + _ROUNDING:
                 break
             for size in self._sizes_of_width(width, aspect_ratio, limit, heights):
@@ -265,3 +267,18 @@ def _size_error(size: Size, aspect_ratio: float, target_area: float) -> float:
     """Return the weighted distance of a size from the wanted ratio and area."""
     ratio_error = abs(math.log(size.width / size.height / aspect_ratio))
     return ASPECT_RATIO_WEIGHT * ratio_error + abs(math.log(size.area / target_area))
+
+
+def _outwards(lengths: range, middle: float) -> Iterator[int]:
+    """Yield lengths by their ratio to `middle`, the nearest first. Callers need few of many."""
+    above = bisect_left(lengths, middle)
+    below = above - 1
+    while below >= 0 or above < len(lengths):
+        is_below_next = above == len(lengths) or (
+            below >= 0 and middle / lengths[below] <= lengths[above] / middle
+        )
+        yield lengths[below if is_below_next else above]
+        if is_below_next:
+            below -= 1
+        else:
+            above += 1

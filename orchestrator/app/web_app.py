@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -57,6 +58,13 @@ from orchestrator.web.rate_limits import RateLimiter
 from orchestrator.web.webhook_payloads import WebhookPayloads
 from orchestrator.webhooks.sender import SigningSecrets
 
+log = logging.getLogger(__name__)
+
+#: Warning at the start of a service that does not know its address; webhooks are sent without a request.
+NO_PUBLIC_URL = (
+    "PIXELFACTORY_PUBLIC_URL is not set, so webhooks name results by presigned URLs of the S3 server, which"
+    " answer GET only and which receivers must reach; set it to the URL at which callers reach the service"
+)
 #: Lifetime of URLs in jobs and webhooks: the dialects' documents promise a day to clients that poll.
 JOB_URL_LIFETIME_SECONDS = 24 * 3600
 
@@ -82,6 +90,7 @@ class Delivery:
 def build_delivery(settings: Settings, service: GenerationService, secrets: OperatorSecrets) -> Delivery:
     """Return how results reach callers."""
     links = build_result_links(secrets, service.object_store, service.clock)
+    warn_of_unknown_address(settings)
 
     def build(url_lifetime_seconds: int) -> OutputDelivery:
         return OutputDelivery(
@@ -100,6 +109,12 @@ def build_delivery(settings: Settings, service: GenerationService, secrets: Oper
         short=build(settings.url_lifetime_seconds),
         jobs=build(JOB_URL_LIFETIME_SECONDS),
     )
+
+
+def warn_of_unknown_address(settings: Settings) -> None:
+    """Warn if the links of webhooks are not those of responses: nothing says at which address callers are."""
+    if settings.public_url is None and settings.s3_endpoint is not None:
+        log.warning(NO_PUBLIC_URL)
 
 
 def _local_url(settings: Settings) -> str | None:
@@ -180,6 +195,7 @@ def build_web_app(
     execution: ExecutionViews,
     secrets: OperatorSecrets,
     delivery: Delivery,
+    *,
     request_counts: Storage | None = None,
 ) -> web.Application:
     """Return the HTTP application of a service.

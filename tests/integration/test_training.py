@@ -64,6 +64,24 @@ async def test_from_an_archive_by_url_to_a_file(offering: ServiceProcess) -> Non
         assert await available(http) == pytest.approx(5 - job["costUsd"])
 
 
+async def test_warns_of_files_of_the_archive_that_it_does_not_use(offering: ServiceProcess) -> None:
+    archive = zipped({**PETS, "pets/notes.md": b"to do", "pets/cow.txt": b"a cow"})
+    async with offering.client(new_key(offering)) as http:
+        body = {"model": MODEL, "dataset": data_url(archive), "response_format": "url", **QUICK}
+        async with http.post(GENERATIONS, json=body) as response:
+            assert response.status == 200, await response.text()
+            warnings = (await response.json())["usage"]["warnings"]
+            header = response.headers["X-PixelFactory-Warnings"]
+        async with http.post(GENERATIONS, json=body | {"dataset": data_url(zipped())}) as response:
+            assert "notes.md" not in await response.text()
+    unused = [each for each in warnings if each.startswith("`dataset`: not used: ")]
+    assert [name for name in ("cow.txt", "notes.md", "cat.txt") if name in " ".join(unused)] == [
+        "cow.txt",
+        "notes.md",
+    ]
+    assert "notes.md" in header
+
+
 async def test_all_ways_of_handing_over_are_one(offering: ServiceProcess) -> None:
     """Address, data URL and upload: the same pictures, so the same LoRA."""
     async with serving(answer(zipped())) as server, offering.client(new_key(offering)) as http:

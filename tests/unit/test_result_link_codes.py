@@ -8,11 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from orchestrator.app.web_app import warn_of_unknown_address
 from orchestrator.errors import NotFound
 from orchestrator.execution.result_links import ResultLink, ResultLinks
 from orchestrator.media.errors import UrlNotAllowed
 from orchestrator.media.payloads import InputRejected, PayloadDecoder
 from orchestrator.net.downloads import FetchPolicy, UrlFetcher
+from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore, S3Config
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -94,3 +96,19 @@ async def test_a_forged_end_is_no_expired_link(objects: ObjectStore) -> None:
     assert await late.presign_own("https://any.host" + path.replace(str(end), str(end - 1))) is None
     with pytest.raises(UrlNotAllowed):
         await late.presign_own("https://any.host" + path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [
+        ({}, False),
+        ({"public_url": "https://pixel.example"}, False),
+        ({"s3_endpoint": "https://s3.example"}, True),
+        ({"s3_endpoint": "https://s3.example", "public_url": "https://pixel.example"}, False),
+    ],
+)
+def test_warns_where_webhooks_cannot_name_links_of_the_service(
+    settings: dict[str, str], warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_unknown_address(Settings.model_validate(settings))
+    assert ("PIXELFACTORY_PUBLIC_URL" in caplog.text) == warns

@@ -21,6 +21,8 @@ FAILURE_MESSAGES: Mapping[FailureKind, str] = {
     FailureKind.INSTANCE_GONE: "The instance became unreachable during every attempt.",
     FailureKind.NODE_FAILED: "A node of the model's graph failed.",
     FailureKind.OUTPUT_REFUSED: "The result violates the content policy.",
+    FailureKind.UNSUPPORTED_FORMAT: "The result has several frames or is too large, and the requested"
+    " `output_format` does not hold it; request webp or png, or no `output_format`. Nothing is charged.",
     FailureKind.NO_OUTPUT: "The model produced no usable output.",
     FailureKind.STALLED: "The run made no progress.",
     FailureKind.CANCELLED: "The run was interrupted on its instance.",
@@ -42,6 +44,10 @@ class AttemptAbandoned(Exception):
 
 class LoraUnavailable(Exception):
     """The file of a LoRA does not exist, or the instance does not take it."""
+
+
+class FormatUnsupported(Exception):
+    """The format that the request asks for does not hold the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ async def run_and_classify(run: Awaitable[object]) -> AttemptFailure | None:
         return AttemptFailure(FailureKind(error.kind), str(error))
     except LoraUnavailable as error:
         return AttemptFailure(FailureKind.LORA_UNAVAILABLE, str(error))
+    except FormatUnsupported as error:
+        return AttemptFailure(FailureKind.UNSUPPORTED_FORMAT, str(error))
     except ObjectStoreError as error:
         return AttemptFailure(FailureKind.STORE_UNAVAILABLE, str(error))
     except (AttemptAbandoned, TimeoutError) as error:

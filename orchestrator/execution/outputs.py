@@ -10,9 +10,11 @@ from functools import partial
 
 from comfy_instances.protocol.errors import NoOutput
 from comfy_instances.session.session import InstanceSession, NodeOutput, RunResult
+from orchestrator.execution.failures import FormatUnsupported
 from orchestrator.jobs import Output
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
-from orchestrator.media.formats import CorruptMedia, ImageEncoding, probe_media
+from orchestrator.media.errors import CorruptMedia, ImageTooLarge, LosesFrames
+from orchestrator.media.formats import ImageEncoding, probe_media
 from orchestrator.media.provenance import strip_graph_metadata
 from orchestrator.media.sniffing import MediaInfo
 from orchestrator.storage.object_store import ObjectStore
@@ -46,7 +48,7 @@ class OutputStorage:
         Their keys begin with `prefix` and belong to the attempt with this prompt id; no other attempt writes
         or deletes them.
         Retries for up to `timeout` seconds while object storage is unavailable. Raises NoOutput if there is
-        no output or an unreadable one, InstanceGone, ObjectStoreUnavailable.
+        no output or an unreadable one, FormatUnsupported, InstanceGone, ObjectStoreUnavailable.
         """
         items = [
             item for node in node_ids for item in result.outputs if item.node == node and _is_result(item)
@@ -85,11 +87,17 @@ class OutputStorage:
 
 
 def _prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
-    """Return the file to store, its media information and its SHA-256. Raises CorruptMedia."""
+    """Return the file to store, its media information and its SHA-256.
+
+    Raises CorruptMedia, and FormatUnsupported if `encoding` does not hold the frames of the image.
+    """
     info = probe_media(data)
     data = strip_graph_metadata(data, info.content_type)
     if encoding and not encoding.keeps(info.content_type):
-        data = encoding.encode(data)
+        try:
+            data = encoding.encode(data)
+        except (LosesFrames, ImageTooLarge) as error:
+            raise FormatUnsupported(str(error)) from error
         info = probe_media(data)
     return data, info, hashlib.sha256(data).hexdigest()
 

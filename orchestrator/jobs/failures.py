@@ -14,6 +14,7 @@ class FailureKind(StrEnum):
     INSTANCE_GONE = "instance_gone"  #: the instance is unreachable, or was replaced by another server
     NODE_FAILED = "node_failed"  #: a node raised an exception
     OUTPUT_REFUSED = "refused"  #: the output check rejected the result
+    UNSUPPORTED_FORMAT = "unsupported_output_format"  #: the requested format does not hold the result
     NO_OUTPUT = "no_output"  #: the run ended without a usable output
     STALLED = "stalled"  #: the run made no progress
     CANCELLED = "cancelled"  #: the prompt was interrupted on its instance

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from orchestrator.media.formats import probe_media
 from tests.support.callers import new_key
+from tests.support.comfyui_server import simulator
 from tests.support.service import ServiceProcess, running
 
 #: A model that makes an animation of five frames, with a node that stands for a format.
@@ -72,8 +75,30 @@ SAVE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def write_model(directory: Path, id: str) -> None:
-    class_type, inputs = SAVE[id]
+#: A simulator with a node that saves animations, though neither its class nor its inputs say so.
+PACK_SIMULATOR = """
+import sys
+from comfy_instances.simulator import nodes
+from comfy_instances.simulator.__main__ import main
+from comfy_instances.simulator.nodes.files.saving import save_animated_webp
+
+def save(context, images, filename_prefix, **_):
+    return save_animated_webp(
+        context, images=images, filename_prefix=filename_prefix, fps=8.0, lossless=False,
+        quality=80, method="default",
+    )
+
+nodes.NODE_FUNCTIONS = {**nodes.NODE_FUNCTIONS, "SaveImageAdvanced": save}
+sys.exit(main())
+"""
+PACK_SAVE: tuple[str, dict[str, Any]] = (
+    "SaveImageAdvanced",
+    {"format": "png", "format.bit_depth": "8-bit", "format.input_color_space": "sRGB"},
+)
+
+
+def write_model(directory: Path, id: str, save_node: tuple[str, dict[str, Any]] | None = None) -> None:
+    class_type, inputs = save_node or SAVE[id]
     shade = {"width": 64, "height": 48, "batch_size": 1}
     graph: dict[str, Any] = {
         str(index): {"class_type": "EmptyImage", "inputs": {**shade, "color": 40 * index}, "_meta": {}}
@@ -174,3 +199,24 @@ def test_a_stream_delivers_all_frames(animated: ServiceProcess, headers: dict[st
     (data,) = [line.removeprefix("data: ") for line in response.text.splitlines() if '"b64_json"' in line]
     info = probe_media(base64.b64decode(json.loads(data)["b64_json"]))
     assert (info.content_type, info.frames) == ("image/webp", 5)
+
+
+def test_a_node_pack_s_animation_as_a_jpeg_fails_free_of_charge_after_one_run(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "pack", PACK_SAVE)
+    environment = {"PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models")}
+    with simulator(tmp_path / "instance", program=PACK_SIMULATOR) as instance:
+        process = ServiceProcess(tmp_path / "data", ("--instances", instance.url), environment)
+        with running(process) as service:
+            headers = {"Authorization": f"Bearer {new_key(service, '5.00')}"}
+            before = balance(service, headers)
+            for stream in (False, True):
+                response = generate(service, headers, "pack", output_format="jpeg", stream=stream)
+                assert "unsupported_output_format" in response.text
+                assert response.status_code == 400 or stream, response.text
+            assert balance(service, headers) == before
+            with closing(sqlite3.connect(process.data_dir / "pixelfactory.db", timeout=30)) as db:
+                kinds = db.execute("SELECT outcome FROM attempts").fetchall()
+            assert kinds == [("unsupported_output_format",)] * 2
+            made = delivered(generate(service, headers, "pack"))
+            assert probe_media(made).frames == 5
+            assert balance(service, headers) != before

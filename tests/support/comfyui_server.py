@@ -45,9 +45,13 @@ def installed_comfyui() -> Path | None:
 
 
 @contextmanager
-def simulator(base: Path, *options: str) -> Iterator[ComfyUIServer]:
-    """Run a simulator. It binds a free port itself and logs it, so no other process can take the port."""
-    command = [sys.executable, "-m", "comfy_instances.simulator", "--port", "0"]
+def simulator(base: Path, *options: str, program: str | None = None) -> Iterator[ComfyUIServer]:
+    """Run a simulator. It binds a free port itself and logs it, so no other process can take the port.
+
+    `program` is Python code that changes the simulator and then runs it.
+    """
+    run = ["-m", "comfy_instances.simulator"] if program is None else ["-c", program]
+    command = [sys.executable, *run, "--port", "0"]
     with _child([*command, "--base-directory", str(base), *options], None, base) as server:
         yield server
 

@@ -44,7 +44,9 @@ from orchestrator.execution.scheduler.wait_estimator import WaitEstimate, WaitEs
 from orchestrator.jobs.failures import FailureKind
 
 #: Failures that would occur on every instance.
-PERMANENT_FAILURES = frozenset({FailureKind.BAD_GRAPH, FailureKind.OUTPUT_REFUSED})
+PERMANENT_FAILURES = frozenset(
+    {FailureKind.BAD_GRAPH, FailureKind.OUTPUT_REFUSED, FailureKind.UNSUPPORTED_FORMAT}
+)
 #: How long a model that is not loaded waits in favour of loaded ones, in multiples of its load time.
 MAX_SKIPPED_LOADS = 6.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.catalog import Model
@@ -13,6 +14,8 @@ from orchestrator.media.formats import ANIMATION_TYPES, ImageEncoding
 #: ComfyUI's nodes whose images have several frames. Those of node packs have one of these inputs.
 ANIMATION_NODES = frozenset({"SaveAnimatedWEBP", "SaveAnimatedPNG"})
 ANIMATION_INPUTS = frozenset({"fps", "frame_rate", "framerate"})
+#: ComfyUI's node whose images have one frame each. Those of node packs may save anything.
+STILL_NODES = frozenset({"SaveImage"})
 #: Nodes whose images have transparent pixels.
 TRANSPARENCY_NODES = frozenset({"JoinImageWithAlpha"})
 TRANSPARENT = "transparent"
@@ -45,6 +48,19 @@ def check_image_format(model: Model, encoding: ImageEncoding | None, background:
             "output_format",
             f"must be png or webp for {model.id}, whose images have transparent pixels (got {given!r})",
         )
+
+
+def format_for_run(model: Model, encoding: ImageEncoding | None) -> ImageEncoding | None:
+    """Return the format to store the images in if only the run shows whether it holds them, else None.
+
+    A result that it does not hold then fails the job, which is not charged, instead of the delivery of a
+    job that was.
+    """
+    nodes = (model.source.template[output.node] for output in model.outputs if output.media == "image")
+    is_known = all(node.get("class_type") in STILL_NODES for node in nodes)
+    if encoding is None or encoding.content_type in ANIMATION_TYPES or is_known:
+        return None
+    return replace(encoding, quality=encoding.quality or encoding.default_quality)
 
 
 def _is_animated(node: Mapping[str, Any]) -> bool:

@@ -62,8 +62,10 @@ class OutputDelivery:
     ) -> list[dict[str, str]]:
         """Return one `{"url": ...}` or `{"b64_json": ...}` per output; images are converted to `encoding`.
 
-        `to_url` returns the URL of an object's key; None: base64.
+        `to_url` returns the URL of an object's key; None: base64. Images of a job that stored them in a
+        format stay as they are.
         """
+        encoding = None if record.job.output_type is not None else encoding
 
         async def load(output: Output) -> dict[str, str]:
             async with self._slots.slot(record.job.account_id):

@@ -15,7 +15,7 @@ from orchestrator.errors import (
     InvalidRequest,
     ServiceUnavailable,
 )
-from orchestrator.jobs import JobRecord, JobStatus
+from orchestrator.jobs import FailureKind, JobRecord, JobStatus
 from orchestrator.web.protocols import JobWaiter
 
 SIMULATED_HEADER = "X-PixelFactory-Simulated"
@@ -101,7 +101,8 @@ async def wait_for_result(jobs: JobWaiter, record: JobRecord) -> JobRecord:
 def require_success(record: JobRecord) -> JobRecord:
     """Return a finished job that has succeeded.
 
-    Raises ContentBlocked if its outputs violate the content policy, GenerationFailed if it failed or was
+    Raises ContentBlocked if its outputs violate the content policy, InvalidRequest if the requested format
+    does not hold them, GenerationFailed if it failed or was
     cancelled.
     """
     job = record.job
@@ -112,4 +113,6 @@ def require_success(record: JobRecord) -> JobRecord:
         raise GenerationFailed("The job was cancelled before it finished", code="cancelled", headers=headers)
     if job.error.code == ContentBlocked.default_code:
         raise ContentBlocked(job.error.message, headers=headers)
+    if job.error.code == FailureKind.UNSUPPORTED_FORMAT:
+        raise InvalidRequest(job.error.message, code=job.error.code, param="output_format", headers=headers)
     raise GenerationFailed(job.error.message, code=job.error.code, headers=headers)

@@ -11,7 +11,8 @@ import pytest
 from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.web.dialects.image_formats import check_image_format
+from orchestrator.web.dialects.image_formats import check_image_format, format_for_run
+from tests.support.drafts import parse, saving
 from tests.support.shipped import SHIPPED_CATALOG
 
 MANIFEST = """
@@ -92,3 +93,22 @@ def test_a_transparent_background_needs_a_format_that_holds_it() -> None:
     with pytest.raises(InvalidRequest, match="transparent background"):
         check_image_format(model, ImageEncoding("image/jpeg"))
     check_image_format(model, ImageEncoding("image/jpeg"), "opaque")
+
+
+@pytest.mark.parametrize(
+    ("class_type", "wanted", "stored"),
+    [
+        ("SaveImage", "jpeg", None),
+        ("SaveImageAdvanced", "jpeg", "image/jpeg"),
+        ("SaveImageAdvanced", "webp", None),
+        ("SaveImageAdvanced", "png", None),
+    ],
+)
+def test_stores_a_format_of_one_frame_where_only_the_run_shows_the_frames(
+    class_type: str, wanted: str, stored: str | None
+) -> None:
+    graph = saving()
+    graph["save"] = graph["save"] | {"class_type": class_type}
+    found = format_for_run(parse(graph), ImageEncoding(f"image/{wanted}", None, default_quality=100))
+    assert (found and found.content_type) == stored
+    assert found is None or found.quality == 100

@@ -7,15 +7,20 @@ parameter of the model, or a name that another API gives to one.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
+from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.errors import invalid_field
+from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.web.dialects.dimensions import SizeField
+from orchestrator.web.dialects.image_formats import format_for_run
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields
+from orchestrator.web.dialects.parameter_names import ModelParameters
 
 Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
 
@@ -88,6 +93,13 @@ class ImageRequestBody(LoraFields):
             return None
         quality = None if self.output_format == "png" else self.output_compression
         return ImageEncoding(f"image/{self.output_format}", quality, default_quality=100)
+
+    def to_generation_request(
+        self, model: Model, params: ModelParameters, idempotency_key: str | None
+    ) -> GenerationRequest:
+        """Return the request to run `model`; see `format_for_run` for the format of its stored images."""
+        request = super().to_generation_request(model, params, idempotency_key)
+        return replace(request, encoding=format_for_run(model, self.encoding))
 
 
 class ImageInputRequestBody(ImageRequestBody):

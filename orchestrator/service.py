@@ -125,7 +125,7 @@ class GenerationService:
                 return await self._store_blocked_job(job, prepared.params["n"], error)
             raise
         capacity = await self.dispatcher.find_capacity(key.account.id, prepared.model.id)
-        check_capacity(capacity, prepared.model.id, self.max_wait_seconds)
+        check_capacity(capacity, request.shown_model or request.model, self.max_wait_seconds)
         files = prepared.files_of_job(job.id)
         await self._store_input_files(key.account.id, files)
         await self.accounts.renew_allowance(key.account)

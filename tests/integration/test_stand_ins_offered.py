@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 
+from tests.integration.test_dashboard import API, ask, browser, sign_in
 from tests.support.callers import new_key
 from tests.support.images import base64_png, png, png_with_hole, size_of
 from tests.support.service import ServiceProcess, pixelfactory
@@ -128,6 +129,26 @@ def test_quotes_and_makes_the_size_and_length_of_a_name(offering: ServiceProcess
         params = http.get(f"/api/v1/jobs/{made['jobId']}").json()["params"]
         assert (params["width"], params["height"], params["num_frames"]) == (720, 1280, 96)
         http.delete(f"/api/v1/jobs/{made['jobId']}")
+
+
+async def test_the_playground_chooses_the_model_of_a_name_by_the_image(
+    offering: ServiceProcess, offering_key: str
+) -> None:
+    quotes = [
+        ({"prompt": "waves"}, {"prompt": "waves", "width": 720, "height": 1280, "num_frames": 96}),
+        (
+            {"prompt": "waves", "image": base64_png(640, 640)},
+            {"prompt": "waves", "image": base64_png(640, 640), "num_frames": 96},
+        ),
+    ]
+    async with browser(offering) as http:
+        await sign_in(http, offering_key)
+        for plain, full in quotes:
+            short, long = [
+                await ask(http, "POST", f"{API}/quote", json={"model": "sora-2", "params": params})
+                for params in (plain, full)
+            ]
+            assert (short[0], short) == (200, long)
 
 
 VIDEO_BODIES: list[dict[str, Any]] = [

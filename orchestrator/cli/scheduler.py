@@ -75,16 +75,12 @@ async def run(settings: Settings, own_url: str, role: SchedulerRole) -> None:
     from orchestrator.store.postgres.leadership import Candidate, kept, wait_to_lead
 
     assert settings.postgres_url is not None
-    stop, stopping = stop_on_signals(), threading.Event()
+    stopping = threading.Event()
+    stop = stop_on_signals(stopping.set)
     candidate = Candidate(settings.postgres_url, own_url)
     async with standby_site(settings.host, settings.port):
         log.info("standing by")
-        electing = asyncio.create_task(asyncio.to_thread(wait_to_lead, candidate, stopping))
-        signalled = asyncio.create_task(stop.wait())
-        await asyncio.wait({electing, signalled}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.set()
-        leads = await electing
-    signalled.cancel()
+        leads = await asyncio.to_thread(wait_to_lead, candidate, stopping)
     if not leads or candidate.term is None:
         candidate.release()
         return

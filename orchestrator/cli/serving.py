@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
@@ -54,11 +55,16 @@ def prepare_process(settings: Settings) -> None:
     os.umask(0o077)
 
 
-def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set."""
+def stop_on_signals(then: Callable[[], None] = lambda: None) -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set; they call `then` too."""
     stop = asyncio.Event()
+
+    def handle_signal() -> None:
+        stop.set()
+        then()
+
     for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        asyncio.get_running_loop().add_signal_handler(name, handle_signal)
     return stop
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from time import monotonic
 
 from comfy_instances.tasks import keep_running, spawn
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.jobs import ShardStatus
 from orchestrator.store import Store
-from orchestrator.store.signals import StoreEvent, StoreEventKind
+from orchestrator.store.signals import POLL_SECONDS, StoreEvent, StoreEventKind, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +43,23 @@ class StoredJobs:
         with self.store.signals.subscribe(*kinds) as subscription:
             while True:
                 try:
-                    await self._schedule_missing(await self.store.list_newest_unfinished(NEWEST_JOBS))
-                    for event in await subscription.next_events():
-                        await self._handle_event(event)
+                    await self._follow(subscription)
                 except ServiceUnavailable as error:
                     log.warning("new jobs cannot be read now: %s", error)
                     await asyncio.sleep(1)
 
-    async def _handle_event(self, event: StoreEvent) -> None:
-        match event.kind:
-            case StoreEventKind.JOB_ADDED:
-                await self._schedule_missing([event.id])
-            case StoreEventKind.JOB_CANCELLED:
+    async def _follow(self, subscription: Subscription) -> None:
+        """Handle notifications for a second, after a look at the newest jobs."""
+        looked_at = monotonic()
+        await self._schedule_missing(await self.store.list_newest_unfinished(NEWEST_JOBS))
+        while monotonic() - looked_at < POLL_SECONDS:
+            await self._handle_events(await subscription.next_events())
+
+    async def _handle_events(self, events: list[StoreEvent]) -> None:
+        for event in events:
+            if event.kind is StoreEventKind.JOB_CANCELLED:
                 self.dispatcher.cancel_job(event.id)
+        await self._schedule_missing([event.id for event in events if event.kind is StoreEventKind.JOB_ADDED])
 
     async def _schedule_missing(self, job_ids: list[str]) -> None:
         """Schedule those of the jobs that the scheduler does not know."""

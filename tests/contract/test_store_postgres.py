@@ -28,7 +28,6 @@ from orchestrator.store.postgres.store import PostgresStore, prepare_database
 from orchestrator.store.signals import StoreEvent, StoreEventKind
 from pricing.alerts import AlertMetric
 from tests.support.commit_cutter import CommitCutter
-from tests.support.polling import wait_until
 from tests.support.postgres import PostgresCluster, database_url, shared_cluster
 from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness, open_store, open_world, populate
 

@@ -41,10 +41,11 @@ async def test_a_new_job_is_scheduled(parts: tuple[GenerationService, StoreHarne
     assert isinstance(service.dispatcher, Dispatcher)
     dispatcher = service.dispatcher
     stored_jobs = StoredJobs(store=service.store, dispatcher=dispatcher)
+    cancelled = await other.add()
+    await other.store.cancel_job(cancelled.job.id, other.now)
     stored_jobs.start()
     try:
-        cancelled, waiting = await other.add(), await other.add(n=2)
-        await other.store.cancel_job(cancelled.job.id, other.now)
+        waiting = await other.add(n=2)
         await wait_until(lambda: len(dispatcher.unfinished_shards()) == 2)
         assert {active.job.id for active in dispatcher.unfinished_shards()} == {waiting.job.id}
         assert len(dispatcher.scheduler.queue) == 2

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 from platformdirs import user_data_path
 
 from comfy_instances.process.child import find_free_port
+from tests.support.comfyui_server import ONE_THREAD
 
 START_TIMEOUT_S = 180
 
@@ -56,6 +57,7 @@ class RealServer:
                     *("--disable-auto-launch", "--disable-api-nodes"),
                 ],
                 cwd=self._install / "source",
+                env=os.environ | ONE_THREAD,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

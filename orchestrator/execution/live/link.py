@@ -173,16 +173,17 @@ class SchedulerLink:
         async with socket:
             log.info("connected to the scheduler at %s", url)
             self._url = url
-            telling: set[asyncio.Task[None]] = set()
-            spawn(self._tell_callers(socket), "callers", group=telling)
+            telling = spawn(self._tell_callers(socket), "callers")
             try:
-                async for message in socket:
-                    if message.type is aiohttp.WSMsgType.TEXT:
-                        self._handle(SCHEDULER_MESSAGES.validate_json(message.data))
+                await self._handle_all(socket)
             finally:
-                for task in telling:
-                    task.cancel()
+                telling.cancel()
         self._log_failure("it has closed the connection")
+
+    async def _handle_all(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                self._handle(SCHEDULER_MESSAGES.validate_json(message.data))
 
     def _log_failure(self, reason: str) -> None:
         if monotonic() - self._logged_at >= LOG_SECONDS:

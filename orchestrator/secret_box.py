@@ -14,6 +14,8 @@ from orchestrator.private_files import load_or_create_secret
 
 #: Name of the key file in the data directory.
 KEY_FILE_NAME = "database-key"
+#: The setting that replaces it.
+KEY_SETTING = "PIXELFACTORY_DATABASE_KEY"
 #: Begins every encrypted text, and no secret of ours.
 _PREFIX = "aes256gcm:"
 _NONCE_BYTES = 12
@@ -24,15 +26,19 @@ class SecretUnreadable(Exception):
 
 
 class SecretBox:
-    """Encrypts and decrypts texts with the key of a file (AES-256-GCM).
+    """Encrypts and decrypts texts with the key of the settings or of a file (AES-256-GCM).
 
     Each text belongs to an owner, such as an account; it cannot be decrypted for another one.
     """
 
-    def __init__(self, key_file: Path) -> None:
-        """Create the key file if it does not exist. Raises SettingsError for a damaged one, OSError."""
-        self._key_file = key_file
-        self._cipher = AESGCM(hashlib.sha256(load_or_create_secret(key_file).encode()).digest())
+    def __init__(self, key_file: Path, key: str | None = None) -> None:
+        """With `key`, the file is not used. Otherwise it is created if it does not exist.
+
+        Raises SettingsError for a damaged file, OSError.
+        """
+        self._key_name = str(key_file) if key is None else KEY_SETTING
+        key = load_or_create_secret(key_file) if key is None else key
+        self._cipher = AESGCM(hashlib.sha256(key.encode()).digest())
 
     def encrypt(self, text: str, owner: str) -> str:
         """Return the encrypted text, different each time."""
@@ -47,9 +53,10 @@ class SecretBox:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.encode()).decode()
         except (InvalidTag, ValueError) as error:
             raise SecretUnreadable(
-                f"a secret in the database cannot be decrypted: {self._key_file} is not the key file that it"
-                " was encrypted with; put that file back, for example from a backup, or delete the rows of"
-                " the table signing_secrets, after which accounts get new signing secrets"
+                f"a secret in the database cannot be decrypted: {self._key_name} is not the key that it was"
+                f" encrypted with; put the file {KEY_FILE_NAME} back, for example from a backup, or set"
+                f" {KEY_SETTING} to its content; or delete the rows of the table signing_secrets, after which"
+                " accounts get new signing secrets"
             ) from error
 
 

@@ -28,7 +28,7 @@ from orchestrator.database_url import (
 )
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 from orchestrator.ray_settings import USER_DATA_DIR, RaySettings
-from orchestrator.secret_strength import find_weakness
+from orchestrator.secret_settings import SecretSettings
 
 SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 MIB = 2**20
@@ -41,7 +41,7 @@ class SettingsError(Exception):
     """A setting is missing, unknown or invalid; the message names it."""
 
 
-class Settings(RaySettings):
+class Settings(RaySettings, SecretSettings):
     """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")
@@ -73,9 +73,6 @@ class Settings(RaySettings):
         None,
         description="Models that stand in for proprietary ones; default: `stand-ins.toml` in workflows_dir.",
     )
-    admin_token: SecretStr | None = Field(
-        None, description="Token of the admin API; generated in DATA_DIR/admin-token if unset."
-    )
 
     tariffs_dir: Path | None = Field(
         None, description="Directory of price lists (`*.toml`); default: the shipped ones."
@@ -83,9 +80,6 @@ class Settings(RaySettings):
     plans_file: Path | None = Field(None, description="File of plans; default: the shipped one.")
     costs_file: Path | None = Field(
         None, description="File of the operator's costs; default: the shipped one."
-    )
-    payment_secret: SecretStr | None = Field(
-        None, description="Secret of the payment provider's webhooks; if unset, they are rejected."
     )
     limits_url: str = Field(
         "memory://",
@@ -311,15 +305,6 @@ class Settings(RaySettings):
             return parse_integer(value) if kind is int else float(parse_decimal(value))
         except NumberTextError as error:
             raise ValueError(f"{value[:40]!r} is not {error}") from error
-
-    @field_validator("admin_token", "payment_secret")
-    @classmethod
-    def _require_long_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        """Reject a secret that can be guessed, such as the empty one of a variable that is set to nothing."""
-        secret = value.get_secret_value().strip() if value is not None else None
-        if secret is not None and (weakness := find_weakness(secret)):
-            raise ValueError(f"the secret {weakness}; remove the setting or set another one")
-        return None if secret is None else SecretStr(secret)
 
     @field_validator("moderation_key", "s3_access_key", "s3_secret_key")
     @classmethod

@@ -18,7 +18,8 @@ def locate_data(settings: Settings) -> DataLocation:
     if (url := settings.postgres_url) is not None:
         raise SettingsError(
             f"`backup` and `restore` work with SQLite, and the database is {describe_database(url)}: use"
-            f" pg_dump and pg_restore, and copy {', '.join(SECRET_FILES)} of {settings.data_dir} as well"
+            f" pg_dump and pg_restore, and copy {', '.join(SECRET_FILES)} of {settings.data_dir} as well, or"
+            " the settings that replace them"
         )
     return DataLocation(data_dir=settings.data_dir, database=settings.database_path)
 

@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
 from orchestrator.catalog import Catalog, load_stand_ins
 from orchestrator.data_directory import make_database_private
+from orchestrator.logs import hide_secret
 from orchestrator.private_files import load_or_create_secret
 from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.settings import Settings, SettingsError
@@ -50,7 +53,7 @@ async def open_store(settings: Settings, term: Term | None = None) -> AsyncItera
     SettingsError, ServiceUnavailable if a PostgreSQL database cannot be used now.
     """
     require_finished_restore(settings.data_dir)
-    box = SecretBox(settings.data_dir / KEY_FILE_NAME)
+    box = SecretBox(settings.data_dir / KEY_FILE_NAME, _configured(settings.database_key))
     if (url := settings.postgres_url) is not None:
         store = await asyncio.to_thread(_open_postgres, url, box, settings.database_connections, term)
     else:
@@ -113,9 +116,16 @@ def load_admin_token(settings: Settings) -> str:
     """Return the configured token, or the one in `DATA_DIR/admin-token`, which the first start creates.
 
     Raises SettingsError if that file holds an empty or short token."""
-    if settings.admin_token is not None:
-        return settings.admin_token.get_secret_value()
-    return load_or_create_secret(settings.data_dir / "admin-token")
+    return _configured(settings.admin_token) or load_or_create_secret(settings.data_dir / "admin-token")
+
+
+def _configured(setting: SecretStr | None) -> str | None:
+    """Return the secret of a setting, which log lines do not show from now on."""
+    if setting is None:
+        return None
+    secret = setting.get_secret_value()
+    hide_secret(secret)
+    return secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +144,12 @@ class OperatorSecrets:
 
 
 def load_operator_secrets(settings: Settings) -> OperatorSecrets:
-    """Return the secrets of `DATA_DIR`, which the first start creates.
+    """Return the configured secrets, or those of `DATA_DIR`, which the first start creates.
 
     Raises SettingsError if one of the files is damaged.
     """
+    session_secret = _configured(settings.session_secret)
     return OperatorSecrets(
-        load_admin_token(settings), load_or_create_secret(settings.data_dir / "session-secret")
+        load_admin_token(settings),
+        session_secret or load_or_create_secret(settings.data_dir / "session-secret"),
     )

@@ -19,7 +19,8 @@ def api(
     """Accept and answer requests of an installation on several machines; any number may run.
 
     The state is in PostgreSQL and S3, and `pixelfactory scheduler` runs the jobs. The data directory holds
-    the secrets only, which are the same for all processes: admin-token, session-secret and database-key.
+    the secrets only, which are the same for all processes: admin-token, session-secret and database-key,
+    or the settings of those names.
     """
     settings = read_settings(data_dir, config, host=host, port=port)
     require_shared_state(settings, "api")

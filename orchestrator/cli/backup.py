@@ -43,6 +43,8 @@ def backup(
     manifest = asyncio.run(create_backup(locate_data(settings), directory, utc_now(), open_store))
     warn_about_objects("are missing in object storage", manifest.objects.missing)
     warn_about_objects("are damaged in object storage and were not copied", manifest.objects.damaged)
+    if names := settings.replaced_secret_files:
+        print_warning(f"secrets of settings are not in a backup: {', '.join(names)}; keep them elsewhere")
     row = to_row(manifest, directory)
     print_json_or(
         f"{directory} holds {row['counts']['jobs']} job(s), {manifest.objects.named} named and"

@@ -86,3 +86,9 @@ def test_longer_ids_and_unknown_names_stay_as_they_are() -> None:
     assert name_model(text, "plain", CATALOG) == "qwen-image-edit is not plain."
     for name in (None, "qwen-image", "no-such-model"):
         assert name_model(text, name, CATALOG) == text
+
+
+def test_an_endpoint_has_the_name_of_its_document() -> None:
+    text = "flux-1-dev-image-to-image, or flux-dev-image-to-image, takes one image"
+    named = name_model(text, "flux-dev-image-to-image", CATALOG, "flux-dev")
+    assert named == "flux-dev, or flux-dev, takes one image"

@@ -196,6 +196,8 @@ class EventHub:
         #: The latest event of each slot, by running job.
         self._latest_by_job: OrderedDict[str, dict[Hashable, JobEvent]] = OrderedDict()
         self._observers: list[Observer] = []
+        #: Called with the id of a job whose latest events are read.
+        self.on_read: Callable[[str], None] = lambda _: None
 
     def add_observer(self, observer: Observer) -> None:
         """Call `observer` synchronously with every event of every job. It must not block.
@@ -220,6 +222,7 @@ class EventHub:
 
     def latest_events(self, job_id: str) -> list[JobEvent]:
         """Return the latest event of each slot of a running job, for a subscriber that joins late."""
+        self.on_read(job_id)
         return list(self._latest_by_job.get(job_id, {}).values())
 
     def _remember(self, job_id: str, event: JobEvent) -> None:

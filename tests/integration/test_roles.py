@@ -81,6 +81,21 @@ async def test_progress_and_previews_reach_the_callers_of_any_process(
     assert {"queue", "started", "progress", "preview", "job"} <= set(kinds)
 
 
+async def test_a_polled_job_tells_its_progress(apis: tuple[ServiceProcess, ServiceProcess], key: str) -> None:
+    """At a process that did not take it, and where no stream follows it."""
+    async with apis[0].client(key) as one, apis[1].client(key) as other:
+        body = {"model": "wan2.1-t2v-fast", "prompt": "waves", "seconds": "4", "size": "832x480"}
+        async with one.post("/v1/videos", json=body) as response:
+            video = (await response.json())["id"]
+
+        async def progress() -> int:
+            async with other.get(f"/v1/videos/{video}") as response:
+                return int((await response.json())["progress"])
+
+        assert 0 < await poll(progress) < 100
+        assert await poll(progress, lambda value: value == 100) == 100
+
+
 async def test_a_cancelled_job_stops_on_its_instance(
     apis: tuple[ServiceProcess, ServiceProcess], installation: Installation, key: str
 ) -> None:

@@ -30,6 +30,7 @@ from orchestrator.execution.live.messages import (
     WaitMessage,
 )
 from orchestrator.execution.live.mirror import FleetMirror
+from orchestrator.execution.live.recently_read import RecentlyRead
 from orchestrator.execution.live.stored_events import StoredJobEvents
 from orchestrator.execution.responses import ResponseTracker
 from orchestrator.jobs import JobRecord
@@ -75,7 +76,9 @@ class SchedulerLink:
         self._events = events
         self._stored_events = stored_events
         self._responses = responses
-        self.mirror = FleetMirror(self._read_architectures)
+        self._recently_read = RecentlyRead()
+        events.on_read = self._recently_read.note
+        self.mirror = FleetMirror(self._read_architectures, self._recently_read.note)
         self._url: str | None = None
         self._http: aiohttp.ClientSession | None = None
         self._logged_at = float("-inf")
@@ -194,7 +197,8 @@ class SchedulerLink:
         """Say which jobs the callers of this process follow and wait for, whenever that changes."""
         sent: CallersMessage | None = None
         while not socket.closed:
-            followed = frozenset(self._events.subscribed_job_ids())
+            # Those that callers poll are followed too: the next response tells their progress.
+            followed = frozenset(self._events.subscribed_job_ids() | self._recently_read.job_ids())
             current = CallersMessage(followed=followed, awaited=self._responses.live_job_ids())
             if current != sent:
                 self.mirror.keep_estimates(followed)

@@ -19,10 +19,16 @@ class FleetMirror:
     """Implements what routes and LoRAs need of a fleet, and of the scheduler."""
 
     def __init__(
-        self, read_architectures: Callable[[list[str]], Awaitable[dict[str, tuple[str, ...]]]]
+        self,
+        read_architectures: Callable[[list[str]], Awaitable[dict[str, tuple[str, ...]]]],
+        on_read: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`read_architectures` asks the scheduler which base architectures shared LoRAs fit."""
+        """`read_architectures` asks the scheduler which base architectures shared LoRAs fit.
+
+        `on_read` is called with the id of a job whose waiting time is read.
+        """
         self._read_architectures = read_architectures
+        self._on_read = on_read
         self._snapshot = FleetSnapshot()
         self._current_until = 0.0
         self._estimates: dict[str, WaitEstimate | None] = {}
@@ -65,6 +71,7 @@ class FleetMirror:
 
     def estimate_job_wait(self, job_id: str, now: float) -> WaitEstimate | None:
         """Return the estimate for a followed job."""
+        self._on_read(job_id)
         return self._estimates.get(job_id)
 
     def names(self) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from orchestrator.app.build import retention_days
+from orchestrator.app.parts import retention_days
 from orchestrator.errors import Gone
 from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
 from orchestrator.execution.object_deletion import ObjectDeleter

@@ -73,7 +73,7 @@ async def run_api(settings: Settings) -> AsyncIterator[RunningService]:
         idle = _build_idle_execution(settings, dependencies, core)
         views = _build_mirrored_views(service, link, idle, operator_secrets)
         counts = shared_request_counts(settings, store)
-        app = build_web_app(settings, service, views, operator_secrets, delivery, counts)
+        app = build_web_app(settings, service, views, operator_secrets, delivery, request_counts=counts)
         stack.enter_context(observe_task_failures(events))
         stored_events.start()
         stack.push_async_callback(stored_events.stop)

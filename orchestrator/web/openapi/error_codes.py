@@ -111,7 +111,7 @@ ERROR_CODES: Mapping[str, str] = {
     "instance_gone": "The instances that ran the request became unreachable.",
     "node_failed": "A step of the model failed.",
     "refused": "The result violates the content policy.",
-    "unsupported_output_format": "The result does not fit the requested `output_format`; request webp or png.",
+    "unsupported_output_format": "The result does not fit the requested `output_format`; use webp or png.",
     "no_output": "The model produced no usable output.",
     "stalled": "The run made no progress.",
     "lora_unavailable": "The file of a LoRA no longer exists, or is too large for the instance.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,7 +55,7 @@ async def test_configured_secrets_replace_the_files(tmp_path: Path, monkeypatch:
     async with open_store(settings) as store:
         account = await store.add_account("someone", "default", NOW)
         secrets_of_account = await store.get_or_create_signing_secrets(account.id, "whsec_text", NOW)
-    assert not set(os.listdir(tmp_path)) & set(SECRET_FILES)
+    assert not [name for name in SECRET_FILES if (tmp_path / name).exists()]
     monkeypatch.delenv("PIXELFACTORY_DATABASE_KEY")
     (tmp_path / "database-key").write_text(DATABASE_KEY)
     async with open_store(Settings.load(data_dir=tmp_path)) as store:

@@ -16,6 +16,7 @@ from pathlib import Path
 import platformdirs
 
 from comfy_instances.process.child import find_free_port
+from tests.support.network_namespace import NetworkNamespace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Longest time that a start may take.
@@ -23,7 +24,7 @@ START_SECONDS = 180.0
 #: Threads that wait for work burn a core each, and tiny models gain nothing from them.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 #: The line in which a simulator logs its address.
-LOGGED_URL = re.compile(r"http://127\.0\.0\.1:\d+(?=\n)")
+LOGGED_URL = re.compile(r"http://[\d.]+:\d+(?=\n)")
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,16 @@ def installed_comfyui() -> Path | None:
 
 
 @contextmanager
-def simulator(base: Path, *options: str, program: str | None = None) -> Iterator[ComfyUIServer]:
+def simulator(
+    base: Path, *options: str, program: str | None = None, inside: NetworkNamespace | None = None
+) -> Iterator[ComfyUIServer]:
     """Run a simulator. It binds a free port itself and logs it, so no other process can take the port.
 
     `program` is Python code that changes the simulator and then runs it.
     """
     run = ["-m", "comfy_instances.simulator"] if program is None else ["-c", program]
-    command = [sys.executable, *run, "--port", "0"]
-    with _child([*command, "--base-directory", str(base), *options], None, base) as server:
+    command = [sys.executable, *run, "--port", "0", "--base-directory", str(base), *options]
+    with _child(inside.command(command) if inside else command, None, base) as server:
         yield server
 
 

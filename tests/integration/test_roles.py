@@ -155,6 +155,20 @@ async def test_a_webhook_is_delivered(apis: tuple[ServiceProcess, ServiceProcess
         assert (await receiver.next()).data["jobId"] == job
 
 
+async def test_a_standby_answers_probes_only(scheduler: ServiceProcess, installation: Installation) -> None:
+    standby = installation.scheduler("standby")
+    async with standby.client() as http:
+        for path in ("/healthz", "/readyz", "/metrics"):
+            async with http.get(path) as response:
+                assert response.status == 200
+        async with http.get("/v1/models") as response:
+            assert response.status == 503
+            assert (await response.json())["error"]["code"] == "standby"
+    assert standby.stop() == 0
+    async with scheduler.client() as http, http.get("/metrics") as response:
+        assert "pixelfactory_instance" in await response.text()
+
+
 @pytest.mark.parametrize("role", ["api", "scheduler", "webhooks"])
 def test_a_role_without_a_shared_database_is_refused(role: str, tmp_path: Path) -> None:
     done = pixelfactory(role, data_dir=tmp_path / "data", check=False)

@@ -16,7 +16,7 @@ import pytest
 from tests.support.api import submit_job, wait_for_job
 from tests.support.callers import new_key
 from tests.support.installation import Installation, installed
-from tests.support.polling import poll
+from tests.support.polling import poll, wait_until
 from tests.support.s3_server import S3Server
 from tests.support.service import DATABASE_URL, ServiceProcess, pixelfactory
 from tests.support.webhook_receiver import receiving
@@ -156,6 +156,7 @@ async def test_a_webhook_is_delivered(apis: tuple[ServiceProcess, ServiceProcess
 
 
 async def test_a_standby_answers_probes_only(scheduler: ServiceProcess, installation: Installation) -> None:
+    await wait_until(lambda: "listening on" in scheduler.log)  # it leads
     standby = installation.scheduler("standby")
     async with standby.client() as http:
         for path in ("/healthz", "/readyz", "/metrics"):

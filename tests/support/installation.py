@@ -16,12 +16,16 @@ SECRET_FILES = ("admin-token", "session-secret", "database-key")
 
 
 class Installation:
-    """The processes by role. Each has a data directory of its own, with the same secrets."""
+    """The processes by role. Each has a data directory of its own, with the same secrets.
+
+    `settings` are further ones of all processes.
+    """
 
     def __init__(self, directory: Path, cluster: PostgresCluster, s3: S3Server, time_scale: str) -> None:
         self.directory = directory
         self.cluster = cluster
         self._s3 = s3
+        self.settings: dict[str, str] = {}
         self._stack = ExitStack()
         self._secrets = {name: secrets.token_urlsafe(32) for name in SECRET_FILES}
         options = ("--time-scale", time_scale)
@@ -52,7 +56,18 @@ class Installation:
             "PIXELFACTORY_S3_BUCKET": self.bucket,
             "PIXELFACTORY_RECONCILE_SECONDS": "1",
             "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+            **self.settings,
         }
+
+    def api_without_files(self, name: str) -> ServiceProcess:
+        """Start an API process that has the secrets from its settings only, as in a container."""
+        data = self.directory / name
+        data.mkdir(mode=0o700)
+        named = {f"PIXELFACTORY_{one.replace('-', '_').upper()}": text for one, text in self._secrets.items()}
+        process = ServiceProcess(data, (), {**self.environment(), **named}, role="api")
+        self.processes.append(process)
+        process.start()
+        return process
 
     def prepare(self, role: str, name: str, *options: str) -> ServiceProcess:
         """Return a process with its secrets that is not started yet."""

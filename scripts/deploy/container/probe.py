@@ -1,7 +1,7 @@
 """Health check of a container: python probe.py [PORT [PATH]].
 
-It exits with 0 if GET PATH (`/healthz`) at PORT of this machine responds with 200. PORT is PIXELFACTORY_PORT by
-default, or 8080, as in the service.
+It exits with 0 if GET PATH (`/healthz`) at PORT of this machine responds with 200. PORT is PIXELFACTORY_PORT
+by default, or 8080, as in the service.
 """
 
 from __future__ import annotations

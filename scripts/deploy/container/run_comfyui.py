@@ -1,8 +1,8 @@
 """Becomes the ComfyUI of this image, on the first GPU, at port 8188 of all addresses: a server to adopt.
 
 A scheduler names it in PIXELFACTORY_INSTANCES. ComfyUI has no authentication: only schedulers may reach the
-port. On a Ray cluster this program is not used: Ray's agents start ComfyUI themselves, behind a proxy that asks
-for a token.
+port. On a Ray cluster this program is not used: Ray's agents start ComfyUI themselves, behind a proxy that
+asks for a token.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def test_caddy_accepts_its_file(tmp_path: Path) -> None:
     file = ("--config", str(DEPLOY / "caddy" / "Caddyfile"), "--adapter", "caddyfile")
     run(caddy, "validate", *file, env=caddy_environment(tmp_path))
     environment = caddy_environment(tmp_path) | {
-        "PIXELFACTORY_SITE": "images.example.com",
-        "PIXELFACTORY_UPSTREAMS": "api-1:8080 api-2:8080",
+        "CADDY_SITE": "images.example.com",
+        "CADDY_UPSTREAMS": "api-1:8080 api-2:8080",
     }
     adapted = run(caddy, "adapt", *file, env=environment)
     assert [one for one in ("images.example.com", "api-1:8080", "api-2:8080") if one not in adapted] == []

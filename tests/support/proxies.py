@@ -128,8 +128,8 @@ def caddy(program: str, directory: Path, upstreams: Sequence[int]) -> Iterator[P
     """Run Caddy without TLS: it gets certificates for public names."""
     proxy = Proxy(f"http://{HOST}:{find_free_port(HOST)}", None)
     environment = caddy_environment(directory) | {
-        "PIXELFACTORY_SITE": proxy.url,
-        "PIXELFACTORY_UPSTREAMS": " ".join(f"{HOST}:{port}" for port in upstreams),
+        "CADDY_SITE": proxy.url,
+        "CADDY_UPSTREAMS": " ".join(f"{HOST}:{port}" for port in upstreams),
     }
     command = [program, "run", "--config", str(DEPLOY / "caddy" / "Caddyfile"), "--adapter", "caddyfile"]
     with _running(command, proxy, directory, environment):
@@ -139,7 +139,7 @@ def caddy(program: str, directory: Path, upstreams: Sequence[int]) -> Iterator[P
 def caddy_environment(directory: Path) -> dict[str, str]:
     """Return an environment in which Caddy writes to `directory` only."""
     homes = {name: str(directory) for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
-    return {**os.environ, **homes, "PIXELFACTORY_CADDY_ADMIN": "off"}
+    return {**os.environ, **homes, "CADDY_ADMIN_ADDRESS": "off"}
 
 
 @contextmanager

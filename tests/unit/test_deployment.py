@@ -36,8 +36,6 @@ from tests.support.deployment import (
 PREFIX = "PIXELFACTORY_"
 SETTINGS = {f"{PREFIX}{name.upper()}": field for name, field in Settings.model_fields.items()}
 SECRET_SETTINGS = {name for name, field in SETTINGS.items() if "SecretStr" in str(field.annotation)}
-#: Names of the deployment itself: Caddy's.
-OWN_NAMES = {f"{PREFIX}SITE", f"{PREFIX}UPSTREAMS", f"{PREFIX}CADDY_ADMIN"}
 COMMANDS = dict(getattr(typer.main.get_command(build_app()), "commands", {}))
 DEPLOYMENTS = of_kind(BASE, "Deployment")
 SERVICES: dict[str, Any] = compose()["services"]
@@ -52,7 +50,7 @@ PINNED = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+[\w.-]*|minio/minio:RELEASE\.\d{4}-
 @pytest.mark.parametrize("path", all_files(), ids=lambda path: str(path.relative_to(DEPLOY)))
 def test_names_settings_that_exist(path: Path) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z0-9_]+\b", path.read_text()))
-    assert named <= SETTINGS.keys() | OWN_NAMES
+    assert named <= SETTINGS.keys()
 
 
 @pytest.mark.parametrize("path", all_files(), ids=lambda path: str(path.relative_to(DEPLOY)))
@@ -89,7 +87,7 @@ def test_a_container_of_ours_has_no_rights_that_it_does_not_need(name: str) -> N
 
 
 def test_processes_of_the_compose_file_find_each_other() -> None:
-    upstreams = SERVICES["caddy"]["environment"][f"{PREFIX}UPSTREAMS"].split()
+    upstreams = SERVICES["caddy"]["environment"]["CADDY_UPSTREAMS"].split()
     apis = [name for name, one in SERVICES.items() if one.get("command") == ["api"]]
     assert upstreams == [f"{name}:{DEFAULTS.port}" for name in apis]
     schedulers = [name for name, one in SERVICES.items() if (one.get("command") or [""])[0] == "scheduler"]

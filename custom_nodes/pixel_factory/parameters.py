@@ -14,7 +14,8 @@ InputDefinition = tuple[Any, dict[str, Any]]
 InputTypes = dict[str, dict[str, InputDefinition]]
 
 
-def _name_input(default: str) -> InputDefinition:
+def name_input(default: str) -> InputDefinition:
+    """Return the input with the parameter's name; the page shows it in the node's title."""
     return "STRING", {"default": default, "tooltip": "Name in requests: lower-case letters, digits and _."}
 
 
@@ -26,6 +27,12 @@ DESCRIPTION_INPUT: InputDefinition = (
     "STRING",
     {"default": "", "multiline": True, "tooltip": "One sentence that helps users choose a value."},
 )
+
+
+def _complete(item: tuple[str, Any]) -> tuple[str, InputDefinition]:
+    """Return the name and definition of an input; ComfyUI allows definitions without options."""
+    name, (type, *rest) = item
+    return name, (type, dict(rest[0]) if rest else {})
 
 
 class TextParameterNode:
@@ -41,7 +48,7 @@ class TextParameterNode:
         value = "STRING", {"default": "", "multiline": True, "tooltip": "Default of requests."}
         return {
             "required": {
-                "name": _name_input("prompt"),
+                "name": name_input("prompt"),
                 "value": value,
                 "required": REQUIRED_INPUT,
                 "description": DESCRIPTION_INPUT,
@@ -65,10 +72,10 @@ class IntegerParameterNode:
         limits = {"min": -MAX_SAFE_INTEGER, "max": MAX_SAFE_INTEGER}
         return {
             "required": {
-                "name": _name_input("steps"),
+                "name": name_input("steps"),
                 "value": ("INT", {"default": 20, **limits, "tooltip": "Default of requests."}),
-                "minimum": ("INT", {"default": 1, **limits}),
-                "maximum": ("INT", {"default": 100, **limits}),
+                "minimum": ("INT", {"default": 1, **limits, "tooltip": "Smallest value in requests."}),
+                "maximum": ("INT", {"default": 100, **limits, "tooltip": "Largest value in requests."}),
                 "step": (
                     "INT",
                     {
@@ -100,10 +107,10 @@ class NumberParameterNode:
         limits = {"min": -1e9, "max": 1e9, "step": 0.01, "round": False}
         return {
             "required": {
-                "name": _name_input("cfg_scale"),
+                "name": name_input("cfg_scale"),
                 "value": ("FLOAT", {"default": 1.0, **limits, "tooltip": "Default of requests."}),
-                "minimum": ("FLOAT", {"default": 0.0, **limits}),
-                "maximum": ("FLOAT", {"default": 30.0, **limits}),
+                "minimum": ("FLOAT", {"default": 0.0, **limits, "tooltip": "Smallest value in requests."}),
+                "maximum": ("FLOAT", {"default": 30.0, **limits, "tooltip": "Largest value in requests."}),
                 "step": (
                     "FLOAT",
                     {"default": 0.1, **limits, "min": 0.0, "tooltip": "Step of sliders; 0 for none."},
@@ -129,7 +136,7 @@ class BooleanParameterNode:
     def INPUT_TYPES(cls) -> InputTypes:
         return {
             "required": {
-                "name": _name_input("enabled"),
+                "name": name_input("enabled"),
                 "value": ("BOOLEAN", {"default": False, "tooltip": "Default of requests."}),
                 "description": DESCRIPTION_INPUT,
             }
@@ -146,6 +153,11 @@ class ImageFileParameter(ABC):
     FUNCTION: ClassVar = "output_value"
     #: The parameter's default name.
     DEFAULT_NAME: ClassVar[str]
+    #: Tooltips of the loader's inputs, which have none in ComfyUI.
+    TOOLTIPS: ClassVar = {
+        "image": "The example that ComfyUI uses here; requests contain their own.",
+        "channel": "The channel of the image that is the mask.",
+    }
 
     @staticmethod
     @abstractmethod
@@ -154,10 +166,13 @@ class ImageFileParameter(ABC):
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:
-        own = cls.loader_class().INPUT_TYPES()["required"]
+        own = {
+            name: (type, {"tooltip": cls.TOOLTIPS[name], **options})
+            for name, (type, options) in map(_complete, cls.loader_class().INPUT_TYPES()["required"].items())
+        }
         required = ("BOOLEAN", {**REQUIRED_INPUT[1], "default": True})
         declared = {
-            "name": _name_input(cls.DEFAULT_NAME),
+            "name": name_input(cls.DEFAULT_NAME),
             "required": required,
             "description": DESCRIPTION_INPUT,
         }

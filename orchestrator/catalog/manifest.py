@@ -32,7 +32,9 @@ class ModelKind(StrEnum):
     UPSCALE = "upscale"  #: an image to a larger one
     VIDEO = "video"  #: text to video
     I2V = "i2v"  #: an image and text to video
+    AUDIO = "audio"  #: text to music, speech or sounds
     MESH = "3d"  #: an image to a 3D model
+    TEXT = "text"  #: text, and optionally images, to a text
     TRAINER = "trainer"  #: a dataset to a weight file
 
 
@@ -40,7 +42,9 @@ class OutputNode(StrictModel):
     """A node whose files are the outputs of the model."""
 
     node: str
-    media: Literal["image", "video", "audio", "mesh", "weights"]
+    media: Literal["image", "video", "audio", "mesh", "text", "weights"]
+    #: What the author calls the result; empty for none.
+    name: str = Field("", pattern=r"^([a-z][a-z0-9_]*)?$", max_length=100)
 
 
 class WeightFile(StrictModel):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters.values import (
+    AudioParameter,
     ImageListParameter,
     ImageParameter,
     IntegerParameter,
@@ -64,7 +65,7 @@ def _format_range(spec: Parameter) -> str:
             return ", ".join(spec.choices) or f"up to {spec.max_length} characters"
         case ImageListParameter():
             return f"up to {spec.max_items}, each up to {spec.max_width}x{spec.max_height}"
-        case VideoParameter():
+        case VideoParameter() | AudioParameter():
             return f"{spec.min_seconds:g} to {spec.max_seconds:g} seconds"
         case ImageParameter():
             return f"up to {spec.max_width}x{spec.max_height}"

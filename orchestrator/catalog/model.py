@@ -27,13 +27,12 @@ from orchestrator.catalog.parameters.loras import SERVICE_PARAMETERS
 from orchestrator.catalog.parameters.output_sizes import OutputSizes, errors_name_sizes
 from orchestrator.catalog.parameters.size_text import Size, scale_to_megapixels
 from orchestrator.catalog.parameters.values import (
-    DatasetParameter,
+    FileParameter,
     ImageListParameter,
     ImageParameter,
     IntegerParameter,
     LoraListParameter,
     Parameter,
-    VideoParameter,
     check_seeds,
 )
 from orchestrator.catalog.rendering.cut_parameters import (
@@ -177,9 +176,8 @@ class Model:
 
     @cached_property
     def file_inputs(self) -> tuple[str, ...]:
-        """Names of the parameters whose values are input images, videos or datasets."""
-        files = ImageParameter | ImageListParameter | VideoParameter | DatasetParameter
-        return tuple(name for name, spec in self.parameters.items() if isinstance(spec, files))
+        """Names of the parameters whose values are input images, videos, audio or datasets."""
+        return tuple(name for name, spec in self.parameters.items() if isinstance(spec, FileParameter))
 
     @cached_property
     def lora_inputs(self) -> tuple[str, ...]:

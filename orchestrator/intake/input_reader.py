@@ -15,12 +15,18 @@ from typing import Any, TypeVar
 
 from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.size_text import Size
-from orchestrator.catalog.parameters.values import DatasetParameter, ImageParameter, VideoParameter
+from orchestrator.catalog.parameters.values import (
+    AudioParameter,
+    DatasetParameter,
+    ImageParameter,
+    VideoParameter,
+)
 from orchestrator.errors import InvalidRequest, ServiceError, invalid_field
 from orchestrator.fair_slots import run_to_end
 from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
 from orchestrator.media.canvas import scale_image
 from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
+from orchestrator.media.input_audio import InputAudio, read_audio
 from orchestrator.media.input_images import (
     ImageLimits,
     InputImage,
@@ -35,8 +41,8 @@ from orchestrator.net.downloads import UrlFetcher
 from orchestrator.storage.object_store import content_addressed_key
 
 T = TypeVar("T")
-InputFile = InputImage | InputVideo | InputDataset
-CheckedFile = InspectedImage | InputVideo | InputDataset
+InputFile = InputImage | InputVideo | InputAudio | InputDataset
+CheckedFile = InspectedImage | InputVideo | InputAudio | InputDataset
 
 #: Name of the parameter that selects the channel of the mask, and its value for the alpha channel.
 MASK_CHANNEL_PARAM, ALPHA_CHANNEL = "mask_channel", "alpha"
@@ -61,7 +67,7 @@ class InputFiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputReader:
-    """Reads images, videos and datasets."""
+    """Reads images, videos, audio and datasets."""
 
     image_limits: ImageLimits
     dataset_limits: DatasetLimits
@@ -117,7 +123,7 @@ class InputReader:
         """Fetch the files of a request and check their headers; datasets are decoded last."""
         checked: dict[str, list[CheckedFile]] = {}
         given = [name for name in model.file_inputs if params.get(name)]
-        decoded_last = VideoParameter | DatasetParameter
+        decoded_last = VideoParameter | AudioParameter | DatasetParameter
         for name in sorted(given, key=lambda name: isinstance(model.parameters[name], decoded_last)):
             raw = raw_params[name]
             values = raw if isinstance(raw, list | tuple) else [raw]
@@ -132,6 +138,8 @@ class InputReader:
         spec = model.parameters[name]
         if isinstance(spec, VideoParameter):
             return await self._read_video(owner, spec, name, value)
+        if isinstance(spec, AudioParameter):
+            return await self._read_audio(owner, spec, name, value)
         if isinstance(spec, DatasetParameter):
             return await self._read_dataset(owner, spec, name, value)
         async with self._download_slot(owner, InputKind.IMAGE, value):
@@ -155,6 +163,21 @@ class InputReader:
             )
         spec.validate_video(name, Size(video.width, video.height), video.seconds)
         return video
+
+    async def _read_audio(
+        self, owner: InputOwner, spec: AudioParameter, name: str, value: str | bytes
+    ) -> InputAudio:
+        fetch = partial(self.url_fetcher.fetch, timeout_seconds=self.dataset_timeout_seconds)
+        async with self._download_slot(owner, InputKind.VIDEO, value):
+            audio = await read_audio(
+                value,
+                max_bytes=self.video_limits.max_bytes,
+                param=name,
+                fetch=fetch,
+                probe_slot=self.slots.decode(owner, InputKind.VIDEO),
+            )
+        spec.validate_seconds(name, audio.seconds)
+        return audio
 
     async def _read_dataset(
         self, owner: InputOwner, spec: DatasetParameter, name: str, value: str | bytes

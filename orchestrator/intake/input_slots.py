@@ -30,7 +30,7 @@ class InputKind(StrEnum):
     """What kind of file is read."""
 
     IMAGE = "image"
-    VIDEO = "video"
+    VIDEO = "video"  #: and audio
     DATASET = "dataset"
 
 

@@ -15,7 +15,8 @@ from orchestrator.media.payloads import FetchUrl, InputRejected, PayloadDecoder
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
 from orchestrator.media.streams import probe_stream
 
-_PROBE_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="video-input")
+#: Reads the streams of input videos and of input audio.
+PROBE_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="video-input")
 
 VIDEO_FORMATS = frozenset({"video/mp4", "video/quicktime", "video/webm", "video/x-matroska"})
 
@@ -73,7 +74,7 @@ async def read_video(
         async with probe_slot or nullcontext():
             loop = asyncio.get_running_loop()
             return await run_to_end(
-                loop.run_in_executor(_PROBE_POOL, lambda: _inspect_video(decoder.decode(value)))
+                loop.run_in_executor(PROBE_POOL, lambda: _inspect_video(decoder.decode(value)))
             )
     except InputRejected as rejected:
         raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from comfy_instances.simulator.nodes import checking, media, texts
+from comfy_instances.simulator.nodes import checking, media, parameters, texts
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files import loading, saving
 from comfy_instances.simulator.nodes.images import images, masks, scaling
@@ -31,6 +31,7 @@ NODE_FUNCTIONS: Mapping[str, NodeFunction] = {
     **saving.NODES,
     **cogvideo.NODES,
     **checking.NODES,
+    **parameters.NODES,
     **training.NODES,
 }
 

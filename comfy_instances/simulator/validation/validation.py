@@ -21,9 +21,17 @@ FILE_INPUTS: Mapping[str, tuple[str, str]] = {
     "LoadLatent": ("latent", "latent"),
     "LoadAudio": ("audio", "audio"),
     "LoadVideo": ("file", "video"),
+    "PixelFactoryImage": ("image", "image"),
+    "PixelFactoryMask": ("image", "image"),
+    "PixelFactoryAudio": ("audio", "audio"),
+    "PixelFactoryVideo": ("file", "video"),
 }
 #: Node class -> inputs that accept any value.
-UNCHECKED_INPUTS: Mapping[str, frozenset[str]] = {"CustomCombo": frozenset({"choice"})}
+UNCHECKED_INPUTS: Mapping[str, frozenset[str]] = {
+    "CustomCombo": frozenset({"choice"}),
+    "PixelFactoryChoice": frozenset({"value"}),
+    "PixelFactoryImages": frozenset({"images"}),
+}
 
 #: Suffixes of weight files. The simulator treats every weight file as present.
 WEIGHT_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf")
@@ -217,7 +225,7 @@ def _is_weight_file_choice(choices: list[Any], value: Any) -> bool:
     Uploaded LoRAs must exist, as on a real instance.
     Loaders list built-in choices together with the files, such as `pixel_space` in VAELoader.
     """
-    listed = [choice for choice in choices if choice != "pixel_space"]
+    listed = [choice for choice in choices if choice not in ("pixel_space", "none")]
     plausible = isinstance(value, str) and value.lower().endswith(WEIGHT_SUFFIXES)
     if plausible and is_uploaded_lora(value):
         return False

@@ -12,12 +12,14 @@ from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters.canvases import has_canvas
 from orchestrator.catalog.parameters.example_values import (
+    EXAMPLE_AUDIO,
     EXAMPLE_DATASET_FOLDER,
     EXAMPLE_IMAGE,
     EXAMPLE_VIDEO,
 )
 from orchestrator.catalog.parameters.loras import SERVICE_PARAMETERS
 from orchestrator.catalog.parameters.values import (
+    AudioParameter,
     DatasetParameter,
     ImageListParameter,
     ImageParameter,
@@ -85,7 +87,7 @@ def _changes(model: Model, name: str, others: dict[str, Any]) -> bool:
 def _other_example(spec: Parameter) -> list[Any]:
     """Return a second value for parameters that may have only one boundary."""
     match spec:
-        case ImageParameter() | VideoParameter() | DatasetParameter():
+        case ImageParameter() | VideoParameter() | AudioParameter() | DatasetParameter():
             return [f"other-{EXAMPLE_IMAGE}"]
         case ImageListParameter():
             return [[f"other-{EXAMPLE_IMAGE}"]]
@@ -102,7 +104,13 @@ def validate_rendered_graph(model: Model, request: dict[str, Any], facts: NodeFa
     except CatalogError as error:
         return [GraphProblem("template_error", str(error))]
     files = {weight.file for weight in model.manifest.weights}
-    files |= {EXAMPLE_IMAGE, EXAMPLE_VIDEO, EXAMPLE_DATASET_FOLDER, f"{EXAMPLE_LORA}.safetensors"}
+    files |= {
+        EXAMPLE_IMAGE,
+        EXAMPLE_VIDEO,
+        EXAMPLE_AUDIO,
+        EXAMPLE_DATASET_FOLDER,
+        f"{EXAMPLE_LORA}.safetensors",
+    }
     facts = {**model.source.node_facts, **facts}
     problems = validate_graph(graph, facts, files)
     for output in model.outputs:
@@ -140,6 +148,8 @@ def _boundary_values(spec: Parameter) -> list[Any]:
             return [[EXAMPLE_IMAGE], [EXAMPLE_IMAGE] * spec.max_items]
         case VideoParameter():
             return [EXAMPLE_VIDEO]
+        case AudioParameter():
+            return [EXAMPLE_AUDIO]
         case DatasetParameter():
             return [EXAMPLE_DATASET_FOLDER]
         case LoraListParameter():

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from orchestrator.catalog.parameters.values import (
+    AudioParameter,
     DatasetParameter,
     ImageListParameter,
     ImageParameter,
@@ -16,8 +17,9 @@ from orchestrator.catalog.parameters.values import (
     VideoParameter,
 )
 
-#: Names of an image, of a video and of a dataset's folder.
+#: Names of an image, of a video, of audio and of a dataset's folder.
 EXAMPLE_IMAGE, EXAMPLE_VIDEO, EXAMPLE_DATASET_FOLDER = "example.png", "example.mp4", "example"
+EXAMPLE_AUDIO = "example.wav"
 
 
 def example_value(spec: Parameter) -> Any:
@@ -29,6 +31,8 @@ def example_value(spec: Parameter) -> Any:
             return [EXAMPLE_IMAGE]
         case VideoParameter():
             return EXAMPLE_VIDEO
+        case AudioParameter():
+            return EXAMPLE_AUDIO
         case DatasetParameter():
             return EXAMPLE_DATASET_FOLDER
         case _ if spec.default not in (None, ""):

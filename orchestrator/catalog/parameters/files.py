@@ -113,6 +113,29 @@ class VideoParameter(ParameterBase):
         return dict(_FILE_SCHEMA)
 
 
+class AudioParameter(ParameterBase):
+    """Audio, or the sound of a video. Its value is the name under which the instance stores the upload."""
+
+    type: Literal["audio"]
+    default: None = None
+    min_seconds: float = Field(0.1, gt=0)
+    max_seconds: float = Field(30.0, gt=0)
+
+    def validate_value(self, name: str, value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise invalid_field(name, "must be audio")
+        return value
+
+    def validate_seconds(self, name: str, seconds: float) -> None:
+        """Raise InvalidRequest for audio that is too long or too short."""
+        if not self.min_seconds <= seconds <= self.max_seconds:
+            limits = f"{self.min_seconds:g} to {self.max_seconds:g} seconds long"
+            raise invalid_field(name, f"must be {limits} (got {seconds:.3g})")
+
+    def to_json_schema(self) -> dict[str, Any]:
+        return dict(_FILE_SCHEMA)
+
+
 class DatasetParameter(ParameterBase):
     """Images with optional captions to train on. Its value is the name of the folder of the uploads."""
 
@@ -132,3 +155,7 @@ class DatasetParameter(ParameterBase):
 
     def to_json_schema(self) -> dict[str, Any]:
         return dict(_FILE_SCHEMA)
+
+
+#: The parameters whose values are files.
+FileParameter = ImageParameter | ImageListParameter | VideoParameter | AudioParameter | DatasetParameter

@@ -15,7 +15,9 @@ from pydantic import Field, model_validator
 
 from orchestrator.catalog.parameters.declaration import ParameterBase, StrictModel
 from orchestrator.catalog.parameters.files import (
+    AudioParameter,
     DatasetParameter,
+    FileParameter,
     ImageListParameter,
     ImageParameter,
     VideoParameter,
@@ -25,8 +27,10 @@ from orchestrator.errors import InvalidRequest, invalid_field
 
 __all__ = [
     "MAX_SEED",
+    "AudioParameter",
     "BooleanParameter",
     "DatasetParameter",
+    "FileParameter",
     "ImageListParameter",
     "ImageParameter",
     "IntegerParameter",
@@ -247,6 +251,7 @@ Parameter = Annotated[
     | ImageParameter
     | ImageListParameter
     | VideoParameter
+    | AudioParameter
     | DatasetParameter
     | LoraListParameter,
     Field(discriminator="type"),

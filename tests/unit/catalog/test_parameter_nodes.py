@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfy_instances.protocol.node_facts import load_pack_node_facts
+from orchestrator.catalog import Model
 from orchestrator.catalog.import_export import ImportedModel, InvalidWorkflow
 from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
 from tests.support.canvas import import_pinned, save, sdxl, socket, workflow
@@ -221,3 +223,155 @@ def test_rejects_invalid_parameter_nodes(bad: dict[str, Any], said: str) -> None
     good = number("side", 256, 64, 1024)
     with pytest.raises(InvalidWorkflow, match=said):
         imported(picture(latent__width=["good", 0]) | {"good": good, "bad": bad})
+
+
+def loras(**rows: Any) -> dict[str, Any]:
+    values = {"model": ["ckpt", 0], "name": "loras", "max_items": 4, "minimum": -2.0, "maximum": 2.0}
+    return node("PixelFactoryLoras", **values | rows)
+
+
+def test_a_choice_takes_the_texts_of_its_lines() -> None:
+    choice = parameter("Choice", "sampler", "heun", choices="euler\n heun \n\nheun", description="How.")
+    result = imported(picture(sampler__sampler_name=["c", 0]) | {"c": choice})
+    assert parameters(result)["sampler"] == {
+        "type": "string",
+        "default": "heun",
+        "choices": ["euler", "heun"],
+        "description": "How.",
+    }
+    assert result.bound_inputs["sampler.sampler_name"] == "{{ sampler }}"
+    assert result.problems == ()
+
+
+def test_a_lora_list_repeats_one_loader() -> None:
+    rows = {"lora_1": "ink.safetensors", "strength_1": 0.7, "lora_2": "none", "strength_2": 1.0}
+    listed = loras(clip=["ckpt", 1], **rows, max_items=3, minimum=0)
+    result = imported(picture(sampler__model=["l", 0], plus__clip=["l", 1]) | {"l": listed})
+    assert parameters(result)["loras"] == {
+        "type": "loras",
+        "max_items": 3,
+        "min_strength": 0.0,
+        "default": [{"name": "ink", "strength": 0.7}],
+    }
+    assert json.loads(result.graph)["l"] == {
+        "class_type": "LoraLoader",
+        "inputs": {
+            "model": ["ckpt", 0],
+            "clip": ["ckpt", 1],
+            "lora_name": "{{ item.name }}.safetensors",
+            "strength_model": "{{ item.strength }}",
+            "strength_clip": "{{ item.strength }}",
+        },
+        "_meta": {
+            "title": "LoraLoader",
+            "each": "{{ loras }}",
+            "bypass": {"0": "model", "1": "clip"},
+        },
+    }
+    assert [line for line in result.open_questions if "LoRA" in line] == []
+    assert result.problems == ()
+
+
+def test_a_lora_list_without_a_text_encoder_changes_the_model_only() -> None:
+    result = imported(picture(sampler__model=["l", 0]) | {"l": loras(lora_1="none", strength_1=1.0)})
+    assert json.loads(result.graph)["l"]["class_type"] == "LoraLoaderModelOnly"
+    assert parameters(result)["loras"] == {"type": "loras", "default": []}
+    assert result.problems == ()
+
+
+@pytest.mark.parametrize("files", ["a.png", ["a.png", "b.png"], {"__value__": ["a.png", "b.png"]}])
+@pytest.mark.parametrize("required", [True, False])
+def test_several_images_become_a_batch_of_as_many_loaders(files: Any, required: bool) -> None:
+    graph = picture(sampler__latent_image=["start", 0]) | {
+        "photos": node(
+            "PixelFactoryImages", images=files, max_items=3, name="photos", required=required, description=""
+        ),
+        "start": node(
+            "Wan22ImageToVideoLatent",
+            vae=["ckpt", 2],
+            width=512,
+            height=512,
+            length=9,
+            batch_size=1,
+            start_image=["photos", 0],
+        ),
+    }
+    result = imported(graph)
+    assert parameters(result)["photos"] == {"type": "images", "max_items": 3} | (
+        {"required": True} if required else {}
+    )
+    assert result.problems == ()
+    model = Model.parse(result.manifest, result.graph, Path("drawn"))
+    for count in range(0 if not required else 1, 4):
+        given = {"photos": [f"{number}.png" for number in range(count)]}
+        graph = model.render_graph(model.example_params(**given), filename_prefix="x")
+        loaders = [each["inputs"] for each in graph.values() if each["class_type"] == "LoadImage"]
+        assert loaders == [{"image": name} for name in given["photos"]]
+        assert len(graph["photos"]["inputs"] if count else ()) == count
+        assert ("start_image" in graph["start"]["inputs"]) is (count > 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "loader"), [("Video", "file", "LoadVideo"), ("Audio", "audio", "LoadAudio")]
+)
+def test_clips_are_loaded_by_comfyui(kind: str, file: str, loader: str) -> None:
+    clip = {file: "mine.mp4", "max_seconds": 8.0, "required": True}
+    medium = kind.lower()
+    saver = node("PixelFactoryOutput", result=["clip", 0], name="result")
+    result = imported({"clip": node(f"PixelFactory{kind}", name="given", **clip), "save": saver})
+    assert parameters(result) == {"given": {"type": medium, "max_seconds": 8.0, "required": True}}
+    assert json.loads(result.graph)["clip"]["class_type"] == loader
+    assert json.loads(result.graph)["clip"]["inputs"] == {file: "{{ given }}"}
+    assert tomllib.loads(result.manifest)["outputs"] == [{"node": "save", "media": medium, "name": "result"}]
+    assert result.problems == ()
+
+
+def test_an_output_node_names_its_result() -> None:
+    graph = picture() | {"save": node("PixelFactoryOutput", result=["decode", 0], name="poster")}
+    result = imported(graph)
+    assert tomllib.loads(result.manifest)["outputs"] == [{"node": "save", "media": "image", "name": "poster"}]
+    assert json.loads(result.graph)["save"] == {
+        "class_type": "SaveImage",
+        "inputs": {"images": ["decode", 0], "filename_prefix": "{{ filename_prefix }}"},
+        "_meta": {"title": "poster"},
+    }
+    assert Model.parse(result.manifest, result.graph, Path("drawn")).outputs[0].name == "poster"
+    assert result.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (parameter("Choice", "side", "x", choices="a\nb"), "must be one of the choices"),
+        (parameter("Choice", "side", "", choices=""), "write one a line"),
+        (loras(lora_1="styles/ink.safetensors", strength_1=1.0), "directly in models/loras"),
+        (loras(lora_1="ink.safetensors", strength_1=3.0), "strength_1 must be between -2 and 2"),
+        (loras(minimum=1.0, maximum=0.0), "in this order"),
+        (loras(max_items=0), "max_items must be 1 to 16"),
+        (
+            loras(
+                max_items=1,
+                lora_1="a.safetensors",
+                strength_1=1.0,
+                lora_2="b.safetensors",
+                strength_2=1.0,
+            ),
+            "max_items must be at least 2",
+        ),
+        (node("PixelFactoryLoras", name="loras"), "link the input `model`"),
+        (node("PixelFactoryImages", name="images", images="a.png", max_items=True), "max_items must be"),
+        (node("PixelFactoryVideo", name="video", file="a.mp4", max_seconds=0), "max_seconds must be"),
+        (node("PixelFactoryOutput", name="Poster", result=["decode", 0]), "not a valid name of a result"),
+        (node("PixelFactoryOutput", name="poster"), "link the input `result`"),
+        (node("PixelFactoryOutput", name="poster", result=["ckpt", 0]), "must be linked to one of IMAGE"),
+    ],
+)
+def test_rejects_invalid_list_and_output_nodes(bad: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidWorkflow, match=said):
+        imported(picture() | {"bad": bad})
+
+
+def test_rejects_two_results_with_one_name() -> None:
+    both = {id: node("PixelFactoryOutput", result=["decode", 0], name="poster") for id in ("a", "b")}
+    with pytest.raises(InvalidWorkflow, match="another output has the name poster"):
+        imported(picture() | both)

@@ -32,7 +32,7 @@ def test_every_type_of_parameter_is_described_with_its_fields() -> None:
         type_name = get_args(declaration.model_fields["type"].annotation)[0]
         row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{type_name}` |"))
         own = set(declaration.model_fields) - set(values.ParameterBase.model_fields) - {"type"}
-        if type_name in ("images", "seed", "image", "video", "dataset"):
+        if type_name in ("images", "seed", "image", "video", "audio", "dataset"):
             own -= {"default"}  # which is none, or nothing
         if type_name == "images":
             own -= set(ImageParameterBase.model_fields)  # "the same"

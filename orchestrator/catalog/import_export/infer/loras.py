@@ -50,7 +50,7 @@ def bind_loras(bindings: ParameterBindings, needed: Sequence[str]) -> None:
 
 def _find_loaders(bindings: ParameterBindings, needed: Sequence[str]) -> Iterator[tuple[str, _LoraLoader]]:
     for id in needed:
-        if "lora_name" not in bindings.node_inputs(id):
+        if "lora_name" not in bindings.node_inputs(id) or "each" in bindings.node_meta.get(id, {}):
             continue
         loader = _read_loader(bindings, id)
         if isinstance(loader, _LoraLoader):

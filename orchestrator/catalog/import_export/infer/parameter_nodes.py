@@ -1,25 +1,39 @@
 """Extract parameter nodes (`custom_nodes/pixel_factory`), by which an author declares parameters.
 
 They take precedence over inferred parameters, and are removed: values are written into the linked inputs,
-and images are loaded by ComfyUI's nodes, so that the model runs without the node pack.
+and files are loaded by ComfyUI's nodes, so that the model runs without the node pack.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings, ParameterDeclaration
 from orchestrator.catalog.import_export.infer.constants import InputRef
 from orchestrator.catalog.import_export.infer.infer_parameters import seed_expression
+from orchestrator.catalog.import_export.infer.list_nodes import (
+    declare_choice,
+    declare_images,
+    declare_loras,
+    replace_with_batch,
+    replace_with_lora_loader,
+)
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow
 from orchestrator.catalog.manifest import NAME_PATTERN, RESERVED_NAMES
 from orchestrator.catalog.rendering.graph import iter_links
 
-#: ComfyUI node classes that replace the image parameter nodes.
-_IMAGE_LOADERS = {"PixelFactoryImage": "LoadImage", "PixelFactoryMask": "LoadImageMask"}
-_LOADER_INPUTS = ("image", "channel")
+#: ComfyUI node classes that replace the file parameter nodes, and their inputs; the first is the file.
+_FILE_LOADERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "PixelFactoryImage": ("LoadImage", ("image",)),
+    "PixelFactoryMask": ("LoadImageMask", ("image", "channel")),
+    "PixelFactoryVideo": ("LoadVideo", ("file",)),
+    "PixelFactoryAudio": ("LoadAudio", ("audio",)),
+}
+#: Inputs of parameter nodes that must be linked; all others must be values.
+_LINKED_INPUTS = frozenset({"model", "clip"})
 
 NodeValues = Mapping[str, Any]
 
@@ -37,15 +51,13 @@ def extract_parameter_nodes(bindings: ParameterBindings) -> None:
         declaration = _add_common_keys(declare(node["inputs"]), node["inputs"])
         if bindings.parameters.setdefault(name, declaration) != declaration:
             raise InvalidWorkflow(f"node {id}: another node declares the parameter {name} differently")
-        if node["class_type"] in _IMAGE_LOADERS:
-            _replace_with_image_loader(bindings, id, name, required=declaration.get("required", False))
-        else:
-            _inline_value(bindings, id, name)
+        replace = _REPLACE_BY_CLASS.get(node["class_type"], _inline_value)
+        replace(bindings, id, name)
 
 
 def _read_parameter_name(id: str, values: NodeValues) -> str:
     for key in values:
-        if any(linked == key for linked, _ in iter_links(values)):
+        if key not in _LINKED_INPUTS and any(linked == key for linked, _ in iter_links(values)):
             raise InvalidWorkflow(f"node {id}: {key} must be a value of the node, not a link")
     name = values.get("name")
     if not isinstance(name, str) or not re.fullmatch(NAME_PATTERN, name) or name in RESERVED_NAMES:
@@ -76,12 +88,13 @@ def _inline_value(bindings: ParameterBindings, id: str, name: str) -> None:
             bindings.expressions[place] = seed_expression(bindings, place) if is_seed else f"{{{{ {name} }}}}"
 
 
-def _replace_with_image_loader(bindings: ParameterBindings, id: str, name: str, *, required: bool) -> None:
+def _replace_with_loader(bindings: ParameterBindings, id: str, name: str) -> None:
     node = bindings.graph[id]
-    inputs = {key: node["inputs"][key] for key in _LOADER_INPUTS if key in node["inputs"]}
-    bindings.graph[id] = node | {"class_type": _IMAGE_LOADERS[node["class_type"]], "inputs": inputs}
-    bindings.expressions[InputRef(id, "image")] = f"{{{{ {name} }}}}"
-    if not required:
+    class_type, names = _FILE_LOADERS[node["class_type"]]
+    inputs = {key: node["inputs"][key] for key in names if key in node["inputs"]}
+    bindings.graph[id] = node | {"class_type": class_type, "inputs": inputs}
+    bindings.expressions[InputRef(id, names[0])] = f"{{{{ {name} }}}}"
+    if not bindings.parameters[name].get("required"):
         bindings.node_meta[id] = {"when": f"{{{{ {name} is not none }}}}"}
 
 
@@ -111,6 +124,16 @@ def _declare_image(values: NodeValues) -> ParameterDeclaration:
     return {"type": "image"}
 
 
+def _declare_clip(type: str, values: NodeValues) -> ParameterDeclaration:
+    """Declare a video or audio. Raises InvalidWorkflow for an invalid length."""
+    seconds = values.get("max_seconds", 30.0)
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0.1 <= seconds <= 3600:
+        raise InvalidWorkflow(
+            f"parameter {values.get('name')}: max_seconds must be 0.1 to 3600 (got {str(seconds)[:40]})"
+        )
+    return {"type": type} | ({"max_seconds": float(seconds)} if seconds != 30 else {})
+
+
 def _read_range(values: NodeValues) -> dict[str, int | float]:
     """Return default, minimum and maximum. Raises InvalidWorkflow if one is not a number or out of range."""
     keys = {"default": "value", "minimum": "minimum", "maximum": "maximum"}
@@ -137,7 +160,18 @@ _DECLARE_BY_CLASS: Mapping[str, Callable[[NodeValues], ParameterDeclaration]] = 
     "PixelFactoryBoolean": _declare_boolean,
     "PixelFactoryImage": _declare_image,
     "PixelFactoryMask": _declare_image,
+    "PixelFactoryVideo": partial(_declare_clip, "video"),
+    "PixelFactoryAudio": partial(_declare_clip, "audio"),
+    "PixelFactoryChoice": declare_choice,
+    "PixelFactoryImages": declare_images,
+    "PixelFactoryLoras": declare_loras,
+}
+#: How a node is replaced; all others are replaced by their value.
+_REPLACE_BY_CLASS: Mapping[str, Callable[[ParameterBindings, str, str], None]] = {
+    **dict.fromkeys(_FILE_LOADERS, _replace_with_loader),
+    "PixelFactoryImages": replace_with_batch,
+    "PixelFactoryLoras": replace_with_lora_loader,
 }
 
-#: The classes of the node pack.
+#: The classes of the node pack that declare parameters.
 PARAMETER_NODE_CLASSES = frozenset(_DECLARE_BY_CLASS)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +148,8 @@ async def test_refuses_what_is_not_for_callers(proxy: Proxy, path: str) -> None:
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
     answer = await reader.read()
     writer.close()
+    with suppress(OSError):  # the proxy closed it first
+        await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert b"X-Request-Id" not in answer
     assert b'"error"' not in answer

@@ -45,8 +45,8 @@ from scripts.bench.cluster_simulation.workload import load_models
 from scripts.bench.ledger import store_rate
 from scripts.bench.report import save_results
 from scripts.child_servers import create_api_key, run_service, run_simulator
+from scripts.postgres_cluster import PostgresCluster, find_binaries
 from tests.support.polling import wait_until
-from tests.support.postgres import PostgresCluster, find_binaries
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = "256x256"

@@ -30,8 +30,8 @@ from orchestrator.store.sql.store import SqlStore
 from orchestrator.store.sqlite import SqliteStore
 from scripts.bench.ledger import run_one_job
 from scripts.bench.report import save_results
+from scripts.postgres_cluster import PostgresCluster
 from tests.support.api import submit_job, wait_for_job
-from tests.support.postgres import PostgresCluster
 from tests.support.service import DATABASE_URL, ServiceProcess, running
 
 KINDS = ("sqlite", "postgres")

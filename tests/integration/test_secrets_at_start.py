@@ -40,8 +40,8 @@ def test_an_empty_secret_of_the_environment_stops_the_start(tmp_path: Path, name
 def test_commands_use_the_secrets_of_settings_and_a_backup_says_that_it_lacks_them(tmp_path: Path) -> None:
     secrets = {f"PIXELFACTORY_{name}": f"{name}-of-settings" for name in ("SESSION_SECRET", "DATABASE_KEY")}
     data, backup = tmp_path / "data", tmp_path / "backup"
-    pixelfactory("keys", "create", "--credit", "1", data_dir=data, **secrets)
-    done = pixelfactory("backup", str(backup), data_dir=data, **secrets)
+    pixelfactory("keys", "create", "--credit", "1", data_dir=data, check=True, **secrets)
+    done = pixelfactory("backup", str(backup), data_dir=data, check=True, **secrets)
     assert all(name in done.stderr for name in secrets)
     assert not [path for path in (*data.rglob("*"), *backup.rglob("*")) if path.name in SECRET_FILES]
     assert not any(secret in done.stdout + done.stderr for secret in secrets.values())

@@ -285,7 +285,7 @@ async def measure_up(directory: Path, before: Path, rounds: int) -> dict[str, An
     for number in range(rounds):
         for name, tree in (("before", before), ("now", ROOT)):
             data = directory / f"up-{name}-{number}"
-            code = "from orchestrator.cli.main import app; app()"
+            code = "from orchestrator.cli import main; main()"
             command = [sys.executable, "-c", code, "up", "--simulate", "1", "--data-dir", str(data)]
             environment = {"PYTHONPATH": str(tree), "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0"}
             up = Program(f"up-{name}-{number}", command, "/readyz", directory, environment, cwd=tree)

@@ -156,6 +156,8 @@ def _parse_scales(table: Mapping[str, str]) -> Mapping[ModelKind, Scale]:
         scales = {ModelKind(kind): Scale(scale) for kind, scale in table.items()}
     except ValueError as error:
         raise TariffError(f"scale: {error}") from error
+    # Tariffs of operators may be older than these kinds.
+    scales = {ModelKind.AUDIO: Scale.FLAT, ModelKind.TEXT: Scale.FLAT} | scales
     missing = set(ModelKind) - set(scales)
     if missing:
         raise TariffError(f"scale: nothing said about {', '.join(sorted(missing))}")

@@ -14,7 +14,9 @@ class ModelKind(StrEnum):
     VIDEO = "video"
     I2V = "i2v"  #: image to video
     UPSCALE = "upscale"
+    AUDIO = "audio"  #: text to sound
     MESH = "3d"  #: image to 3D model
+    TEXT = "text"  #: text or images to text
     TRAINER = "trainer"  #: dataset to weights
 
 

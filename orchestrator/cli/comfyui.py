@@ -19,9 +19,8 @@ from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.install.install import InstallRequest, InstallResult, InstallStep, install_comfyui
 from comfy_instances.install.lock import load_comfyui_lock
 from comfy_instances.install.status import InstallationStatus, check_installation
-from comfy_instances.protocol.node_facts import extract_node_facts
-from comfy_instances.session.session import InstanceSession
-from orchestrator.cli.console import CliError, JsonOption, err, print_json, read_settings
+from orchestrator.cli.console import JsonOption, err, print_json, read_settings
+from orchestrator.cli.node_facts import fetch_node_facts
 
 app = typer.Typer(help="Install and inspect the ComfyUI that instances run.", no_args_is_help=True)
 
@@ -114,7 +113,7 @@ def facts(
     ] = None,
 ) -> None:
     """Record the inputs and outputs of all node classes of a running server as JSON."""
-    facts = asyncio.run(_fetch_node_facts(url))
+    facts = asyncio.run(fetch_node_facts(url))
     if output is None:
         print_json(facts)
         return
@@ -160,14 +159,3 @@ def _status_to_json(directory: Path, status: InstallationStatus) -> dict[str, An
         "installed_at": installation.record.get("installed_at") if installation else None,
         "drift": list(status.drift),
     }
-
-
-async def _fetch_node_facts(url: str) -> dict[str, Any]:
-    """Raises CliError, InstanceError."""
-    try:
-        session = InstanceSession(url)
-    except ValueError as error:
-        raise CliError(str(error)) from error
-    async with session:
-        stats, info = await asyncio.gather(session.get_system_stats(), session.get_object_info())
-    return {"comfyui_version": stats.version, "nodes": extract_node_facts(info)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,19 +12,21 @@ import typer
 from rich.markup import escape
 
 from comfy_instances.install.lock import load_comfyui_lock
-from comfy_instances.protocol.node_facts import load_core_node_facts, load_pack_node_facts
 from orchestrator.app.resources import utc_now
 from orchestrator.catalog import Catalog, write_model
 from orchestrator.catalog.import_export import (
     ImportedModel,
     InvalidWorkflow,
+    WorkflowFile,
     export_api,
     export_ui,
+    import_report,
     import_workflow,
-    read_workflow,
+    read_workflow_file,
 )
 from orchestrator.catalog.import_export.exporter import format_json
 from orchestrator.cli.console import CliError, JsonOption, err, out, print_json, read_settings
+from orchestrator.cli.node_facts import fetch_node_facts, load_node_facts, read_node_facts
 
 #: Maximum size of a workflow file; only videos come near it.
 MAX_FILE_BYTES = 2**30
@@ -33,11 +37,21 @@ _MAX_VALUE_LENGTH = 60
 def import_(
     file: Annotated[
         Path,
-        typer.Argument(help="Workflow JSON (UI or API format), or a PNG, WebP or MP4 with an embedded one."),
+        typer.Argument(
+            help="Workflow JSON (UI or API format), or an image, video, audio file or 3D model that has one."
+        ),
     ],
     id: Annotated[str, typer.Option(help="Id of the new model.")],
     into: Annotated[
         Path | None, typer.Option(help="Directory of models; by default PIXELFACTORY_WORKFLOWS_DIR.")
+    ] = None,
+    comfyui: Annotated[
+        str | None,
+        typer.Option("--comfyui", help="URL of a running ComfyUI whose node packs the graph uses."),
+    ] = None,
+    nodes: Annotated[
+        Path | None,
+        typer.Option("--nodes", help="File with the /object_info of a ComfyUI that has the node packs."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -45,13 +59,17 @@ def import_(
 
     Lists the inputs that requests set, those that are fixed, and what the author has to fill in.
     """
+    source = _read_workflow_file(file)
     found = import_workflow(
-        _read_workflow_file(file),
+        source.graph,
         id=id,
         facts=load_node_facts(),
         today=utc_now().date(),
         comfyui_version=load_comfyui_lock().version,
+        prompt=source.prompt,
+        pack_facts=_read_pack_facts(comfyui, nodes),
     )
+    found = replace(found, open_questions=(*source.notes, *found.open_questions))
     directory = into or read_settings().workflows_dir
     directory.mkdir(parents=True, exist_ok=True)
     _check_id_is_free(directory, id)
@@ -84,17 +102,18 @@ def export(
     err.print(f"wrote {model.id} to {output}")
 
 
-def load_node_facts() -> Mapping[str, Any]:
-    """Return the facts of the pinned ComfyUI's nodes and of the supported node packs."""
-    return {**load_pack_node_facts(), **load_core_node_facts()}
+def _read_pack_facts(url: str | None, file: Path | None) -> dict[str, Any]:
+    """Return the facts of the author's own ComfyUI. Raises CliError, InstanceError, OSError."""
+    stored = read_node_facts(file) if file else {}
+    return stored | (asyncio.run(fetch_node_facts(url))["nodes"] if url else {})
 
 
-def _read_workflow_file(file: Path) -> dict[str, Any]:
+def _read_workflow_file(file: Path) -> WorkflowFile:
     """Raises InvalidWorkflow naming the file, OSError."""
     if file.stat().st_size > MAX_FILE_BYTES:
         raise InvalidWorkflow(f"{file}: the file is larger than {MAX_FILE_BYTES} bytes")
     try:
-        return read_workflow(file.read_bytes())
+        return read_workflow_file(file.read_bytes())
     except InvalidWorkflow as error:
         raise InvalidWorkflow(f"{file}: {error}") from error
 
@@ -107,18 +126,14 @@ def _check_id_is_free(directory: Path, id: str) -> None:
 
 
 def _import_to_json(imported: ImportedModel) -> dict[str, Any]:
-    return {
-        "bound": dict(imported.bound_inputs),
-        "fixed": dict(imported.fixed_inputs),
-        "unknown": list(imported.open_questions),
-        "problems": [str(problem) for problem in imported.problems],
-    }
+    return {"bound": dict(imported.bound_inputs), **import_report(imported)}
 
 
 def _format_import(imported: ImportedModel) -> Iterator[str]:
     """Yield lines with markup."""
     yield from _format_section("Set by requests", imported.bound_inputs)
     yield from _format_section("Fixed", imported.fixed_inputs)
+    yield from _format_section("Changed or left out", dict.fromkeys(imported.changes))
     yield from _format_section("To fill in", dict.fromkeys(imported.open_questions))
     yield from _format_section("Problems", dict.fromkeys(map(str, imported.problems)))
 

@@ -24,6 +24,8 @@ from orchestrator.catalog.rendering.graph import (
 
 # The options of this node are written by the graph's author, and not validated by its class.
 _FREE_OPTION_CLASSES = frozenset({"CustomCombo"})
+# Classes that take inputs which they do not declare.
+_OPEN_CLASSES = frozenset({"CustomCombo", "Power Lora Loader (rgthree)"})
 
 # ComfyUI ignores unknown inputs; one is probably a misspelt optional input. The service says of a parameter
 # without an effect that it has none.
@@ -97,7 +99,7 @@ def _validate_node(
             yield from _validate_link(id, item, link, graph, facts)
         elif node["class_type"] not in _FREE_OPTION_CLASSES:
             yield from _validate_value(id, item, given[name], known_files)
-    for name in given.keys() - known.keys():
+    for name in sorted(given.keys() - known.keys()) if node["class_type"] not in _OPEN_CLASSES else ():
         yield GraphProblem("unknown_input", f"{node['class_type']} has no such input", id, name)
 
 

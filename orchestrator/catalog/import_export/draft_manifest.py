@@ -8,11 +8,10 @@ from datetime import date
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import output_types
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.constants import InputRef
+from orchestrator.catalog.import_export.result_nodes import result_media
 from orchestrator.catalog.import_export.ui.ui_to_api import ConvertedWorkflow
-from orchestrator.catalog.rendering.graph import iter_links
 
 # Price class until the author changes it: that of an expensive model of the same kind.
 _DEFAULT_PRICE_CLASSES = {
@@ -20,6 +19,9 @@ _DEFAULT_PRICE_CLASSES = {
     "upscale": "4x-ultrasharp",
     "video": "wan2.2-t2v-14b",
     "i2v": "wan2.2-i2v-14b",
+    "audio": "audio",
+    "text": "text",
+    "3d": "3d",
 }
 
 # Folder in which ComfyUI looks for the file of an input.
@@ -42,7 +44,6 @@ _FOLDER_BY_CLASS_AND_INPUT = {
 _CLIP_INPUT_PATTERN = re.compile(r"clip_name\d?")
 _WEIGHT_FILE_PATTERN = re.compile(r".+\.(safetensors|sft|ckpt|pt|pth|bin|gguf)", re.IGNORECASE)
 _DTYPES = ("nvfp4", "mxfp8", "fp8", "int8", "bf16", "fp16", "fp32")
-_MEDIA_BY_TYPE = {"IMAGE": "image", "VIDEO": "video", "AUDIO": "audio", "MESH": "mesh"}
 
 
 def draft_manifest(
@@ -56,7 +57,8 @@ def draft_manifest(
     comfyui_version: str,
 ) -> dict[str, Any]:
     """Return all fields of `model.toml`."""
-    results = [{"node": output, "media": _infer_media(bindings, output)} for output in outputs]
+    media = {output: result_media(bindings.graph, output, bindings.facts) for output in outputs}
+    results = [{"node": output, "media": media[output]} for output in outputs]
     kind = _infer_kind(bindings, {result["media"] for result in results}, needed)
     width, height = (bindings.parameters.get(name, {}).get("maximum", 2048) for name in ("width", "height"))
     packs = sorted({pack for pack in source.unknown_classes.values() if pack})
@@ -79,20 +81,12 @@ def draft_manifest(
     }
 
 
-def _infer_media(bindings: ParameterBindings, output: str) -> str:
-    class_type = bindings.graph[output]["class_type"]
-    if "WEBM" in class_type.upper() or "VIDEO" in class_type.upper():
-        return "video"
-    for _, link in iter_links(bindings.graph[output]["inputs"]):
-        types = output_types(bindings.node_facts(link.node))
-        if link.slot < len(types) and types[link.slot] in _MEDIA_BY_TYPE:
-            return _MEDIA_BY_TYPE[types[link.slot]]
-    return "image"
-
-
 def _infer_kind(bindings: ParameterBindings, media: set[str], needed: Iterable[str]) -> str:
     if "video" in media:
         return "i2v" if "image" in bindings.parameters else "video"
+    for kind, name in (("mesh", "3d"), ("audio", "audio"), ("text", "text")):
+        if kind in media and "image" not in media:
+            return name
     classes = {bindings.graph[id]["class_type"] for id in needed}
     enlarges = "ImageUpscaleWithModel" in classes and "seed" not in bindings.parameters
     return "upscale" if enlarges and "image" in bindings.parameters else "image"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.import_export.api_source import convert_to_api, copy_api_graph
+from orchestrator.catalog.import_export.compare_graphs import compare_with_prompt
 from orchestrator.catalog.import_export.draft_manifest import draft_manifest
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.infer_parameters import infer_parameters
@@ -25,32 +27,25 @@ from orchestrator.catalog.import_export.infer.parameter_nodes import (
 )
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.restored_template import restore_template
-from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
-from orchestrator.catalog.import_export.ui.ui_to_api import (
-    EXPORT_METADATA_KEY,
-    ConvertedWorkflow,
-    convert_ui_to_api,
-    drop_dangling_links,
-)
-from orchestrator.catalog.import_export.workflow_files import is_api_format
+from orchestrator.catalog.import_export.result_nodes import find_result_nodes
+from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_mapping
+from orchestrator.catalog.import_export.ui.ui_to_api import POSITIONAL_VALUES_KEY, ConvertedWorkflow
 from orchestrator.catalog.manifest import ID_PATTERN
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.catalog.rendering.graph import (
     MAX_GRAPH_BYTES,
-    ApiGraph,
     GraphNode,
     find_upstream_nodes,
     parse_graph,
     parse_link,
 )
 
-# Preview nodes, and the nodes that save the same data to a file.
-_SAVE_CLASS_BY_PREVIEW = {
-    "PreviewImage": "SaveImage",
-    "PreviewAudio": "SaveAudio",
-    "MaskPreview": "SaveImage",
-}
+#: Keys of a node's `_meta` that a model keeps: the node pack, and values without names.
+_KEPT_META_KEYS = ("cnr_id", "aux_id", "ver", POSITIONAL_VALUES_KEY)
+_HOW_TO_GIVE_FACTS = (
+    "; import again with --comfyui URL of a ComfyUI that has the pack, or --nodes FILE with its /object_info"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +60,19 @@ class ImportedModel:
     fixed_inputs: Mapping[str, Any]
     #: What the author should fill in or review.
     open_questions: tuple[str, ...]
-    #: Problems found by validating the new model.
+    #: Problems found by validating the new model, and by comparing it with the file.
     problems: tuple[GraphProblem, ...]
-    #: Facts of nodes of a node pack, if the file contains them.
+    #: Facts of nodes of a node pack, if the file or the author has them.
     node_facts: NodeFacts = field(default_factory=dict)
+    #: Class of the graph without facts -> its node pack according to the file, or "".
+    unknown_classes: Mapping[str, str] = field(default_factory=dict)
+    #: What the import has replaced or left out.
+    changes: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether a server that has the weights and node packs runs the graph as its author drew it."""
+        return all(problem.is_warning for problem in self.problems)
 
     @property
     def files(self) -> dict[str, str]:
@@ -80,27 +84,69 @@ class ImportedModel:
 
 
 def import_workflow(
-    data: Any, *, id: str, facts: NodeFacts, today: date, comfyui_version: str
+    data: Any,
+    *,
+    id: str,
+    facts: NodeFacts,
+    today: date,
+    comfyui_version: str,
+    prompt: Any = None,
+    pack_facts: NodeFacts = MappingProxyType({}),
 ) -> ImportedModel:
-    """Create the model `id` from a graph in UI or API format, as `read_workflow` returns it.
+    """Create the model `id` from a graph in UI or API format, as `read_workflow_file` returns it.
 
-    `today` and `comfyui_version`, the version of `facts`, become part of the manifest. Raises
-    InvalidWorkflow if `data` is not a graph, or has no node that could save a result.
+    `today` and `comfyui_version`, the version of `facts`, become part of the manifest. `prompt` is the graph
+    in API format of the same file, with which the result is compared. `pack_facts` are the author's facts of
+    further classes; those that the graph uses become part of the model. Raises InvalidWorkflow if `data` is
+    not a graph, or has no node that could save a result.
     """
     if not re.fullmatch(ID_PATTERN, id) or len(id) > 100:
         raise InvalidWorkflow(
             f"{id[:100]!r} is not a valid model id: use at most 100 of a-z, 0-9, '.', '_' and '-'"
         )
-    source = _convert_to_api(data, facts)
-    own = restore_template(source.graph, source.export_metadata, facts)
+    known = {**pack_facts, **facts}
+    pack_classes = pack_facts.keys() - facts.keys()
+    source = convert_to_api(data, known, pack_classes)
+    own = restore_template(source.graph, source.export_metadata, known)
     if own is not None:
-        node_facts = source.export_metadata.get("node_facts")
-        known = {**(node_facts if isinstance(node_facts, dict) else {}), **facts}
-        return replace(
-            _validate_import(own.build_manifest(id), own.graph, {}, [], known), node_facts=node_facts or {}
+        stored = as_mapping(source.export_metadata.get("node_facts"))
+        node_facts = {**stored, **_used_facts(own.graph, pack_facts, pack_classes)}
+        result = _validate_import(own.build_manifest(id), own.graph, {}, [], {**node_facts, **known})
+        return replace(result, node_facts=node_facts)
+    differences: list[GraphProblem] = []
+    if prompt is not None:
+        differences = compare_with_prompt(source, copy_api_graph(prompt), known)
+    result = _infer_model(id, source, known, pack_classes, today=today, comfyui_version=comfyui_version)
+    kept = json.loads(result.graph)
+    problems = [each for each in differences if each.node in kept] + [
+        GraphProblem(
+            "widget_mismatch", f"{text}; save the workflow again with this version of the pack", node
         )
+        for node, text in source.mismatches.items()
+        if node in kept
+    ]
+    unknown = {node["class_type"] for node in kept.values()} & source.unknown_classes.keys()
+    return replace(
+        result,
+        problems=(*result.problems, *problems),
+        node_facts=_used_facts(kept, pack_facts, pack_classes),
+        unknown_classes={name: source.unknown_classes[name] for name in sorted(unknown)},
+    )
+
+
+def _infer_model(
+    id: str,
+    source: ConvertedWorkflow,
+    facts: NodeFacts,
+    pack_classes: Container[str],
+    *,
+    today: date,
+    comfyui_version: str,
+) -> ImportedModel:
+    """Return the model with the parameters that the graph seems to have. Raises InvalidWorkflow."""
     result_names = replace_output_nodes(source.graph, facts)
-    graph, outputs = _ensure_outputs(source.graph, facts)
+    results = find_result_nodes(source, facts, pack_classes)
+    graph, outputs = results.graph, results.outputs
     found = ParameterBindings(graph, facts)
     extract_parameter_nodes(found)
     infer_parameters(found, outputs)
@@ -110,63 +156,26 @@ def import_workflow(
     )
     for row in manifest["outputs"]:
         row |= {"name": result_names[row["node"]]} if row["node"] in result_names else {}
-    notes = [*found.notes, *_list_open_questions(source, manifest)]
+    template = {name: _to_template_node(found, name, outputs) for name in graph if name in needed}
+    notes = [*found.notes, *_list_open_questions(source, template, manifest)]
     idle = (name for name in found.parameters if not found.affects(name, needed))
     notes.extend(f"what the parameter {name} is for: no node that an output needs uses it" for name in idle)
-    template = {name: _to_template_node(found, name, outputs) for name in graph if name in needed}
     fixed = {
         f"{name}.{key}": value
         for name in template
         for key, value in template[name]["inputs"].items()
         if parse_link(value) is None and not (isinstance(value, str) and is_template(value))
     }
-    return _validate_import(format_manifest(manifest), template, fixed, notes, facts)
+    result = _validate_import(format_manifest(manifest), template, fixed, notes, facts)
+    return replace(result, changes=tuple(results.changes))
 
 
-def _convert_to_api(data: Any, facts: NodeFacts) -> ConvertedWorkflow:
-    if is_ui_format(data):
-        return convert_ui_to_api(data, facts)
-    if not is_api_format(data):
-        raise InvalidWorkflow("must be a ComfyUI workflow in UI or API format")
-    graph: ApiGraph = {}
-    for name, node in copy.deepcopy(data).items():
-        if not isinstance(node.get("inputs"), dict) or not isinstance(node["class_type"], str):
-            raise InvalidWorkflow(f"node {name}: must have a class_type (text) and inputs (object)")
-        meta = node.get("_meta")
-        graph[name] = node | {"_meta": meta if isinstance(meta, dict) else {}}
-    drop_dangling_links(graph)
-    unknown = {node["class_type"]: "" for node in graph.values() if node["class_type"] not in facts}
-    notes = [node["_meta"].get(EXPORT_METADATA_KEY) for node in graph.values()]
-    own = next((note for note in notes if isinstance(note, dict) and "manifest" in note), {})
-    return ConvertedWorkflow(graph, unknown_classes=unknown, export_metadata=own)
-
-
-def _ensure_outputs(graph: ApiGraph, facts: NodeFacts) -> tuple[ApiGraph, list[str]]:
-    """Return a copy of the graph that saves its results, and the nodes that save them.
-
-    If no node saves a file, preview nodes are replaced by ones that do. Raises InvalidWorkflow.
-    """
-    graph = copy.deepcopy(graph)
-    outputs = [id for id, node in graph.items() if _is_save_node(node, facts)]
-    if not outputs:
-        for id, node in list(graph.items()):
-            if node["class_type"] not in _SAVE_CLASS_BY_PREVIEW:
-                continue
-            if "mask" in node["inputs"]:
-                shown = {"mask": node["inputs"].pop("mask")}
-                graph[f"{id}:image"] = {"class_type": "MaskToImage", "inputs": shown, "_meta": {}}
-                node["inputs"]["images"] = [f"{id}:image", 0]
-            node["class_type"] = _SAVE_CLASS_BY_PREVIEW[node["class_type"]]
-            node["inputs"]["filename_prefix"] = ""
-            outputs.append(id)
-    if not outputs:
-        raise InvalidWorkflow("no node of the graph saves a result; add one such as SaveImage")
-    return graph, outputs
-
-
-def _is_save_node(node: Mapping[str, Any], facts: NodeFacts) -> bool:
-    entry = facts.get(node["class_type"], {})
-    return "filename_prefix" in node["inputs"] and bool(entry.get("output_node", not entry))
+def _used_facts(
+    graph: Mapping[str, Mapping[str, Any]], pack_facts: NodeFacts, pack_classes: Container[str]
+) -> dict[str, Any]:
+    """Return the author's facts of the classes that a graph uses."""
+    classes = sorted({str(node["class_type"]) for node in graph.values()})
+    return {name: dict(pack_facts[name]) for name in classes if name in pack_classes}
 
 
 def _to_template_node(bindings: ParameterBindings, id: str, outputs: list[str]) -> dict[str, Any]:
@@ -174,9 +183,10 @@ def _to_template_node(bindings: ParameterBindings, id: str, outputs: list[str]) 
     node = bindings.graph[id]
     bound = {place.input: text for place, text in bindings.expressions.items() if place.node == id}
     inputs = {name: bound.get(name, _escape_expressions(value)) for name, value in node["inputs"].items()}
-    if id in outputs:
+    if id in outputs and bindings.has_input(id, "filename_prefix"):
         inputs["filename_prefix"] = "{{ filename_prefix }}"
     meta: dict[str, Any] = {"title": str(node["_meta"].get("title") or node["class_type"])}
+    meta |= {key: node["_meta"][key] for key in _KEPT_META_KEYS if node["_meta"].get(key)}
     meta |= bindings.node_meta.get(id, {})
     return {"class_type": node["class_type"], "inputs": inputs, "_meta": meta}
 
@@ -193,14 +203,24 @@ def _escape_expressions(value: Any) -> Any:
     return f"{{{{ '{quoted}' }}}}"
 
 
-def _list_open_questions(source: ConvertedWorkflow, manifest: Mapping[str, Any]) -> list[str]:
+def _list_open_questions(
+    source: ConvertedWorkflow, template: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, Any]
+) -> list[str]:
     """Return what the author should fill in or review."""
     notes = []
+    used = {node["class_type"] for node in template.values()}
     for class_type, pack in source.unknown_classes.items():
-        if class_type in PARAMETER_NODE_CLASSES or class_type == OUTPUT_NODE_CLASS:
+        if class_type in PARAMETER_NODE_CLASSES or class_type == OUTPUT_NODE_CLASS or class_type not in used:
             continue
         origin = f"; the file says it is part of {pack}" if pack else ""
-        notes.append(f"facts of the node class {class_type}, which is unknown{origin}")
+        notes.append(f"facts of the node class {class_type}, which is unknown{origin}{_HOW_TO_GIVE_FACTS}")
+    for id, node in template.items():
+        if POSITIONAL_VALUES_KEY in node["_meta"]:
+            count = len(node["_meta"][POSITIONAL_VALUES_KEY])
+            notes.append(
+                f"the names of the {count} widget values of node {id} ({node['class_type']}): they are kept"
+                " by position, and set nothing until the facts of the class name them"
+            )
     notes.append(f"its price class: {manifest['price_class']} until you change it")
     notes.append("its license, GPU memory and time per step")
     files = [weight["path"] for weight in manifest["weights"] if not weight.get("url")]

@@ -1,39 +1,117 @@
-"""Read the workflow in a file: JSON, or the metadata that ComfyUI embeds in images and videos."""
+"""Read the workflow in a file: JSON in its many wrappings, or the metadata of a picture, video or sound."""
 
 from __future__ import annotations
 
-import io
 import json
-import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import av
-
+from orchestrator.catalog.import_export.embedded_metadata import MAX_TEXT_BYTES, read_embedded_texts
+from orchestrator.catalog.import_export.infotext import parse_infotext, propose_graph
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
 from orchestrator.catalog.rendering.graph import check_nesting_depth
-from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.metadata import exif_texts, strip_metadata
 
 #: Maximum bytes of JSON; the largest published workflows are below 2 MB.
-MAX_JSON_BYTES = 16 * 2**20
+MAX_JSON_BYTES = MAX_TEXT_BYTES
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_EXIF_TEXT_TAGS = (0x010E, 0x010F, 0x0110)  # description, make, model: used by ComfyUI in WebP files
+#: Maximum number of objects, lists and texts that are searched for a graph, and levels of JSON in JSON.
+_MAX_SEARCHED = 10_000
+_MAX_WRAPPINGS = 8
+#: Keys that hold a graph in the files of tools, the likeliest first.
+_WRAPPER_KEYS = ("workflow", "prompt", "workflow_api", "output", "input", "graph", "extra_data")
+_NO_GRAPH = (
+    "must be a ComfyUI workflow in UI or API format, alone or inside an object such as"
+    ' {"workflow": ...} or {"prompt": ...}'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFile:
+    """The graphs of a file."""
+
+    #: In UI format if the file has one, as that contains more information; else in API format.
+    graph: dict[str, Any]
+    #: The graph in API format that the file has beside the one in UI format.
+    prompt: dict[str, Any] | None = None
+    #: What the author should review, if the graph is not the author's own.
+    notes: tuple[str, ...] = ()
 
 
 def read_workflow(data: bytes) -> dict[str, Any]:
-    """Return the graph of a JSON, PNG, WebP or MP4 file, in UI or API format. Raises InvalidWorkflow.
+    """Return the graph of a file, as `read_workflow_file` does. Raises InvalidWorkflow."""
+    return read_workflow_file(data).graph
 
-    If a file has both, the UI format is returned, as it contains more information.
+
+def read_workflow_file(data: bytes) -> WorkflowFile:
+    """Return the graphs of a JSON, PNG, WebP, JPEG, MP4, WebM, FLAC, MP3, Ogg, GLB or SVG file.
+
+    For an image with A1111's parameters the graph is proposed. Raises InvalidWorkflow.
     """
-    texts = _read_embedded_texts(data)
+    texts = read_embedded_texts(data)
     if texts is None:
-        return _unwrap_graph(_parse_json(data))
-    found = {name: text for name, text in texts if name in ("workflow", "prompt")}
-    if not found:
-        raise InvalidWorkflow("the file contains no embedded workflow; export it from ComfyUI as JSON")
-    return _unwrap_graph(_parse_json(found.get("workflow") or found["prompt"]))
+        return find_graphs(_parse_json(data))
+    found: dict[str, str] = {}
+    for name, text in texts:
+        if name in ("workflow", "prompt", "parameters") and text:
+            found.setdefault(name, text)
+    graphs = [_parse_json(found[name]) for name in ("workflow", "prompt") if name in found]
+    if graphs:
+        return find_graphs(graphs)
+    info = parse_infotext(found.get("parameters", ""))
+    if info is None:
+        raise InvalidWorkflow(
+            "the file contains no embedded workflow; export it from ComfyUI as JSON, or drop the file on"
+            " ComfyUI's page and save what it shows"
+        )
+    graph, notes = propose_graph(info)
+    return WorkflowFile(graph, notes=tuple(notes))
+
+
+def find_graphs(data: Any) -> WorkflowFile:
+    """Return the graphs in JSON data, which may be wrapped in other objects and texts.
+
+    Raises InvalidWorkflow.
+    """
+    ui = api = None
+    for item in _iter_wrapped(data):
+        if ui is None and is_ui_format(item):
+            ui = item
+        elif api is None and is_api_format(item):
+            api = item
+    graph = api if ui is None else ui
+    if graph is None:
+        raise InvalidWorkflow(_NO_GRAPH)
+    return WorkflowFile(graph, None if ui is None else api)
+
+
+def _iter_wrapped(data: Any) -> Iterator[Any]:
+    """Yield the data and what it wraps, outermost first; graphs themselves are not searched."""
+    level = [data]
+    searched = 0
+    for _ in range(_MAX_WRAPPINGS):
+        inner: list[Any] = []
+        for item in level:
+            searched += 1
+            if searched > _MAX_SEARCHED:
+                return
+            yield item
+            if isinstance(item, dict) and not is_ui_format(item) and not is_api_format(item):
+                inner.extend(item[key] for key in _WRAPPER_KEYS if key in item)
+                inner.extend(value for key, value in item.items() if key not in _WRAPPER_KEYS)
+            elif isinstance(item, list):
+                inner.extend(item)
+            elif isinstance(item, str) and item.lstrip()[:1] in ("{", "[", '"'):
+                inner.extend(_parse_text(item))
+        level = inner
+
+
+def _parse_text(text: str) -> list[Any]:
+    """Return the JSON data of a text in JSON; nothing if it is none."""
+    try:
+        return [_parse_json(text)]
+    except InvalidWorkflow:
+        return []
 
 
 def is_api_format(data: Any) -> bool:
@@ -45,85 +123,13 @@ def is_api_format(data: Any) -> bool:
     )
 
 
-def _unwrap_graph(data: Any) -> dict[str, Any]:
-    """Return the graph, unwrapped if it is the body of a `POST /prompt`."""
-    if isinstance(data, dict) and is_api_format(data.get("prompt")):
-        data = data["prompt"]
-    if not is_ui_format(data) and not is_api_format(data):
-        raise InvalidWorkflow("must be a ComfyUI workflow in UI or API format")
-    graph: dict[str, Any] = data
-    return graph
-
-
 def _parse_json(text: bytes | str) -> Any:
     if len(text) > MAX_JSON_BYTES:
         raise InvalidWorkflow(f"the JSON is larger than {MAX_JSON_BYTES} bytes")
     try:
-        data = json.loads(text)
+        # Python writes NaN for the state of a node that has changed; JSON has no such number.
+        data = json.loads(text, parse_constant=lambda _: None)
         check_nesting_depth(data)
         return data
     except (ValueError, RecursionError) as error:
         raise InvalidWorkflow(f"not valid JSON: {error}") from error
-
-
-def _read_embedded_texts(data: bytes) -> Iterator[tuple[str, str]] | None:
-    """Return embedded metadata by name; None for a JSON file."""
-    if data.startswith(_PNG_MAGIC):
-        return _read_png_texts(data)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _read_webp_texts(data)
-    if data[4:8] == b"ftyp" or data.startswith(b"\x1aE\xdf\xa3"):
-        return _read_video_texts(data)
-    return None
-
-
-def _read_png_texts(data: bytes) -> Iterator[tuple[str, str]]:
-    position = len(_PNG_MAGIC)
-    while position + 8 <= len(data):
-        length = int.from_bytes(data[position : position + 4])
-        kind, body = data[position + 4 : position + 8], data[position + 8 : position + 8 + length]
-        position += length + 12
-        name, _, rest = body.partition(b"\0")
-        text: bytes | None = None
-        if kind == b"tEXt":
-            text = rest
-        elif kind == b"zTXt" and rest[:1] == b"\0":
-            text = _inflate(rest[1:])
-        elif kind == b"iTXt" and len(rest) > 2:
-            text = rest[2:].split(b"\0", 2)[-1]
-            text = _inflate(text) if rest[0] else text
-        if text is not None:
-            yield name.decode("latin-1"), text.decode("utf-8", "replace")
-
-
-def _inflate(data: bytes) -> bytes:
-    try:
-        unpacker = zlib.decompressobj()
-        text = unpacker.decompress(data, MAX_JSON_BYTES)
-    except zlib.error as error:
-        raise InvalidWorkflow(f"a compressed text of the image is broken: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise InvalidWorkflow(f"the JSON is larger than {MAX_JSON_BYTES} bytes")
-    return text
-
-
-def _read_webp_texts(data: bytes) -> Iterator[tuple[str, str]]:
-    try:
-        # Pillow would allocate the pixels, of which a small file may declare very many.
-        texts = exif_texts(strip_metadata(data, "image/webp").exif)
-    except CorruptMedia as error:
-        raise InvalidWorkflow(f"the image cannot be read: {error}") from error
-    for tag in _EXIF_TEXT_TAGS:
-        name, _, text = texts.get(tag, "").partition(":")
-        yield name.lower(), text
-
-
-def _read_video_texts(data: bytes) -> Iterator[tuple[str, str]]:
-    # The magic bytes select the demuxer: FFmpeg might choose one that opens other files and URLs.
-    demuxer = "mp4" if data[4:8] == b"ftyp" else "matroska"
-    try:
-        with av.open(io.BytesIO(data), "r", format=demuxer) as container:
-            metadata = dict(container.metadata)
-    except (av.FFmpegError, ValueError) as error:
-        raise InvalidWorkflow(f"the video cannot be read: {error}") from error
-    yield from ((name.lower(), text) for name, text in metadata.items())

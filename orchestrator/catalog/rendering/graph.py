@@ -55,6 +55,8 @@ class NodeMeta(BaseModel):
     cnr_id: str | None = None
     aux_id: str | None = None
     ver: str | None = None
+    #: Written by the import: values of a class without facts, by position, as the names are not known.
+    widgets_values: list[Any] | None = None
 
 
 class GraphNode(BaseModel):

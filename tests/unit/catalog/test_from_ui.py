@@ -271,7 +271,6 @@ def doubling_subgraphs() -> dict[str, Any]:
         {"nodes": [], "links": [[1, 1, "x", 2, 0, "*"]]},
         {"nodes": [], "links": [{"id": 1}]},
         {"nodes": [node(at, "Note") for at in range(10_001)], "links": []},
-        workflow(links=[], extra={"groupNodes": {"old": {}}}),
         circle_of_reroutes(),
         subgraph_within_itself(),
         doubling_subgraphs(),

@@ -40,6 +40,10 @@ class ParameterBindings:
         entry = self.node_facts(node)
         return resolve_inputs(entry, self.graph[node]["inputs"]) if entry else {}
 
+    def has_input(self, node: str, name: str) -> bool:
+        """Return whether a node has an input, by its class or, for an unknown class, in the graph."""
+        return name in self.node_inputs(node) or name in self.graph[node]["inputs"]
+
     def literal_at(self, input_ref: InputRef) -> Any:
         return self.graph[input_ref.node]["inputs"].get(input_ref.input)
 

@@ -22,9 +22,14 @@ from orchestrator.catalog.import_export.ui.ui_graph import (
     UiNode,
     UiWorkflow,
 )
+from orchestrator.catalog.import_export.ui.virtual_nodes import (
+    GETTER_TYPES,
+    PASS_THROUGH_TYPES,
+    SETTER_TYPES,
+    VIRTUAL_NODE_TYPES,
+)
 from orchestrator.catalog.rendering.graph import Link
 
-VIRTUAL_NODE_TYPES = frozenset({"Note", "MarkdownNote", "Reroute", "PrimitiveNode", "SetNode", "GetNode"})
 _MAX_DEPTH = 32
 _MAX_HOPS = 200
 
@@ -127,9 +132,9 @@ class _SourceResolver:
             return None if passed is None else self.resolve_link(scope, passed)
         if scope.is_subgraph(node):
             return self._resolve_subgraph_output(scope.enter_subgraph(node), slot)
-        if node.type in ("Reroute", "SetNode"):
+        if node.type in PASS_THROUGH_TYPES:
             return self.resolve_link(scope, node.inputs[0]) if node.inputs else None
-        if node.type == "GetNode":
+        if node.type in GETTER_TYPES:
             return self._resolve_get_node(scope, node)
         if node.type == "PrimitiveNode":
             return (
@@ -167,7 +172,7 @@ class _SourceResolver:
         while around is not None:
             for node in around.graph.nodes.values():
                 if (
-                    node.type == "SetNode"
+                    node.type in SETTER_TYPES
                     and isinstance(node.widget_values, list)
                     and node.widget_values[:1] == [name]
                 ):

@@ -100,15 +100,11 @@ def parse_ui_workflow(data: Any) -> UiWorkflow:
     if not is_ui_format(data):
         raise InvalidWorkflow("the workflow has no list of nodes")
     definitions = as_mapping(data.get("definitions")).get("subgraphs") or []
-    graphs = [_parse_graph(item, f"subgraph {index}") for index, item in enumerate(_as_list(definitions))]
+    graphs = [_parse_graph(item, f"subgraph {index}") for index, item in enumerate(as_list(definitions))]
     root = _parse_graph(data, "workflow")
     if sum(len(graph.nodes) for graph in (root, *graphs)) > MAX_NODES:
         raise InvalidWorkflow(f"more than {MAX_NODES} nodes")
     extra = as_mapping(data.get("extra"))
-    if extra.get("groupNodes"):
-        raise InvalidWorkflow(
-            "group nodes are obsolete; open and save the workflow in ComfyUI to convert them to subgraphs"
-        )
     return UiWorkflow(root, {graph.id: graph for graph in graphs}, extra)
 
 
@@ -116,17 +112,17 @@ def _parse_graph(data: Any, location: str) -> UiGraph:
     data = as_mapping(data)
     nodes = [
         _parse_node(item, f"{location}, node {index}")
-        for index, item in enumerate(_as_list(data.get("nodes")))
+        for index, item in enumerate(as_list(data.get("nodes")))
     ]
-    links = dict(_parse_link(item, location) for item in _as_list(data.get("links")) if item is not None)
+    links = dict(_parse_link(item, location) for item in as_list(data.get("links")) if item is not None)
     return UiGraph(
         id=_parse_id(data.get("id")),
         nodes={node.id: node for node in nodes},
         links=links,
-        inputs=[_parse_socket(item) for item in _as_list(data.get("inputs"))]
+        inputs=[_parse_socket(item) for item in as_list(data.get("inputs"))]
         if location != "workflow"
         else (),
-        outputs=[_parse_socket(item) for item in _as_list(data.get("outputs"))]
+        outputs=[_parse_socket(item) for item in as_list(data.get("outputs"))]
         if location != "workflow"
         else (),
     )
@@ -143,8 +139,8 @@ def _parse_node(data: Any, location: str) -> UiNode:
         mode=NodeMode(data["mode"])
         if data.get("mode") in (NodeMode.MUTED, NodeMode.BYPASSED)
         else NodeMode.ALWAYS,
-        inputs=[_parse_socket(item) for item in _as_list(data.get("inputs"))],
-        outputs=[_parse_socket(item) for item in _as_list(data.get("outputs"))],
+        inputs=[_parse_socket(item) for item in as_list(data.get("inputs"))],
+        outputs=[_parse_socket(item) for item in as_list(data.get("outputs"))],
         widget_values=values if isinstance(values, list | dict) else None,
         named_widget_values=as_mapping(data.get("widgets_values_named")),
         properties=as_mapping(data.get("properties")),
@@ -185,7 +181,8 @@ def _parse_id(value: Any) -> str:
     return str(value) if isinstance(value, int | str) else ""
 
 
-def _as_list(value: Any) -> Sequence[Any]:
+def as_list(value: Any) -> Sequence[Any]:
+    """Return `value` if it is a JSON list, else an empty one."""
     return value if isinstance(value, list) else []
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
+from orchestrator.catalog.import_export.ui.group_nodes import expand_group_nodes
+from orchestrator.catalog.import_export.ui.page_inputs import OPEN_CLASSES
 from orchestrator.catalog.import_export.ui.resolve_links import (
     GraphScope,
     LiteralValue,
@@ -14,12 +16,21 @@ from orchestrator.catalog.import_export.ui.resolve_links import (
     proxy_widget_values,
     resolve_source,
 )
-from orchestrator.catalog.import_export.ui.ui_graph import UiNode, parse_ui_workflow
-from orchestrator.catalog.import_export.ui.widgets import read_widget_values
+from orchestrator.catalog.import_export.ui.ui_graph import (
+    InvalidWorkflow,
+    NodeMode,
+    UiNode,
+    is_ui_format,
+    parse_ui_workflow,
+)
+from orchestrator.catalog.import_export.ui.use_everywhere import add_broadcast_links
+from orchestrator.catalog.import_export.ui.widgets import WidgetValues, read_widget_values
 from orchestrator.catalog.rendering.graph import iter_links
 
 #: Key of the export metadata, from which an import restores the model.
 EXPORT_METADATA_KEY = "pixel_factory"
+#: Key of `_meta` for the values of a node whose inputs are not known, by position.
+POSITIONAL_VALUES_KEY = "widgets_values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,37 +44,67 @@ class ConvertedWorkflow:
     unknown_classes: dict[str, str] = field(default_factory=dict)
     #: Metadata of an exported model; empty for other workflows.
     export_metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: Node -> why its values may belong to other inputs.
+    mismatches: dict[str, str] = field(default_factory=dict)
+    #: Nodes that have no outputs.
+    sinks: set[str] = field(default_factory=set)
+    #: Nodes without outputs that are muted or bypassed: id -> class.
+    inactive_sinks: dict[str, str] = field(default_factory=dict)
 
 
-def convert_ui_to_api(data: Any, facts: NodeFacts) -> ConvertedWorkflow:
-    """Convert a workflow. Raises InvalidWorkflow."""
-    workflow = parse_ui_workflow(data)
+def convert_ui_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] = ()) -> ConvertedWorkflow:
+    """Convert a workflow. Raises InvalidWorkflow.
+
+    `pack_classes` are classes of node packs, which may declare other inputs than the version that saved the
+    file, and take inputs that they do not declare.
+    """
+    if not is_ui_format(data):
+        raise InvalidWorkflow("the workflow has no list of nodes")
+    workflow = parse_ui_workflow(add_broadcast_links(expand_group_nodes(data, facts)))
     own = workflow.extra.get(EXPORT_METADATA_KEY)
     result = ConvertedWorkflow({}, export_metadata=own if isinstance(own, dict) else {})
     # In an exported model, bypassed nodes are the optional nodes of the template.
     absent_too = bool(result.export_metadata)
 
-    def widgets(node: UiNode) -> dict[str, Any]:
+    def widgets(node: UiNode) -> WidgetValues:
         return read_widget_values(node, facts.get(_node_class_type(node, facts)))
 
-    for scope, node in iter_executed_nodes(GraphScope(workflow, workflow.root, widgets), absent_too):
-        class_type = _node_class_type(node, facts)
-        entry = facts.get(class_type)
+    root = GraphScope(workflow, workflow.root, lambda node: widgets(node).by_input)
+    for scope, node in iter_executed_nodes(root, absent_too):
+        class_type, id = _node_class_type(node, facts), scope.api_id(node)
+        entry, values = facts.get(class_type), widgets(node)
         if entry is None:
             result.unknown_classes[class_type] = _node_pack(node)
-        inputs = _convert_inputs(scope, node, entry)
-        result.graph[scope.api_id(node)] = {
-            "class_type": class_type,
-            "inputs": inputs,
-            "_meta": _node_meta(node, class_type),
-        }
+        if values.mismatch and class_type in pack_classes:
+            result.mismatches[id] = values.mismatch
+        takes_all = class_type in pack_classes or class_type in OPEN_CLASSES
+        meta = _node_meta(node, class_type)
+        if entry is None:
+            meta |= _pack_identity(node)
+        if values.by_position:
+            meta[POSITIONAL_VALUES_KEY] = list(values.by_position)
+        if not node.outputs:
+            result.sinks.add(id)
+        inputs = _convert_inputs(scope, node, values, entry, takes_all=takes_all)
+        result.graph[id] = {"class_type": class_type, "inputs": inputs, "_meta": meta}
         result.model_downloads.update(_read_model_downloads(node))
     drop_dangling_links(result.graph)
+    active = result.graph.keys()
+    for scope, node in iter_executed_nodes(root, include_inactive=True):
+        if scope.api_id(node) not in active and not node.outputs and node.inputs:
+            result.inactive_sinks[scope.api_id(node)] = _node_class_type(node, facts)
     return result
 
 
-def _convert_inputs(scope: GraphScope, node: UiNode, entry: Mapping[str, Any] | None) -> dict[str, Any]:
-    values = {**scope.read_widget_values(node), **proxy_widget_values(scope, node)}
+def _convert_inputs(
+    scope: GraphScope,
+    node: UiNode,
+    widget_values: WidgetValues,
+    entry: Mapping[str, Any] | None,
+    *,
+    takes_all: bool,
+) -> dict[str, Any]:
+    values = {**widget_values.by_input, **proxy_widget_values(scope, node)}
     inputs: dict[str, Any] = {name: _wrap_list(value) for name, value in values.items()}
     for socket in node.inputs:
         if socket.link is None:
@@ -73,11 +114,27 @@ def _convert_inputs(scope: GraphScope, node: UiNode, entry: Mapping[str, Any] | 
             inputs[socket.widget or socket.name] = _wrap_list(source.value)
         elif source is not None:
             inputs[socket.name] = list(source)
-    if entry is None:
+    if entry is None or takes_all:
         return inputs
     # Drop inputs of options that are not selected, and of removed widgets: a server ignores them.
     known = resolve_inputs(entry, inputs)
     return {name: value for name, value in inputs.items() if name in known}
+
+
+def name_positional_values(
+    node: Mapping[str, Any], entry: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], str]:
+    """Return the inputs of an API-format node with its values by position, and why these may not fit.
+
+    They are kept while the facts of the class are missing. Links and values with names win.
+    """
+    kept = node["_meta"].get(POSITIONAL_VALUES_KEY)
+    if entry is None or not isinstance(kept, list):
+        return node["inputs"], ""
+    bare = UiNode("", node["class_type"], "", NodeMode.ALWAYS, (), (), kept, {}, {})
+    values = read_widget_values(bare, entry)
+    named = {name: _wrap_list(value) for name, value in values.by_input.items()}
+    return {**named, **node["inputs"]}, values.mismatch
 
 
 def _wrap_list(value: Any) -> Any:
@@ -94,6 +151,12 @@ def _node_meta(node: UiNode, class_type: str) -> dict[str, Any]:
     own = node.properties.get(EXPORT_METADATA_KEY)
     meta: dict[str, Any] = {"title": node.title or class_type}
     return meta | ({EXPORT_METADATA_KEY: own} if isinstance(own, dict) else {})
+
+
+def _pack_identity(node: UiNode) -> dict[str, str]:
+    """Return what the file says of the node pack of a class, for the `_meta` of a node."""
+    keys = ("cnr_id", "aux_id", "ver")
+    return {key: node.properties[key] for key in keys if isinstance(node.properties.get(key), str)}
 
 
 def _node_pack(node: UiNode) -> str:

@@ -1,12 +1,14 @@
 """Assign the widget values of a UI node to its inputs.
 
 `widgets_values` is positional: one slot for each widget in the order of the class's inputs, with extra slots
-for controls that exist only in the UI (what happens to a seed after a run, upload buttons).
+for controls that exist only in the UI (what happens to a seed after a run, upload buttons). The positions fit
+only the version of the class that saved the file; `WidgetValues.mismatch` says where they do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import (
@@ -15,64 +17,131 @@ from orchestrator.catalog.checks.node_facts import (
     declared_inputs,
     dynamic_combo_inputs,
 )
+from orchestrator.catalog.import_export.ui.page_inputs import PAGE_INPUTS_BY_CLASS
 from orchestrator.catalog.import_export.ui.ui_graph import UiNode
 
 _CONTROL_AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 # Buttons of the 3D loaders have slots, too.
 _BUTTON_SLOTS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResources", "clear"})
+# Values that only the page of a node uses.
+_PREVIEW_KEYS = frozenset({"videopreview", "$$canvas-image-preview"})
+_MAX_SHOWN_CHARACTERS = 40
 
 
-def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the values by input name; without facts (`entry`), those that the file itself names."""
-    if isinstance(node.widget_values, dict):
-        return {name: value for name, value in node.widget_values.items() if name != "videopreview"}
+@dataclass(frozen=True, slots=True)
+class WidgetValues:
+    """The values of a node's widgets, as far as their inputs are known."""
+
+    by_input: Mapping[str, Any]
+    #: Why the positions may not be those of the class; empty if they fit.
+    mismatch: str = ""
+    #: All values by position, if the inputs of some are not known.
+    by_position: Sequence[Any] = ()
+
+
+def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetValues:
+    """Return the values of a node; without facts (`entry`), those that the file itself names."""
+    values = node.widget_values
+    if isinstance(values, dict):
+        return WidgetValues({name: value for name, value in values.items() if name not in _PREVIEW_KEYS})
+    listed = values or []
+    page_inputs = PAGE_INPUTS_BY_CLASS.get(node.type)
+    if page_inputs is not None:
+        return WidgetValues(page_inputs(listed))
     if entry is None:
-        return _values_by_socket(node)
-    slots = _WidgetSlots(node.widget_values if isinstance(node.widget_values, list) else [])
-    values = dict(_assign_values(declared_inputs(entry), slots))
+        return _values_by_socket(node, listed)
+    layout = _choose_layout(entry, listed)
+    found = {name: value for name, value in layout.values.items() if value is not _MISSING}
     # Recent frontends store values by name that are missing in the list.
-    missing = {name for name, value in values.items() if value is _MISSING}
-    values |= {name: node.named_widget_values[name] for name in missing & node.named_widget_values.keys()}
-    return {name: value for name, value in values.items() if value is not _MISSING}
+    missing = layout.values.keys() - found.keys()
+    named = {name: node.named_widget_values[name] for name in missing & node.named_widget_values.keys()}
+    for name in missing - named.keys():
+        default = layout.inputs[name].default
+        if default is not None:
+            found[name] = default
+    return WidgetValues(found | named, _describe_mismatch(layout, listed, named))
 
 
 _MISSING = object()
 
 
+@dataclass(slots=True)
+class _Layout:
+    """One way to assign the positional values to the widgets of a class."""
+
+    values: dict[str, Any]
+    inputs: dict[str, NodeInput]
+    #: Number of positional values that the widgets take.
+    taken: int
+    #: Whether the class ends with an upload button, which may have a slot.
+    has_upload: bool
+
+    def fits(self, count: int) -> bool:
+        return count == self.taken or (self.has_upload and count == self.taken + 1)
+
+
+def _choose_layout(entry: Mapping[str, Any], values: Sequence[Any]) -> _Layout:
+    """Return the layout that uses each value: with a slot behind each seed, else without missing ones."""
+    whole = _read_layout(entry, _WidgetSlots(values, always_control=True))
+    return whole if whole.fits(len(values)) else _read_layout(entry, _WidgetSlots(values))
+
+
+def _read_layout(entry: Mapping[str, Any], slots: _WidgetSlots) -> _Layout:
+    declared = list(declared_inputs(entry))
+    assigned = list(_assign_values(declared, slots))
+    return _Layout(
+        values={item.name: value for item, value in assigned},
+        inputs={item.name: item for item, _ in assigned},
+        taken=slots.taken,
+        has_upload=any(item.accepts_uploads for item in declared),
+    )
+
+
 class _WidgetSlots:
     """The positional values, consumed from the front."""
 
-    def __init__(self, values: Sequence[Any]) -> None:
+    def __init__(self, values: Sequence[Any], *, always_control: bool = False) -> None:
         self._values = values
-        self._next = 0
+        #: Whether every seed has a control, whatever its value.
+        self._always_control = always_control
+        self.taken = 0
 
     def take(self) -> Any:
-        self._next += 1
-        return self._values[self._next - 1] if self._next <= len(self._values) else _MISSING
+        self.taken += 1
+        return self._values[self.taken - 1] if self.taken <= len(self._values) else _MISSING
 
-    def skip_if(self, texts: frozenset[str]) -> bool:
-        """Skip the next value if it is one of `texts`; files of old frontends do not have it."""
-        following = self._values[self._next] if self._next < len(self._values) else None
-        found = isinstance(following, str) and following in texts
-        self._next += found
+    def skip_control(self, following: NodeInput | None) -> bool:
+        """Skip what happens to a seed after a run; files of old frontends have a boolean or nothing."""
+        if self._always_control:
+            self.taken += 1
+            return True
+        value = self._peek()
+        is_switch = isinstance(value, bool) and (following is None or following.type != "BOOLEAN")
+        is_switch |= value is None
+        found = is_switch or (isinstance(value, str) and value in _CONTROL_AFTER_GENERATE)
+        self.taken += found
         return found
 
+    def skip_buttons(self) -> None:
+        while isinstance(self._peek(), str) and self._peek() in _BUTTON_SLOTS:
+            self.taken += 1
 
-def _assign_values(
-    inputs: Iterator[NodeInput] | list[NodeInput], slots: _WidgetSlots
-) -> Iterator[tuple[str, Any]]:
-    for item in inputs:
-        if not item.is_widget:
-            continue
-        while slots.skip_if(_BUTTON_SLOTS):
-            pass
+    def _peek(self) -> Any:
+        return self._values[self.taken] if self.taken < len(self._values) else _MISSING
+
+
+def _assign_values(inputs: Sequence[NodeInput], slots: _WidgetSlots) -> Iterator[tuple[NodeInput, Any]]:
+    widgets = [item for item in inputs if item.is_widget]
+    for item, following in zip(widgets, [*widgets[1:], None], strict=False):
+        slots.skip_buttons()
         value = slots.take()
-        if value is _MISSING or value is None:
+        if value is None:
             value = _MISSING if item.default is None else item.default
-        yield item.name, _coerce_value(item, value)
+        yield item, _coerce_value(item, value)
         if item.type == "COMFY_DYNAMICCOMBO_V3":
-            yield from _assign_values(dynamic_combo_inputs(item, value), slots)
-        elif _has_control_slot(item) and slots.skip_if(_CONTROL_AFTER_GENERATE) and item.type == "COMBO":
+            selected = item.default if value is _MISSING else value
+            yield from _assign_values(dynamic_combo_inputs(item, selected), slots)
+        elif _has_control_slot(item) and slots.skip_control(following) and item.type == "COMBO":
             slots.take()  # the filter text of the list in the UI
 
 
@@ -90,16 +159,56 @@ def _coerce_value(item: NodeInput, value: Any) -> Any:
     return value
 
 
-def _values_by_socket(node: UiNode) -> dict[str, Any]:
-    """Return the values of an unknown class, whose widget sockets are in the order of the values."""
+def _describe_mismatch(layout: _Layout, values: Sequence[Any], named: Mapping[str, Any]) -> str:
+    """Return why the file's values may belong to other widgets; empty if all fit."""
+    missing = [name for name, value in layout.values.items() if value is _MISSING and name not in named]
+    if missing or (len(values) > layout.taken and not layout.fits(len(values))):
+        names = ", ".join(layout.values)
+        return f"the file has {len(values)} widget values, the class takes {layout.taken} ({names})"
+    for name, value in layout.values.items():
+        if value is not _MISSING and not _has_fitting_type(layout.inputs[name], value):
+            shown = repr(value)[:_MAX_SHOWN_CHARACTERS]
+            return f"the value {shown} at the position of {name} is not a valid {layout.inputs[name].type}"
+    return ""
+
+
+def _has_fitting_type(item: NodeInput, value: Any) -> bool:
+    """Return whether a value may be that of a widget; options of lists may be files of another machine."""
+    kind = str(item.options.get("widgetType") or item.type)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    match kind:
+        case "INT" | "FLOAT":
+            return is_number
+        case "BOOLEAN":
+            return isinstance(value, bool)
+        case "STRING":
+            return isinstance(value, str)
+        case "COMBO":
+            return _is_possible_choice(item, value)
+    return True
+
+
+def _is_possible_choice(item: NodeInput, value: Any) -> bool:
+    """Return whether a value is an option, or the name of a file where the options are files."""
+    if item.choices is None or item.accepts_uploads or value in item.choices or not item.choices:
+        return True
+    listed = [str(choice) for choice in item.choices]
+    return isinstance(value, str) and "." in value and any("." in choice for choice in listed)
+
+
+def _values_by_socket(node: UiNode, values: Sequence[Any]) -> WidgetValues:
+    """Return the values of an unknown class: by name where the file has a socket for each widget."""
     if node.named_widget_values:
-        return dict(node.named_widget_values)
-    slots = _WidgetSlots(node.widget_values if isinstance(node.widget_values, list) else [])
-    values: dict[str, Any] = {}
+        return WidgetValues(dict(node.named_widget_values))
+    slots = _WidgetSlots(values)
+    found: dict[str, Any] = {}
     for socket in node.inputs:
         if socket.widget is None:
             continue
-        values[socket.widget] = slots.take()
+        found[socket.widget] = slots.take()
         if socket.widget in SEED_INPUT_NAMES:
-            slots.skip_if(_CONTROL_AFTER_GENERATE)
-    return {name: value for name, value in values.items() if value is not _MISSING}
+            slots.skip_control(None)
+    # Older frontends list only the widgets that are linked.
+    if slots.taken != len(values):
+        return WidgetValues({}, by_position=values)
+    return WidgetValues({name: value for name, value in found.items() if value is not _MISSING})

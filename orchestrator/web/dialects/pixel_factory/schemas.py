@@ -36,7 +36,7 @@ class ModelEntry(ResponseModel):
         description="Release date of the model, in seconds since 1970.", examples=[1722470400]
     )
     owned_by: str = Field(description="Organization that made the model.", examples=["black-forest-labs"])
-    type: Literal["image", "video", "i2v", "upscale", "3d", "trainer"] = Field(
+    type: Literal["image", "video", "i2v", "upscale", "audio", "3d", "text", "trainer"] = Field(
         description="What the model does; `i2v` makes videos from images.", examples=["image"]
     )
     display_name: str = Field(description="Name for people.", examples=["FLUX.1 Schnell"])

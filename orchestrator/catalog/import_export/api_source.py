@@ -1,0 +1,81 @@
+"""Bring a graph in UI or API format into one form: API format, with `/` in the names of files."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Container
+from typing import Any
+
+from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
+from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
+from orchestrator.catalog.import_export.ui.ui_to_api import (
+    EXPORT_METADATA_KEY,
+    ConvertedWorkflow,
+    convert_ui_to_api,
+    drop_dangling_links,
+    name_positional_values,
+)
+from orchestrator.catalog.import_export.workflow_files import is_api_format
+from orchestrator.catalog.rendering.graph import ApiGraph
+
+#: A file in a folder, as Windows writes it.
+_WINDOWS_PATH_PATTERN = re.compile(
+    r'(?:[^\\/:*?"<>|\r\n]+\\)+[^\\/:*?"<>|\r\n]+'
+    r"\.(?:safetensors|sft|ckpt|pt|pth|bin|gguf|onnx|png|jpe?g|webp|gif|mp4|webm|mov|wav|mp3|flac|ogg|ya?ml)",
+    re.IGNORECASE,
+)
+
+
+def convert_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] = ()) -> ConvertedWorkflow:
+    """Convert a graph of either format. Raises InvalidWorkflow if it is none."""
+    source = (
+        convert_ui_to_api(data, facts, pack_classes)
+        if is_ui_format(data)
+        else _read_api_graph(data, facts, pack_classes)
+    )
+    for node in source.graph.values():
+        entry = facts.get(node["class_type"])
+        declared = resolve_inputs(entry, node["inputs"]) if entry else {}
+        for name, value in node["inputs"].items():
+            if name not in declared or declared[name].type != "STRING":
+                node["inputs"][name] = _replace_backslashes(value)
+    return source
+
+
+def copy_api_graph(data: Any) -> ApiGraph:
+    """Return a copy of a graph in API format. Raises InvalidWorkflow."""
+    if not is_api_format(data):
+        raise InvalidWorkflow("must be a ComfyUI workflow in UI or API format")
+    graph: ApiGraph = {}
+    for name, node in copy.deepcopy(data).items():
+        if not isinstance(node.get("inputs"), dict) or not isinstance(node["class_type"], str):
+            raise InvalidWorkflow(f"node {name}: must have a class_type (text) and inputs (object)")
+        meta = node.get("_meta")
+        graph[name] = node | {"_meta": meta if isinstance(meta, dict) else {}}
+    drop_dangling_links(graph)
+    return graph
+
+
+def _read_api_graph(data: Any, facts: NodeFacts, pack_classes: Container[str]) -> ConvertedWorkflow:
+    graph = copy_api_graph(data)
+    notes = [node["_meta"].get(EXPORT_METADATA_KEY) for node in graph.values()]
+    own = next((note for note in notes if isinstance(note, dict) and "manifest" in note), {})
+    result = ConvertedWorkflow(graph, export_metadata=own)
+    for id, node in graph.items():
+        entry = facts.get(node["class_type"])
+        if entry is None:
+            meta = node["_meta"]
+            result.unknown_classes[node["class_type"]] = str(meta.get("cnr_id") or meta.get("aux_id") or "")
+        node["inputs"], mismatch = name_positional_values(node, entry)
+        if mismatch and node["class_type"] in pack_classes:
+            result.mismatches[id] = mismatch
+    return result
+
+
+def _replace_backslashes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _replace_backslashes(item) for key, item in value.items()}
+    if isinstance(value, str) and "\\" in value and _WINDOWS_PATH_PATTERN.fullmatch(value):
+        return value.replace("\\", "/")
+    return value

@@ -35,7 +35,15 @@ from orchestrator.intake.input_reader import InputFile
 from orchestrator.intake.input_slots import InputOwner, InputPurpose
 from orchestrator.intake.model_names import errors_name_model, name_model_in_each
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest, RequestPreparer
-from orchestrator.jobs import Job, JobError, JobRecord, JobStatus, PendingResponse, create_shards
+from orchestrator.jobs import (
+    MODEL_VERSION_PARAM,
+    Job,
+    JobError,
+    JobRecord,
+    JobStatus,
+    PendingResponse,
+    create_shards,
+)
 from orchestrator.jobs.events import EventHub, JobChanged
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import DeletionReason
@@ -85,9 +93,13 @@ class GenerationService:
         """The price lists of today; a job keeps the price of the day on which it was accepted."""
         return self.request_preparer.get_price_book()
 
+    def catalog_for(self, key: ApiKey) -> Catalog:
+        """Return the models that a key's account may call: those that are offered, and its drafts."""
+        return self.live_catalog.visible_to(key.account.id)
+
     def get_model(self, job: Job) -> Model:
         """Return the model of an accepted job, even if it is no longer offered. Raises InvalidRequest."""
-        return self.live_catalog.get_known_model(job.model)
+        return self.live_catalog.get_known_model(job.model, job.model_version)
 
     @property
     def default_tariff(self) -> Tariff:
@@ -124,7 +136,7 @@ class GenerationService:
             if request.store_blocked_job:
                 return await self._store_blocked_job(job, prepared.params["n"], error)
             raise
-        capacity = await self.dispatcher.find_capacity(key.account.id, prepared.model.id)
+        capacity = await self.dispatcher.find_capacity(key.account.id, self._scheduled_name(prepared.model))
         check_capacity(capacity, request.shown_model or request.model, self.max_wait_seconds)
         files = prepared.files_of_job(job.id)
         await self._store_input_files(key.account.id, files)
@@ -173,14 +185,15 @@ class GenerationService:
 
         An alias finds all jobs of its model, a stand-in those that asked for it.
         """
-        models = None if model is None else [model, *self.catalog.ids_with_alias(model)]
+        catalog = self.live_catalog.visible_to(account_id)
+        models = None if model is None else [model, *catalog.ids_with_alias(model)]
         return await self.store.list_jobs(account_id, limit, cursor, status, models=models)
 
     async def list_video_jobs(
         self, account_id: str, *, limit: int, cursor: str | None, oldest_first: bool
     ) -> Page[JobRecord]:
         """Return a page of the account's video jobs."""
-        models = [model.id for model in self.catalog if model.makes_video]
+        models = [model.id for model in self.live_catalog.known_models(account_id) if model.makes_video]
         return await self.store.list_jobs(account_id, limit, cursor, models=models, oldest_first=oldest_first)
 
     async def wait_for_job(self, job_id: str) -> JobRecord:
@@ -268,7 +281,7 @@ class GenerationService:
 
     async def _prepare(self, request: GenerationRequest, owner: InputOwner) -> PreparedRequest:
         """Validate a request; errors and warnings name the model as the request did."""
-        catalog = self.catalog
+        catalog = self.live_catalog.visible_to(owner.account_id)
         with errors_name_model(request.model, catalog):
             prepared = await self.request_preparer.prepare(request, owner)
         warnings = name_model_in_each(prepared.request.warnings, request.model, catalog)
@@ -280,6 +293,8 @@ class GenerationService:
         params = {**prepared.params_of_job(job_id), **request.extra_params}
         if prepared.lora_objects:
             params[LORA_OBJECTS_PARAM] = dict(prepared.lora_objects)
+        if (version := self.live_catalog.kept_version(prepared.model)) is not None:
+            params[MODEL_VERSION_PARAM] = version
         if "seed" in params and params["seed"] is None:
             most = largest_first_seed(prepared.model.parameters, params["n"])
             params["seed"] = self.random_bits(RANDOM_SEED_BITS) % (most + 1)
@@ -289,7 +304,7 @@ class GenerationService:
             key_id=key.id,
             model=prepared.model.id,
             params=params,
-            price=prepared.quote.micros,
+            price=0 if request.is_free else prepared.quote.micros,
             created_at=self.clock(),
             idempotency_key=request.idempotency_key,
             request_digest=prepared.digest,
@@ -302,6 +317,10 @@ class GenerationService:
             output_quality=encoding.quality if encoding else None,
             pending_response=_pending_response(request),
         )
+
+    def _scheduled_name(self, model: Model) -> str:
+        """Return the name by which instances are known to serve the model: its version, if it is a draft."""
+        return model.id if self.live_catalog.is_current(model) else model.digest
 
     async def _store_input_files(self, account_id: str, files: Mapping[str, InputFile]) -> None:
         async def store(key: str, file: InputFile) -> None:

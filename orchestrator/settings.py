@@ -26,11 +26,13 @@ from orchestrator.database_url import (
     is_postgres_url,
     sqlite_path,
 )
+from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySettings
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 from orchestrator.ray_settings import USER_DATA_DIR, RaySettings
 from orchestrator.secret_settings import SecretSettings
 
-SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
+__all__ = ["MIB", "SHIPPED_WORKFLOWS_DIR", "LogFormat", "Settings", "SettingsError"]
+
 MIB = 2**20
 LogFormat = Literal["text", "json"]
 #: What browsers send as `Origin`; extensions have schemes of their own.
@@ -41,15 +43,11 @@ class SettingsError(Exception):
     """A setting is missing, unknown or invalid; the message names it."""
 
 
-class Settings(RaySettings, SecretSettings):
+class Settings(RaySettings, SecretSettings, DirectorySettings):
     """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")
 
-    data_dir: Path = Field(
-        USER_DATA_DIR / "data",
-        description="Directory of the database, the embedded S3 server, instances and logs.",
-    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 chooses a free port.")
     public_url: str | None = Field(None, description="URL at which callers reach the service.")
@@ -68,7 +66,6 @@ class Settings(RaySettings, SecretSettings):
         le=1000,
         description="Most connections of this process to PostgreSQL, besides three that wait.",
     )
-    workflows_dir: Path = Field(SHIPPED_WORKFLOWS_DIR, description="Directory of the models (workflows).")
     stand_ins_file: Path | None = Field(
         None,
         description="Models that stand in for proprietary ones; default: `stand-ins.toml` in workflows_dir.",

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from aiohttp import web
@@ -25,6 +25,7 @@ from orchestrator.app.parts import (
     load_offer,
     open_dependencies,
 )
+from orchestrator.app.publishing import publishing_refusal
 from orchestrator.app.ray_fleet import build_ray_fleet, serve_ray_fleet
 from orchestrator.app.resources import OperatorSecrets, Term, load_operator_secrets, open_store, utc_now
 from orchestrator.app.task_failures import observe_task_failures
@@ -104,6 +105,8 @@ async def run_service(
         delivery = build_delivery(settings, service, operator_secrets)
         internal = (build_live_routes(execution, core, callers, operator_secrets),) if callers else ()
         views = build_execution_views(service, dispatcher, operator_secrets, internal)
+        if role is not None:
+            views = replace(views, publishing_refusal=publishing_refusal(settings))
         app = build_web_app(settings, service, views, operator_secrets, delivery)
         stack.enter_context(observe_task_failures(service.events))
         if role is None or role.sends_webhooks:

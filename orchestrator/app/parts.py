@@ -24,8 +24,14 @@ from orchestrator.app.web_app import (
     build_result_links,
 )
 from orchestrator.billing.accounts import AccountService
+from orchestrator.billing.own_prices import LiveTariffs
 from orchestrator.billing.price_book import PriceBook
-from orchestrator.billing.price_files import check_model_priced, load_plans, load_tariffs
+from orchestrator.billing.price_files import (
+    check_model_priced,
+    load_plans,
+    open_live_tariffs,
+    own_prices_file,
+)
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.capacity import JobScheduling
@@ -52,7 +58,6 @@ from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.embedded_server import EmbeddedS3
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from orchestrator.store import Store
-from pricing.book import TariffRevisions
 from pricing.plans import Plans
 
 #: Threads that encode images, check prompts and parse large bodies. Accounts use a few of them each; the
@@ -65,7 +70,7 @@ class ServiceDependencies:
     """The implementations that a service uses."""
 
     live_catalog: LiveCatalog
-    tariffs: TariffRevisions
+    tariffs: LiveTariffs
     plans: Plans
     store: Store
     object_store: ObjectStore
@@ -98,17 +103,19 @@ class Offer:
     """The models and their prices, from files."""
 
     live_catalog: LiveCatalog
-    tariffs: TariffRevisions
+    tariffs: LiveTariffs
     plans: Plans
 
 
 def load_offer(settings: Settings, *, with_stand_ins: bool = True) -> Offer:
     """Read models, price lists and plans. Raises SettingsError, CatalogError, TariffError."""
-    tariffs, plans = load_tariffs(settings), load_plans(settings)
+    tariffs, plans = open_live_tariffs(settings), load_plans(settings)
     live_catalog = LiveCatalog(
         settings.workflows_dir,
-        lambda model: check_model_priced(model, tariffs, utc_now().date()),
+        lambda model: check_model_priced(model, tariffs.current(), utc_now().date()),
         stand_ins=settings.stand_ins_path if with_stand_ins else None,
+        published=settings.published_path,
+        prices=own_prices_file(settings),
     )
     return Offer(live_catalog, tariffs, plans)
 
@@ -204,7 +211,7 @@ def build_service(
         live_catalog=dependencies.live_catalog,
         request_preparer=RequestPreparer(
             live_catalog=dependencies.live_catalog,
-            get_price_book=lambda: PriceBook(dependencies.tariffs, utc_now().date()),
+            get_price_book=lambda: PriceBook(dependencies.tariffs.current(), utc_now().date()),
             input_reader=build_input_reader(settings, dependencies.url_fetcher),
             webhook_urls=WebhookUrlChecker(allow_private=settings.allow_private_urls),
             lora_resolver=lora_resolver,

@@ -104,7 +104,7 @@ def require_postgres_driver() -> None:
 def load_catalog_and_tariff(settings: Settings) -> tuple[Catalog, Tariff]:
     """Return all models and the default price list of today. Raises CatalogError, and what
     `load_tariffs_for_catalog` raises."""
-    catalog = Catalog.load(settings.workflows_dir)
+    catalog = Catalog.load(settings.workflows_dir, settings.published_path)
     if settings.stand_ins_path.exists():
         catalog = catalog.with_stand_ins(load_stand_ins(settings.stand_ins_path, catalog))
     return catalog, load_tariffs_for_catalog(settings, catalog, utc_now().date()).in_force_on(

@@ -19,6 +19,7 @@ from orchestrator.app.parts import (
     load_offer,
     open_dependencies,
 )
+from orchestrator.app.publishing import publishing_refusal
 from orchestrator.app.resources import (
     OperatorSecrets,
     find_scheduler_url,
@@ -32,6 +33,7 @@ from orchestrator.execution.live.link import SchedulerLink
 from orchestrator.execution.live.stored_events import StoredJobEvents
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings, SettingsError
+from orchestrator.web.admin.author_auth import authenticate_author
 from orchestrator.web.internal.forwarding import ForwardedRoutes
 
 
@@ -71,7 +73,9 @@ async def run_api(settings: Settings) -> AsyncIterator[RunningService]:
         service = build_service(settings, dependencies, core, link, link.mirror)
         delivery = build_delivery(settings, service, operator_secrets)
         idle = _build_idle_execution(settings, dependencies, core)
-        views = _build_mirrored_views(service, link, idle, operator_secrets)
+        views = _build_mirrored_views(
+            service, link, idle, operator_secrets, refusal=publishing_refusal(settings)
+        )
         counts = shared_request_counts(settings, store)
         app = build_web_app(settings, service, views, operator_secrets, delivery, request_counts=counts)
         stack.enter_context(observe_task_failures(events))
@@ -116,9 +120,24 @@ def _build_idle_execution(
 
 
 def _build_mirrored_views(
-    service: GenerationService, link: SchedulerLink, idle: Execution, secrets: OperatorSecrets
+    service: GenerationService,
+    link: SchedulerLink,
+    idle: Execution,
+    secrets: OperatorSecrets,
+    *,
+    refusal: str,
 ) -> ExecutionViews:
     """Return the views of a process that knows instances and queue from the scheduler."""
     views = build_execution_views(service, idle.dispatcher, secrets)
-    instances, models = (ForwardedRoutes([group], link, secrets.admin_token) for group in views.admin)
-    return replace(views, fleet=link.mirror, scheduler=link.mirror, admin=(instances, models))
+    token = secrets.admin_token
+    instances = ForwardedRoutes([views.admin[0]], link, token)
+    models = ForwardedRoutes(
+        [views.admin[1]], link, token, lambda request: authenticate_author(request, token)
+    )
+    return replace(
+        views,
+        fleet=link.mirror,
+        scheduler=link.mirror,
+        admin=(instances, models),
+        publishing_refusal=refusal,
+    )

@@ -12,6 +12,7 @@ from typing import Protocol
 from aiohttp import web
 from limits.aio.storage import Storage
 
+from orchestrator.app.publishing import build_publishing_routes
 from orchestrator.app.resources import OperatorSecrets
 from orchestrator.billing.price_files import load_costs
 from orchestrator.execution.dispatcher import Dispatcher
@@ -135,14 +136,14 @@ def build_result_links(
     return ResultLinks(secret=secrets.session_secret, objects=objects, clock=clock)
 
 
-def _build_job_responses(service: GenerationService, delivery: OutputDelivery) -> JobResponseBuilder:
+def build_job_responses(service: GenerationService, delivery: OutputDelivery) -> JobResponseBuilder:
     """Return the builder of jobs in the format of the jobs API, for responses and webhooks."""
     return JobResponseBuilder(delivery, lambda: service.price_book.micros_per_unit(pixeldojo.TARIFF))
 
 
 def build_webhook_payloads(service: GenerationService, delivery: Delivery) -> WebhookPayloads:
     """Return the builder of webhook payloads: Pixazo's jobs in its own format, all others in the default."""
-    responses = _build_job_responses(service, delivery.jobs)
+    responses = build_job_responses(service, delivery.jobs)
     return WebhookPayloads(
         jobs=service.store,
         default=lambda record: to_json_dict(responses.build(record, None)),
@@ -165,6 +166,8 @@ class ExecutionViews:
     admin: tuple[RouteGroup, RouteGroup]
     #: Routes for other processes of the installation.
     internal: tuple[RouteGroup, ...] = ()
+    #: Why this process takes no models to publish; empty if it does.
+    publishing_refusal: str = ""
 
 
 def build_execution_views(
@@ -240,7 +243,7 @@ def _build_generation_routes(
 ) -> tuple[RouteGroup, ...]:
     """Return the routes of all dialects and of the jobs API."""
     objects, events, clock = service.object_store, service.events, service.clock
-    responses = _build_job_responses(service, delivery.jobs)
+    responses = build_job_responses(service, delivery.jobs)
     return (
         ImageRoutes(service, delivery.short, events=events, clock=clock),
         ResultFileRoutes(
@@ -311,6 +314,13 @@ def _build_operator_routes(
     return (
         AccountAdminRoutes(store, accounts, service.live_catalog, token),
         models,
+        build_publishing_routes(
+            settings,
+            service,
+            secrets,
+            build_job_responses(service, delivery.jobs),
+            refusal=execution.publishing_refusal,
+        ),
         WalletAdminRoutes(store, accounts, load_costs(settings), token),
         instances,
         quarantine,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
+from orchestrator.billing.own_prices import OWN_PRICES_NAME, LiveTariffs, add_own_prices, read_own_prices
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.settings import Settings, SettingsError
 from pricing.book import TariffRevisions
@@ -25,8 +27,20 @@ def load_tariffs_for_catalog(settings: Settings, catalog: Catalog, today: date) 
 
 
 def load_tariffs(settings: Settings) -> TariffRevisions:
-    """Return all tariffs without checking the models. Raises TariffError."""
-    return TariffRevisions.load(settings.tariffs_dir or SHIPPED_TARIFFS)
+    """Return all tariffs with own price classes, without checking the models. Raises TariffError."""
+    file = own_prices_file(settings)
+    revisions = TariffRevisions.load(settings.tariffs_dir or SHIPPED_TARIFFS)
+    return add_own_prices(revisions, read_own_prices(file), file)
+
+
+def own_prices_file(settings: Settings) -> Path:
+    """Return the file of the operator's price classes."""
+    return settings.published_path / OWN_PRICES_NAME
+
+
+def open_live_tariffs(settings: Settings) -> LiveTariffs:
+    """Return the tariffs of a running service. Raises TariffError."""
+    return LiveTariffs(lambda: load_tariffs(settings), own_prices_file(settings))
 
 
 def check_model_priced(model: Model, revisions: TariffRevisions, today: date) -> None:
@@ -38,7 +52,10 @@ def check_model_priced(model: Model, revisions: TariffRevisions, today: date) ->
         raise CatalogError(str(error), file=model.id, where="price_class") from error
     for tariff in (current, *coming):
         if model.price_class not in tariff:
-            reason = f"price class {model.price_class!r} is not in tariff {tariff.id} of {tariff.effective}"
+            reason = (
+                f"price class {model.price_class!r} is not in tariff {tariff.id} of {tariff.effective}; there"
+                f" are {', '.join(sorted(tariff.prices))}; `pixelfactory prices new` makes one"
+            )
             raise CatalogError(reason, file=model.id, where="price_class")
 
 

@@ -25,13 +25,18 @@ class ApiKeyScope(StrEnum):
     GENERATE = "generate"  #: submit and cancel jobs
     READ = "read"  #: read jobs and their outputs
     BILLING = "billing"  #: read balance, ledger and usage
+    PUBLISH = "publish"  #: publish models; not among the default scopes
+
+
+#: The scopes of a key for which none are chosen: what every caller needs.
+DEFAULT_SCOPES = frozenset({ApiKeyScope.GENERATE, ApiKeyScope.READ, ApiKeyScope.BILLING})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKeyLimits:
     """Restrictions of an API key; by default it may do everything that its account may."""
 
-    scopes: frozenset[ApiKeyScope] = frozenset(ApiKeyScope)
+    scopes: frozenset[ApiKeyScope] = DEFAULT_SCOPES
     #: Ids of the models that the key may use; None for all.
     models: frozenset[str] | None = None
     expires_at: datetime | None = None

@@ -24,12 +24,16 @@ class Catalog:
     """Models in the order of the model list: by kind, featured ones first, then by id. Immutable."""
 
     def __init__(
-        self, models: Sequence[Model], stand_ins: Mapping[str, TaskModels | str] | None = None
+        self,
+        models: Sequence[Model],
+        stand_ins: Mapping[str, TaskModels | str] | None = None,
+        drafts: Mapping[str, Model] | None = None,
     ) -> None:
-        """`stand_ins` maps further names to the id of a model, or to ids by task.
+        """`stand_ins` maps further names to the id of a model, or to ids by task; `drafts` names drafts.
 
         Raises CatalogError if two models have the same id or alias.
         """
+        self._drafts = dict(drafts or {})
         self._models = sorted(models, key=_sort_key)
         self.stand_ins = {
             name: TaskModels(model=row) if isinstance(row, str) else row
@@ -45,15 +49,20 @@ class Catalog:
                     )
 
     @classmethod
-    def load(cls, directory: Path, *extra: Path) -> Catalog:
-        """Load every folder with a `model.toml` in the directories. Raises CatalogError if one is invalid."""
-        folders = [folder for parent in (directory, *extra) for folder in find_model_folders(parent)]
-        return cls([load_model(folder) for folder in folders])
+    def load(cls, directory: Path, overlay: Path | None = None) -> Catalog:
+        """Load every folder with a `model.toml` of a directory, or that of the same name in `overlay`.
+
+        Raises CatalogError if one is invalid.
+        """
+        return cls([load_model(folder) for folder in find_model_folders(directory, overlay)])
 
     def reload(
-        self, directory: Path, accept: Callable[[Model], None] = lambda model: None
+        self,
+        directory: Path,
+        accept: Callable[[Model], None] = lambda model: None,
+        overlay: Path | None = None,
     ) -> tuple[Catalog, list[CatalogError]]:
-        """Return the catalog of the directory's current files, and the errors of rejected models.
+        """Return the catalog of the directories' current files, and the errors of rejected models.
 
         A model that is invalid, uses the name of another one, or is rejected by `accept` (which raises
         CatalogError) keeps its version in this catalog, or is left out if it is new. Unchanged models are
@@ -61,7 +70,7 @@ class Catalog:
         """
         models: list[Model] = []
         rejections: list[CatalogError] = []
-        for folder in find_model_folders(directory):
+        for folder in find_model_folders(directory, overlay):
             try:
                 model = self._reuse_unchanged(load_model(folder))
                 accept(model)
@@ -128,12 +137,19 @@ class Catalog:
 
     def offers(self) -> Iterator[tuple[str, Model]]:
         """Yield the names for lists of models, ids and then stand-ins, with the model for the first task."""
-        for model in self._models:
-            yield model.id, model
+        yield from self.names()
         for name in self.stand_ins:
             stand_in = self._find(name)
             if stand_in is not None:
                 yield name, stand_in
+
+    def names(self) -> Iterator[tuple[str, Model]]:
+        """Yield models and drafts by the name that chooses them: the id, or `ID@draft` of a live one."""
+        for model in self._models:
+            yield model.id, model
+        for name, draft in self._drafts.items():
+            if self._by_name.get(draft.id) is not draft:
+                yield name, draft
 
     def parameters_of(self, name: object) -> Collection[str]:
         """Return the names of the parameters of a name's models; none if there is no such model."""
@@ -160,6 +176,8 @@ class Catalog:
             return None
         if name in self._by_name:
             return self._by_name[name]
+        if name in self._drafts:
+            return self._drafts[name]
         ids = self.stand_ins[name].names() if name in self.stand_ins else ()
         return next((self._by_name[id] for id in ids if id in self._by_name), None)
 
@@ -184,12 +202,28 @@ class Catalog:
         """Return a catalog of the same models with these stand-in names."""
         return Catalog(self._models, stand_ins)
 
+    def with_drafts(self, drafts: Mapping[str, Model]) -> Catalog:
+        """Return the catalog with drafts by their names.
 
-def find_model_folders(directory: Path) -> list[Path]:
-    """Return the model folders of a directory, sorted. Raises CatalogError if it does not exist."""
+        A draft of a model that is not offered has its id as a name too, and is listed by it.
+        """
+        visible = self
+        for draft in drafts.values():
+            if not any(name in visible for name in (draft.id, *draft.aliases)):
+                visible = Catalog([*visible, draft], self.stand_ins)
+        return Catalog(list(visible), self.stand_ins, drafts)
+
+
+def find_model_folders(directory: Path, overlay: Path | None = None) -> list[Path]:
+    """Return the model folders of a directory, sorted by name, some replaced by those of an overlay.
+
+    Raises CatalogError if the directory does not exist; an overlay need not exist.
+    """
     if not directory.is_dir():
         raise CatalogError("the directory does not exist", file=directory)
-    return sorted(manifest.parent for manifest in directory.glob("*/model.toml"))
+    manifests = [*directory.glob("*/model.toml"), *(overlay.glob("*/model.toml") if overlay else ())]
+    folders = {manifest.parent.name: manifest.parent for manifest in manifests}
+    return [folders[name] for name in sorted(folders)]
 
 
 def load_model(folder: Path) -> Model:

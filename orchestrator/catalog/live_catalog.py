@@ -13,6 +13,9 @@ from pathlib import Path
 
 from comfy_instances.tasks import keep_running, spawn
 from orchestrator.catalog import Catalog, CatalogError, Model, find_model_folders, load_stand_ins
+from orchestrator.catalog.publishing.directory_lock import shared_lock
+from orchestrator.catalog.publishing.draft_catalog import Draft, DraftCatalog
+from orchestrator.catalog.publishing.version_files import finish_pending
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,7 @@ CheckModel = Callable[[Model], None]
 
 
 class LiveCatalog:
-    """The current models of one directory, watched for changes between `start` and `stop`."""
+    """The current models of a directory and its overlay, watched for changes between `start` and `stop`."""
 
     def __init__(
         self,
@@ -34,36 +37,76 @@ class LiveCatalog:
         poll_seconds: float = POLL_SECONDS,
         *,
         stand_ins: Path | None = None,
+        published: Path | None = None,
+        prices: Path | None = None,
     ) -> None:
-        """Load the directory, and the file `stand_ins` if it exists.
+        """Load the directory, models of `published` over it, and the file `stand_ins` if it exists.
 
-        `check_model` raises CatalogError for a model that must not be offered. Raises CatalogError if the
-        directory does not exist or has no valid model, or if the file of stand-ins is invalid.
+        Models are checked again when the file `prices` changes. `check_model` raises CatalogError for a model
+        that must not be offered. Raises CatalogError if the directory does not exist or has no valid model,
+        or if the file of stand-ins is invalid.
         """
         self._directory = directory
+        self._published = published
         self._stand_ins = stand_ins
+        self._prices = prices
         self._check_model = check_model
         self._poll_seconds = poll_seconds
         self._listeners: list[Callable[[], None]] = []
         self._watch_task: asyncio.Task[None] | None = None
+        self._refreshing = asyncio.Lock()
+        self._drafts = DraftCatalog(published, check_model)
         self._loaded_fingerprint = self._fingerprint()
         self._withdrawn: dict[str, Model] = {}
-        self.catalog, self.rejections = Catalog([]).reload(directory, check_model)
+        self.catalog, self.rejections = self._load_models(Catalog([]))
         if self.rejections and not self.catalog:
             raise self.rejections[0]
         self._log_rejections(())
         self.catalog = self._with_stand_ins(self.catalog)
 
-    def get_known_model(self, id: str) -> Model:
-        """Return a model that this process has ever offered: results outlive withdrawn models.
+    def visible_to(self, account_id: str) -> Catalog:
+        """Return what an account may call: the models, and its own drafts."""
+        return self._drafts.add_to(self.catalog, account_id)
 
-        Raises InvalidRequest (`model_not_found`).
+    def known_models(self, account_id: str) -> list[Model]:
+        """Return what an account may call, and the models that are no longer offered."""
+        return [*self.visible_to(account_id), *self._withdrawn.values()]
+
+    @property
+    def drafts(self) -> list[Draft]:
+        """All drafts, for operators and instances."""
+        return self._drafts.drafts
+
+    @property
+    def all_versions(self) -> list[Model]:
+        """What instances may have to run: the models and the drafts."""
+        return [*self.catalog, *(draft.model for draft in self.drafts)]
+
+    def get_known_model(self, id: str, version: str | None = None) -> Model:
+        """Return a version of a model; without one, or if it is not kept, the current one.
+
+        Results outlive models: withdrawn ones and drafts are found too. Raises InvalidRequest
+        (`model_not_found`).
         """
-        return self._withdrawn[id] if id in self._withdrawn else self.catalog[id]
+        current = self._withdrawn.get(id)
+        if current is None and (id in self.catalog or not self._drafts.find(id)):
+            current = self.catalog[id]
+        current = current or self._drafts.find(id)
+        if version is None or (current is not None and current.digest == version):
+            return current or self.catalog[id]
+        return self._drafts.find_version(id, version) or current or self.catalog[id]
+
+    def kept_version(self, model: Model) -> str | None:
+        """Return the version of a model whose files are kept, so that jobs may refer to it."""
+        return model.digest if self._drafts.keeps(model.id, model.digest) else None
+
+    def is_current(self, model: Model) -> bool:
+        """Return whether the model is offered to all callers in this version."""
+        return model.id in self.catalog and self.catalog[model.id].digest == model.digest
 
     def is_outdated(self, model: Model) -> bool:
         """Return whether the model is withdrawn or offered in another version."""
-        return model.id not in self.catalog or self.catalog[model.id].digest != model.digest
+        return not self.is_current(model)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each reload."""
@@ -80,6 +123,11 @@ class LiveCatalog:
             with suppress(asyncio.CancelledError):
                 await self._watch_task
 
+    async def refresh(self) -> None:
+        """Reload the models now, after this process has changed them."""
+        self._loaded_fingerprint = await asyncio.to_thread(self._fingerprint)
+        await self._refresh()
+
     async def _watch(self) -> None:
         before = self._loaded_fingerprint
         while True:
@@ -92,16 +140,17 @@ class LiveCatalog:
             before = now
 
     async def _refresh(self) -> None:
-        try:
-            new, rejections = await asyncio.to_thread(self.catalog.reload, self._directory, self._check_model)
-        except CatalogError as error:
-            log.error("cannot reload the models, keeping the loaded ones: %s", error)
-            return
-        try:
-            new = self._with_stand_ins(new)
-        except CatalogError as error:
-            rejections = [*rejections, error]
-        old, self.catalog = self.catalog, new
+        async with self._refreshing:
+            try:
+                new, rejections = await asyncio.to_thread(self._load_models, self.catalog)
+            except CatalogError as error:
+                log.error("cannot reload the models, keeping the loaded ones: %s", error)
+                return
+            try:
+                new = self._with_stand_ins(new)
+            except CatalogError as error:
+                rejections = [*rejections, error]
+            old, self.catalog = self.catalog, new
         offered_once = self._withdrawn | {model.id: model for model in old}
         self._withdrawn = {id: model for id, model in offered_once.items() if id not in new}
         logged, self.rejections = self.rejections, rejections
@@ -110,6 +159,13 @@ class LiveCatalog:
             log.info("%s", line)
         for listener in self._listeners:
             listener()
+
+    def _load_models(self, loaded: Catalog) -> tuple[Catalog, list[CatalogError]]:
+        """Load models and drafts, while no process changes them. Raises CatalogError."""
+        finish_pending(self._published)
+        with shared_lock(self._published):
+            models, rejections = loaded.reload(self._directory, self._check_model, self._published)
+            return models, rejections + self._drafts.reload()
 
     def _with_stand_ins(self, catalog: Catalog) -> Catalog:
         """Raises CatalogError."""
@@ -120,8 +176,9 @@ class LiveCatalog:
         return catalog.with_stand_ins(found)
 
     def _fingerprint(self) -> Fingerprint:
-        mark = _fingerprint_file(self._stand_ins) if self._stand_ins else None
-        return fingerprint_directory(self._directory) | ({mark} if mark else set())
+        further = [file for file in (self._stand_ins, self._prices, *self._drafts.list_files()) if file]
+        marks = frozenset(mark for mark in map(_fingerprint_file, further) if mark)
+        return fingerprint_directory(self._directory, self._published) | marks
 
     def _log_rejections(self, logged: tuple[str, ...]) -> None:
         for error in self.rejections:
@@ -129,10 +186,10 @@ class LiveCatalog:
                 log.error("model rejected: %s", error)
 
 
-def fingerprint_directory(directory: Path) -> Fingerprint:
+def fingerprint_directory(directory: Path, overlay: Path | None = None) -> Fingerprint:
     """Return a fingerprint of all model files; empty if the directory does not exist."""
     try:
-        folders = find_model_folders(directory)
+        folders = find_model_folders(directory, overlay)
     except CatalogError:
         return frozenset()
     files = (folder / name for folder in folders for name in _MODEL_FILES)

@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.app.resources import load_catalog_and_tariff, utc_now
 from orchestrator.billing.api_keys import mask_api_key
+from orchestrator.billing.values import DEFAULT_SCOPES
 from orchestrator.cli.billing_context import open_billing_context
 from orchestrator.cli.console import (
     CliError,
@@ -54,7 +55,8 @@ def create(
         str | None, typer.Option(help="Create the key for this existing account instead of a new one.")
     ] = None,
     scope: Annotated[
-        list[ApiKeyScope] | None, typer.Option(help="A scope of the key; repeatable, by default all.")
+        list[ApiKeyScope] | None,
+        typer.Option(help="A scope of the key; repeatable, by default all but publish."),
     ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A model that the key may use; repeatable, by default all.")
@@ -78,7 +80,7 @@ def create(
         )
     settings = read_settings(data_dir)
     limits = ApiKeyLimits(
-        scopes=frozenset(scope or ApiKeyScope),
+        scopes=frozenset(scope) if scope else DEFAULT_SCOPES,
         models=_resolve_model_ids(settings, model) if model else None,
         expires_at=parse_expiry(expires, utc_now()) if expires else None,
         day_cap=_parse_spend_cap(daily_cap),

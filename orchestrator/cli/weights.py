@@ -226,7 +226,7 @@ async def _mirror(settings: Settings, weights: list[WeightFile]) -> None:
 
 
 def _select_models(settings: Settings, names: list[str] | None) -> list[Model]:
-    catalog = Catalog.load(settings.workflows_dir)
+    catalog = Catalog.load(settings.workflows_dir, settings.published_path)
     return list(dict.fromkeys(catalog[name] for name in names)) if names else list(catalog)
 
 

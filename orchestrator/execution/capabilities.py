@@ -149,7 +149,8 @@ class ServableModels:
         if capabilities.node_facts is None:
             return None
         current = {model.digest: model for model in catalog}
-        versions = {model.digest: model for model in in_use} | current
+        drafts = {draft.model.digest: draft.model for draft in self._live_catalog.drafts}
+        versions = {model.digest: model for model in in_use} | drafts | current
         checked, results = self._checked.get(instance_id, (capabilities, {}))
         before = results if checked is capabilities else {}
         known = before or self._find_results(capabilities)

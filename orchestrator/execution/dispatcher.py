@@ -163,7 +163,7 @@ class Dispatcher:
         waiting = [shard for shard in record.shards if shard.status is ShardStatus.WAITING]
         fresh = [shard for shard in waiting if shard.id not in self._active_shards]
         try:
-            model = self._live_catalog.get_known_model(record.job.model)
+            model = self._live_catalog.get_known_model(record.job.model, record.job.model_version)
         except ServiceError as error:
             reason = JobError(code=error.code, message=error.message)
             self._spawn_task(self._fail_job(record.job.id, reason), "job failure", record.job.id)
@@ -282,8 +282,9 @@ class Dispatcher:
                 )
             case BlameInstance(instance_id=instance_id):
                 self.fleet.record_failure(instance_id)
-            case FailJob(job_id=job_id, kind=kind):
-                self._spawn_task(self._fail_job(job_id, to_job_error(kind)), "job failure", job_id)
+            case FailJob(job_id=job_id, shard_id=shard_id, kind=kind):
+                reason = to_job_error(self._active_shards[shard_id].final_kind(kind))
+                self._spawn_task(self._fail_job(job_id, reason), "job failure", job_id)
 
     def _spawn_task(self, coroutine: Coroutine[Any, Any, None], kind: str, subject: str) -> None:
         spawn(coroutine, kind, subject, group=self._tasks)
@@ -358,6 +359,8 @@ class Dispatcher:
             kind, instance_id = failure.kind, attempt.instance_id
             log.warning("shard %s failed on %s: %s: %s", shard_id, instance_id, kind, failure.detail)
             await self._lifecycle.fail_attempt(attempt, kind, failure.detail, has_run=failure.has_run)
+            if active := self._active_shards.get(shard_id):
+                self._active_shards[shard_id] = active.with_failure(failure)
             if kind is FailureKind.STALLED:
                 self._handle_event(InstanceDown(instance_id=instance_id, memory_lost=False))
                 self._spawn_task(

@@ -74,6 +74,8 @@ class GenerationRequest:
     aspect_ratio: Fraction | None = None
     #: The number of frames of the requested length by frame rate, if the input video decides on the rate.
     frames_at_rate: FramesAtRate | None = None
+    #: Whether nothing is charged: a test of an operator.
+    is_free: bool = False
     #: Whether a request that the content policy blocks is stored as a failed job instead of being rejected.
     store_blocked_job: bool = False
     #: Sentences about fields of the request that have no effect.
@@ -142,7 +144,7 @@ class RequestPreparer:
         Raises InvalidRequest, and RateLimited if too many of the account's input files wait to be read.
         """
         await self._check_webhook_url(request.webhook_url, owner.account_id)
-        catalog = self.live_catalog.catalog
+        catalog = self.live_catalog.visible_to(owner.account_id)
         model = catalog[request.served_by or request.model]
         request = with_name_defaults(request, catalog)
         with errors_name_fields(request.field_names, request.computed_from):

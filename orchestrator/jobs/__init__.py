@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.jobs.failures import REPEATABLE_FAILURES, RETRYABLE_FAILURES, FailureKind
 from orchestrator.jobs.job import (
+    MODEL_VERSION_PARAM,
     Attempt,
     Job,
     JobError,
@@ -24,6 +25,7 @@ from orchestrator.jobs.status import (
 
 __all__ = [
     "JOB_TRANSITIONS",
+    "MODEL_VERSION_PARAM",
     "REPEATABLE_FAILURES",
     "RETRYABLE_FAILURES",
     "SHARD_TRANSITIONS",

@@ -20,6 +20,10 @@ from orchestrator.jobs.status import (
     ShardStatus,
 )
 
+#: Name of the parameter of a job that holds the version of its model, if that version's files are kept. No
+#: parameter of a model has a name like it.
+MODEL_VERSION_PARAM = "@model_version"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
@@ -170,6 +174,12 @@ class Job:
     def shown_model(self) -> str:
         """The model under the name that its caller used."""
         return self.requested_model or self.model
+
+    @property
+    def model_version(self) -> str | None:
+        """Digest of the version of the model for which it was accepted; None if no files of it are kept."""
+        version = self.params.get(MODEL_VERSION_PARAM)
+        return version if isinstance(version, str) else None
 
     @property
     def is_finished(self) -> bool:

@@ -27,6 +27,7 @@ __all__ = [
     "api_key_authenticator",
     "authenticate",
     "bearer_token",
+    "find_key",
     "find_usable_key",
     "get_stream_access",
     "is_secret",
@@ -81,6 +82,12 @@ async def authenticate(
     request[AUTHENTICATED] = (key, needed)
     allow_large_body(request)
     return key
+
+
+async def find_key(request: web.Request) -> ApiKey | None:
+    """Return the API key of a request that needs none; None without a valid one."""
+    token, auth = bearer_token(request), request.app[AUTH_CONTEXT]
+    return await find_usable_key(auth.keys, token, auth.accounts.now()) if token else None
 
 
 def get_stream_access(request: web.Request) -> StreamAccess:

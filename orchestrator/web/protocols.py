@@ -37,6 +37,10 @@ class ModelOffer(Protocol):
     @property
     def catalog(self) -> Catalog: ...
 
+    def catalog_for(self, key: ApiKey) -> Catalog:
+        """Return the models that a key's account may call: those that are offered, and its drafts."""
+        ...
+
     @property
     def price_book(self) -> PriceBook: ...
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from orchestrator.billing.api_keys import mask_api_key
+from orchestrator.billing.values import DEFAULT_SCOPES
 from orchestrator.catalog import Catalog
 from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope
 from orchestrator.web.http.request_model import DisplayName, RequestModel, Usd, usd_to_micros
@@ -22,10 +23,10 @@ class KeyLimitsRequest(RequestModel):
     """Limits of an API key. Fields that are not given do not limit it."""
 
     scopes: Annotated[frozenset[ApiKeyScope], Field(min_length=1)] = Field(
-        frozenset(ApiKeyScope),
+        DEFAULT_SCOPES,
         description="What the key may do: `generate` (submit and cancel jobs), `read` (get jobs and "
         "results), "
-        "`billing` (balance, usage, alerts, webhooks).",
+        "`billing` (balance, usage, alerts, webhooks), `publish` (publish models; only operators give it).",
         examples=[["generate", "read"]],
     )
     models: Annotated[frozenset[str], Field(min_length=1)] | None = Field(

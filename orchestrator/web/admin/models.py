@@ -1,4 +1,4 @@
-"""`/admin/v1/models`: the live catalogue, for operators."""
+"""`/admin/v1/models`: the live catalogue, for operators and authors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from aiohttp import web
 from orchestrator.catalog import Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.execution.scheduler.instances import Instance
+from orchestrator.web.admin.author_auth import authenticate_author
 from orchestrator.web.admin.schemas import AdminModel, AdminModelList, to_rejected_model
-from orchestrator.web.auth import require_admin
 from orchestrator.web.http.response_model import json_response
-from orchestrator.web.openapi.operation import openapi_operation
+from orchestrator.web.openapi.operation import Access, openapi_operation
 
 
 class ModelAdminRoutes:
-    """Routes of the live catalogue. All need the admin token."""
+    """Routes of the live catalogue, for the admin token and keys with the scope `publish`."""
 
     def __init__(
         self, live_catalog: LiveCatalog, scheduled_instances: Mapping[str, Instance], token: str
@@ -32,20 +32,27 @@ class ModelAdminRoutes:
         summary="List models with their state",
         description="Returns every offered model with its version, price class, and the instances that "
         "can run "
-        "it; and every model folder that could not be loaded, with the reason.",
+        "it; the drafts of the author, or all of them; and, for operators, every model folder that could not "
+        "be loaded, with the reason.",
         response=AdminModelList,
+        access=Access.AUTHOR,
     )
     async def list_models(self, request: web.Request) -> web.Response:
-        """Return offered and rejected models."""
-        require_admin(request, self._token)
+        """Return offered models, drafts and rejected models."""
+        author, _ = await authenticate_author(request, self._token)
+        live = self._live_catalog
+        drafts = [one for one in live.drafts if author.is_operator or one.author == author.account]
+        rejections = live.rejections if author.is_operator else []
         return json_response(
             AdminModelList(
-                models=[self._to_admin_model(model) for model in self._live_catalog.catalog],
-                refused=[to_rejected_model(error) for error in self._live_catalog.rejections],
+                models=[self._to_admin_model(model) for model in live.catalog],
+                drafts=[self._to_admin_model(draft.model) for draft in drafts],
+                refused=[to_rejected_model(error) for error in rejections],
             )
         )
 
     def _to_admin_model(self, model: Model) -> AdminModel:
+        name = model.id if self._live_catalog.is_current(model) else model.digest
         stand_ins = self._live_catalog.catalog.stand_ins
         return AdminModel(
             id=model.id,
@@ -57,6 +64,6 @@ class ModelAdminRoutes:
             served_by=[
                 instance.id
                 for instance in self._scheduled_instances.values()
-                if instance.is_up and (instance.served_models is None or model.id in instance.served_models)
+                if instance.is_up and (instance.served_models is None or name in instance.served_models)
             ],
         )

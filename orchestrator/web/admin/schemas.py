@@ -152,6 +152,7 @@ class AdminModelList(ResponseModel):
     """The live catalogue."""
 
     models: list[AdminModel] = Field(description="Models that are offered.")
+    drafts: list[AdminModel] = Field(description="Drafts.")
     refused: list[RejectedModel] = Field(description="Model folders that could not be loaded.")
 
 

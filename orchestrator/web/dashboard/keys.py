@@ -5,6 +5,8 @@ Only a key without limits may change keys. Otherwise a limited key could create 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from orchestrator.billing.accounts import NO_LIMITS, AccountService
@@ -47,13 +49,19 @@ class ApiKeyRoutes:
         """
         mine = await self._sessions.require_key(request, ApiKeyScope.READ)
         keys = [self._to_response(key, mine) for key in await self._store.list_keys(mine.account.id)]
-        return web.json_response({"keys": keys, "may_change": mine.limits == NO_LIMITS})
+        return web.json_response({"keys": keys, "may_change": _is_unlimited(mine)})
 
     async def create_key(self, request: web.Request) -> web.Response:
         """Create a key. Only this response contains its secret."""
         mine = await self._require_unlimited_key(request)
         form, now = await read_request_model(request, CreateKeyRequest), self._accounts.now()
         limits = form.to_key_limits(self._models.catalog)
+        if not limits.scopes <= mine.limits.scopes:
+            raise Forbidden(
+                "A key cannot give a scope that it lacks; ask the operator for a key with `publish`",
+                code="insufficient_scope",
+                param="scopes",
+            )
         if limits.expires_at is not None and limits.expires_at <= now:
             raise InvalidRequest(
                 f"`expires_at` must be in the future (got {limits.expires_at.isoformat()})",
@@ -102,9 +110,15 @@ class ApiKeyRoutes:
     async def _require_unlimited_key(self, request: web.Request) -> ApiKey:
         """Return the caller's key. Raise Forbidden if it has limits."""
         key = await self._sessions.require_key_within_rate_limit(request, ApiKeyScope.READ)
-        if key.limits != NO_LIMITS:
+        if not _is_unlimited(key):
             raise Forbidden(
                 "An API key with limits cannot change keys. Sign in with a key without limits.",
                 code="limited_key",
             )
         return key
+
+
+def _is_unlimited(key: ApiKey) -> bool:
+    """Return whether a key has no limits; further scopes are none."""
+    scopes = key.limits.scopes
+    return replace(key.limits, scopes=scopes & NO_LIMITS.scopes) == NO_LIMITS

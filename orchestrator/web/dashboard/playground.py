@@ -99,15 +99,19 @@ class PlaygroundRoutes:
     async def list_models(self, request: web.Request) -> web.Response:
         """List the models that the key may use, with the parameters for their forms."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
-        models = [model for model in self._api.catalog if key.can_use_model(model.id)]
+        models = {
+            name: model for name, model in self._api.catalog_for(key).names() if key.can_use_model(model.id)
+        }
         tariff = self._api.default_tariff
-        views = [to_playground_model(model, tariff) for model in models]
+        views = [to_playground_model(name, model, tariff) for name, model in models.items()]
         return json_response(PlaygroundModelList(models=views, default=pixel_factory.DEFAULT_MODEL))
 
     async def quote_job(self, request: web.Request) -> web.Response:
         """Return the price of `{"model": ..., "params": {...}}`."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
-        order = await self._api.quote(key, await _read_generation_request(request, self._api.catalog))
+        order = await self._api.quote(
+            key, await _read_generation_request(request, self._api.catalog_for(key))
+        )
         return json_response(
             PlaygroundQuote(cost_usd=order.quote.usd, minimum_applied=order.quote.minimum_applied)
         )
@@ -115,7 +119,9 @@ class PlaygroundRoutes:
     async def submit_job(self, request: web.Request) -> web.Response:
         """Submit a job and return it without waiting for its result."""
         key = await self._sessions.require_key_within_rate_limit(request, ApiKeyScope.GENERATE)
-        record = await self._api.submit(key, await _read_generation_request(request, self._api.catalog))
+        record = await self._api.submit(
+            key, await _read_generation_request(request, self._api.catalog_for(key))
+        )
         return json_response(to_playground_job(record, self._delivery, request), status=202)
 
     async def list_jobs(self, request: web.Request) -> web.Response:

@@ -97,10 +97,10 @@ def to_playground_job(record: JobRecord, delivery: OutputDelivery, request: web.
     return PlaygroundJob(**(fields | {"params": params}), outputs=outputs)
 
 
-def to_playground_model(model: Model, tariff: Tariff) -> PlaygroundModel:
-    """Return a model as the playground shows it."""
+def to_playground_model(name: str, model: Model, tariff: Tariff) -> PlaygroundModel:
+    """Return a model as the playground shows it; `name` chooses it."""
     return PlaygroundModel(
-        id=model.id,
+        id=name,
         name=model.name,
         kind=model.kind.value,
         description=model.description,

@@ -8,7 +8,7 @@ from typing import Any, Literal, NoReturn
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.catalog import Model
+from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
 from orchestrator.intake.name_defaults import default_params
 from orchestrator.web.auth import authenticate
@@ -23,6 +23,7 @@ from orchestrator.web.dialects.pixeldojo.schemas import PixelDojoModelDetails, P
 from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import ModelOffer
+from orchestrator.web.visible_models import visible_catalog
 
 
 class ListedModel(PixelApiModelFields, PixelDojoModelFields, ModelEntry):
@@ -63,10 +64,11 @@ class ModelRoutes:
         Each entry has the fields of all dialects. `/v1/models` also lists the names that PixelAPI's document
         has for some of them. Needs no API key.
         """
-        offers = list(self._service.catalog.offers())
+        catalog = await visible_catalog(request, self._service)
+        offers = list(catalog.offers())
         if request.path.startswith("/v1/"):
-            offers += pixelapi.documented_names(self._service.catalog)
-        models = [self._to_listed_model(name, model) for name, model in offers]
+            offers += pixelapi.documented_names(catalog)
+        models = [self._to_listed_model(catalog, name, model) for name, model in offers]
         return json_response(ModelList(object="list", data=models))
 
     @openapi_operation(response=ModelDetails, access=Access.NONE)
@@ -75,14 +77,19 @@ class ModelRoutes:
 
         Needs no API key.
         """
-        model, prices, name = self._find_model(request), self._service.price_book, request.match_info["id"]
+        catalog = await visible_catalog(request, self._service)
+        model, prices, name = (
+            _find_model(request, catalog),
+            self._service.price_book,
+            request.match_info["id"],
+        )
         other_name = None if name == model.id else name
         # The first one of a model takes a while.
-        schema = await asyncio.to_thread(schema_of_name, self._service.catalog, name)
+        schema = await asyncio.to_thread(schema_of_name, catalog, name)
         details = ModelDetails(
-            **self._to_entry_fields(name, model),
-            **dict(pixeldojo.to_model_details(model, prices, schema, other_name, self._service.catalog)),
-            **dict(pixelapi.to_model_fields(model, prices, self._defaults_of(name, model))),
+            **self._to_entry_fields(catalog, name, model),
+            **dict(pixeldojo.to_model_details(model, prices, schema, other_name, catalog)),
+            **dict(pixelapi.to_model_fields(model, prices, default_params(catalog.defaults_of(name), model))),
         )
         return json_response(details)
 
@@ -94,29 +101,25 @@ class ModelRoutes:
 
         Always fails: models are managed by the operator of the service.
         """
-        await authenticate(request)
-        self._find_model(request)
+        key = await authenticate(request)
+        _find_model(request, self._service.catalog_for(key))
         name = request.match_info["id"]
         raise Forbidden(
             f"Model {name} cannot be deleted through the API; the operator manages the models",
             code="model_not_yours",
         )
 
-    def _to_listed_model(self, name: str, model: Model) -> ListedModel:
-        prices, catalog = self._service.price_book, self._service.catalog
+    def _to_listed_model(self, catalog: Catalog, name: str, model: Model) -> ListedModel:
+        prices = self._service.price_book
         other_name = None if name == model.id else name
         return ListedModel(
-            **self._to_entry_fields(name, model),
+            **self._to_entry_fields(catalog, name, model),
             **dict(pixeldojo.to_model_fields(model, prices, other_name, catalog)),
-            **dict(pixelapi.to_model_fields(model, prices, self._defaults_of(name, model))),
+            **dict(pixelapi.to_model_fields(model, prices, default_params(catalog.defaults_of(name), model))),
         )
 
-    def _defaults_of(self, name: str, model: Model) -> dict[str, int]:
-        """Return the size and length of a video that belong to a name."""
-        return default_params(self._service.catalog.defaults_of(name), model)
-
-    def _to_entry_fields(self, name: str, model: Model) -> dict[str, Any]:
-        catalog, tariff = self._service.catalog, self._service.default_tariff
+    def _to_entry_fields(self, catalog: Catalog, name: str, model: Model) -> dict[str, Any]:
+        tariff = self._service.default_tariff
         # An alias of one model shows the model's id; a name of several models is an entry of its own, and so
         # is one of PixelAPI's document.
         is_own_entry = bool(catalog.tasks_of(name)) or name in pixelapi.DOCUMENTED_MODELS
@@ -127,9 +130,10 @@ class ModelRoutes:
         entry = pixel_factory.with_serving_models(entry, catalog, tariff)
         return {field: value for field, value in entry if field in entry.model_fields_set}
 
-    def _find_model(self, request: web.Request) -> Model:
-        """Return the model of the path. Raises NotFound."""
-        try:
-            return self._service.catalog[request.match_info["id"]]
-        except InvalidRequest as error:
-            raise NotFound(error.message, code=error.code, param=error.param) from error
+
+def _find_model(request: web.Request, catalog: Catalog) -> Model:
+    """Return the model of the path. Raises NotFound."""
+    try:
+        return catalog[request.match_info["id"]]
+    except InvalidRequest as error:
+        raise NotFound(error.message, code=error.code, param=error.param) from error

@@ -42,12 +42,14 @@ def usd_to_micros(usd: Decimal) -> int:
     return int(usd * MICROS_PER_DOLLAR)
 
 
-async def read_request_model(request: web.Request, model: type[RequestModelT]) -> RequestModelT:
+async def read_request_model(
+    request: web.Request, model: type[RequestModelT], max_bytes: int | None = None
+) -> RequestModelT:
     """Read and validate the request body. An empty body has no fields.
 
     Raises InvalidRequest (`missing_FIELD`, `invalid_FIELD`).
     """
-    fields = await read_fields(request) if request.can_read_body else {}
+    fields = await read_fields(request, max_bytes) if request.can_read_body else {}
     try:
         return model.model_validate(fields)
     except ValidationError as error:

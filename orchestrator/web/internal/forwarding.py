@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Protocol, cast
 
@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from orchestrator.execution.live.link import ANSWER_SECONDS, no_scheduler
-from orchestrator.web.auth import require_admin
+from orchestrator.web.auth import bearer_token, require_admin
 from orchestrator.web.http.bodies import read_body
 
 #: How long the scheduler may take for an operator's request, in seconds.
@@ -37,8 +37,18 @@ class RouteGroup(Protocol):
 class ForwardedRoutes:
     """The routes of parts of the admin API, documented as they are, answered by the scheduler."""
 
-    def __init__(self, groups: Sequence[RouteGroup], forwarder: Forwarder, token: str) -> None:
-        """`token` is the admin token, the same in all processes of an installation."""
+    def __init__(
+        self,
+        groups: Sequence[RouteGroup],
+        forwarder: Forwarder,
+        token: str,
+        authenticate: Callable[[web.Request], Awaitable[object]] | None = None,
+    ) -> None:
+        """`token` is the admin token, the same in all processes of an installation.
+
+        `authenticate` accepts further credentials, which the scheduler checks again.
+        """
+        self._authenticate = authenticate
         self._groups = groups
         self._forwarder = forwarder
         self._token = token
@@ -53,7 +63,10 @@ class ForwardedRoutes:
     def _forward(self, handler: Handler) -> Handler:
         @wraps(handler)
         async def forward(request: web.Request) -> web.StreamResponse:
-            require_admin(request, self._token)
+            if self._authenticate is None:
+                require_admin(request, self._token)
+            else:
+                await self._authenticate(request)
             if (url := self._forwarder.url) is None:
                 raise no_scheduler()
             path = request.rel_url.raw_path_qs.removeprefix("/dashboard/api")
@@ -62,7 +75,7 @@ class ForwardedRoutes:
                     request.method,
                     url + path,
                     data=await read_body(request) or None,
-                    headers={"Authorization": f"Bearer {self._token}"},
+                    headers={"Authorization": f"Bearer {bearer_token(request)}"},
                     timeout=aiohttp.ClientTimeout(total=FORWARD_SECONDS),
                     allow_redirects=False,
                 ) as answer:

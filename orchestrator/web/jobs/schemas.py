@@ -10,7 +10,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.jobs import Job, JobRecord, JobStatus, Output, ShardStatus
+from orchestrator.jobs import MODEL_VERSION_PARAM, Job, JobRecord, JobStatus, Output, ShardStatus
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import INPUT_PREFIX, is_job_object
 from orchestrator.store import DeliveryAttempt, WebhookMessage
@@ -31,6 +31,8 @@ JOB_STATUS_NAMES: dict[JobStatus, JobStatusName] = {
     JobStatus.CANCELLED: "cancelled",
 }
 _OUTPUT_GROUPS = {"image": "images", "video": "videos", "audio": "audio"}
+#: Parameters of jobs that the service adds to those of the request.
+_HIDDEN_PARAMS = frozenset({LORA_OBJECTS_PARAM, MODEL_VERSION_PARAM})
 _EXAMPLE_URL = "https://api.example.com/results/job_3f2a.../1767225600/9c4e.../outputs/3f/3f2a.png"
 _EXAMPLE_JOB_ID = "job_3f2a9c0d5b7e4f1a8c6d2e9b0a4f7c31"
 
@@ -263,7 +265,7 @@ def job_field_values(
         "params": {
             name: value
             for name, value in job.params.items()
-            if name != LORA_OBJECTS_PARAM and not _is_input_object_key(value)
+            if name not in _HIDDEN_PARAMS and not _is_input_object_key(value)
         },
         "shards": ShardCounts(total=len(record.shards), done=done),
         "costUsd": to_usd(job.price) if succeeded else 0.0,

@@ -58,6 +58,7 @@ SECURITY_BY_ACCESS: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.KEY: [{"key": []}],
     Access.GATEWAY: [{"subscription": []}, {"secret": []}, {"key": []}],
     Access.ADMIN: [{"admin": []}],
+    Access.AUTHOR: [{"admin": []}, {"key": []}],
 }
 IDEMPOTENCY_KEY_PARAM = ParameterSpec(
     {"type": "string", "minLength": 1, "maxLength": 255},

@@ -36,6 +36,7 @@ class Access(StrEnum):
     KEY = "key"  #: an API key as bearer token
     GATEWAY = "gateway"  #: an API key as bearer token or in one of the headers of Pixazo's gateway
     ADMIN = "admin"  #: the admin token as bearer token
+    AUTHOR = "author"  #: the admin token, or an API key with the scope `publish`
 
 
 @dataclass(frozen=True, slots=True)

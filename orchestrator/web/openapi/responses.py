@@ -25,6 +25,7 @@ from orchestrator.web.dialects.error_responses import find_error_format
 from orchestrator.web.openapi.documented_routes import DocumentedRoute
 from orchestrator.web.openapi.examples import ExampleGenerator
 from orchestrator.web.openapi.operation import Access
+from orchestrator.web.query_parameters import is_query_checked
 
 SchemaRefs = Mapping[type[BaseModel], dict[str, Any]]
 
@@ -120,7 +121,8 @@ def _describe_success(route: DocumentedRoute) -> str:
 def _possible_errors(route: DocumentedRoute) -> Iterator[ServiceError]:
     """Yield an example of each error that the operation can return; its message describes the status."""
     spec = route.spec
-    if spec.body or spec.query or spec.headers or spec.creates_job:
+    takes_fields = spec.body or spec.query or spec.headers or spec.creates_job
+    if takes_fields or is_query_checked(route.method, route.path, spec):
         yield InvalidRequest("A field or parameter of the request is invalid; `param` names it.")
     if spec.body or spec.accepts_form:
         yield RequestTimeout("The body of the request did not arrive in time.")

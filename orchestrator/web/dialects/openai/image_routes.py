@@ -83,7 +83,7 @@ class ImageRoutes:
         """
         key = await authenticate(request)
         body, generation_request = to_generation_request(
-            request, await read_fields(request), self._service.catalog
+            request, await read_fields(request), self._service.catalog_for(key)
         )
         record = await self._submit(request, key, generation_request)
         return await self._build_response(request, record, body, "image_generation")
@@ -104,10 +104,10 @@ class ImageRoutes:
         """
         key = await authenticate(request)
         fields, form = await read_fields(request), is_form(request)
-        parameters = self._service.catalog.parameters_of(fields.get("model"))
+        parameters = self._service.catalog_for(key).parameters_of(fields.get("model"))
         body = parse_body(ImageEditBody, fields, form=form, parameters=parameters)
         generation_request = openai.to_edit_request(
-            body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
+            body, self._service.catalog_for(key), form=form, idempotency_key=parse_idempotency_key(request)
         )
         record = await self._submit(request, key, generation_request)
         return await self._build_response(request, record, body, "image_edit")
@@ -127,10 +127,10 @@ class ImageRoutes:
         """
         key = await authenticate(request)
         fields, form = await read_fields(request), is_form(request)
-        parameters = self._service.catalog.parameters_of(fields.get("model"))
+        parameters = self._service.catalog_for(key).parameters_of(fields.get("model"))
         body = parse_body(ImageVariationBody, fields, form=form, parameters=parameters)
         generation_request = openai.to_variation_request(
-            body, self._service.catalog, form=form, idempotency_key=parse_idempotency_key(request)
+            body, self._service.catalog_for(key), form=form, idempotency_key=parse_idempotency_key(request)
         )
         record = await self._submit(request, key, generation_request)
         return await self._build_response(request, record, body, "image_edit")

@@ -14,7 +14,7 @@ from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import Gone, InvalidRequest, NotFound
 from orchestrator.fair_slots import FairSlots, run_to_end
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.jobs import JobRecord, JobStatus
+from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.jobs.events import EventHub
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.media.thumbnails import make_spritesheet, make_thumbnail
@@ -98,7 +98,9 @@ class VideoRoutes:
         Responds as soon as the job is accepted; poll `GET /v1/videos/{id}` for its progress.
         """
         key = await authenticate(request)
-        generation_request = to_video_request(request, await read_fields(request), self._service.catalog)
+        generation_request = to_video_request(
+            request, await read_fields(request), self._service.catalog_for(key)
+        )
         return await self._submit_job(request, key, generation_request)
 
     @openapi_operation(
@@ -113,7 +115,7 @@ class VideoRoutes:
         source = _require_succeeded(await self._get_own_video(request, key))
         fields, form = await read_fields(request), is_form(request)
         body = parse_body(openai_videos.VideoRemixBody, fields, form=form)
-        model = self._service.catalog[source.job.model]
+        model = self._service.catalog_for(key)[source.job.model]
         images = await self._load_input_images(source, model)
         generation_request = openai_videos.to_remix_request(
             source.job, model, body, images, parse_idempotency_key(request)
@@ -228,10 +230,16 @@ class VideoRoutes:
         except NotFound as error:
             raise not_found from error
         has_video = any(output.content_type.startswith("video/") for output in record.outputs)
-        model = record.job.model
-        if has_video or (model in self._service.catalog and self._service.catalog[model].makes_video):
+        if has_video or self._makes_video(record.job):
             return note_job(request, record)
         raise not_found
+
+    def _makes_video(self, job: Job) -> bool:
+        """Return whether the model of a job makes videos; False for a model that is not known any more."""
+        try:
+            return self._service.get_model(job).makes_video
+        except InvalidRequest:
+            return False
 
     async def _load_input_images(self, source: JobRecord, model: Model) -> dict[str, bytes]:
         """Return the files that a video was made from, by parameter. Raises Gone."""

@@ -179,11 +179,11 @@ class PixazoRoutes:
     async def _submit(self, request: web.Request, endpoint: PixazoEndpoint) -> tuple[EndpointBody, JobRecord]:
         """Create the job of a request. Raises as `GenerationService.submit` does."""
         key = await self._authenticate(request, ApiKeyScope.GENERATE)
-        model = endpoint.resolve_model(self._service.catalog)
+        model = endpoint.resolve_model(self._service.catalog_for(key))
         body = endpoint.body.parse(await read_json(request), model.parameters)
         idempotency_key = parse_idempotency_key(request)
         try:
-            with errors_name_model(endpoint.catalog_id, self._service.catalog, endpoint.id):
+            with errors_name_model(endpoint.catalog_id, self._service.catalog_for(key), endpoint.id):
                 generation_request = pixazo.to_request(
                     endpoint,
                     body,

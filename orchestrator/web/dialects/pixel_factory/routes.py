@@ -15,6 +15,7 @@ from orchestrator.web.http.bodies import read_fields
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
+from orchestrator.web.visible_models import visible_catalog
 
 
 class PixelFactoryRoutes:
@@ -37,7 +38,7 @@ class PixelFactoryRoutes:
         `input_reference` that of `POST /v1/videos`; nothing is generated or charged.
         """
         key = await authenticate(request, ApiKeyScope.GENERATE, ApiKeyScope.READ)
-        fields, catalog = await read_fields(request), self._service.catalog
+        fields, catalog = await read_fields(request), self._service.catalog_for(key)
         if pixel_factory.is_video_body(fields, catalog):
             generation_request = to_video_request(request, fields, catalog)
         else:
@@ -58,5 +59,7 @@ class PixelFactoryRoutes:
 
         Needs no API key.
         """
-        models = pixel_factory.to_model_list(self._service.catalog, self._service.default_tariff)
+        models = pixel_factory.to_model_list(
+            await visible_catalog(request, self._service), self._service.default_tariff
+        )
         return json_response(models)

@@ -70,7 +70,7 @@ class PixelApiRoutes:
         """
         key = await authenticate(request)
         fields = await read_json(request)
-        catalog = self._service.catalog
+        catalog = self._service.catalog_for(key)
         body = parse_body(
             pixelapi.PixelApiGenerateBody, fields, parameters=catalog.parameters_of(fields.get("model"))
         )

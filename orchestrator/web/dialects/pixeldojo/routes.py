@@ -27,6 +27,7 @@ from orchestrator.web.jobs.schemas import JOB_STATUS_NAMES, to_delivery_status
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import GenerationApi
+from orchestrator.web.visible_models import visible_catalog
 
 
 class PixelDojoRoutes:
@@ -58,13 +59,14 @@ class PixelDojoRoutes:
         """
         key = await authenticate(request)
         name = request.match_info["id"]
-        models = self._service.catalog.models_of(name)
+        catalog = self._service.catalog_for(key)
+        models = catalog.models_of(name)
         parameters = {parameter for model in models for parameter in model.parameters}
         body = parse_body(pixeldojo.RunBody, await read_json(request), parameters=parameters)
         generation_request = pixeldojo.to_request(
             name,
             body,
-            self._service.catalog,
+            catalog,
             idempotency_key=parse_idempotency_key(request),
         )
         credit_micros = self._service.price_book.micros_per_unit(pixeldojo.TARIFF)
@@ -90,11 +92,12 @@ class PixelDojoRoutes:
         Needs no API key.
         """
         name = request.match_info["id"]
-        model = self._service.catalog[name]
+        catalog = await visible_catalog(request, self._service)
+        model = catalog[name]
         other_name = None if name == model.id else name
         api_id = pixeldojo_models.api_id(model, self._service.price_book, other_name)
         # The first one of a model takes a while.
-        schema = await asyncio.to_thread(schema_of_name, self._service.catalog, name)
+        schema = await asyncio.to_thread(schema_of_name, catalog, name)
         return json_response(RunSchemaResponse(apiId=api_id, json_schema=schema))
 
     @openapi_operation(response=WebhookReplayResponse, tag="pixeldojo")

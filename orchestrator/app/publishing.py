@@ -1,0 +1,74 @@
+"""Wire what authors need to publish models."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from comfy_instances.protocol.node_facts import (
+    RECORDED_VERSION,
+    load_core_node_facts,
+    load_pack_node_facts,
+)
+from orchestrator.app.resources import OperatorSecrets, utc_now
+from orchestrator.billing.price_files import check_model_priced, load_tariffs
+from orchestrator.catalog import Model
+from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.publishing.publisher import ModelPublisher
+from orchestrator.model_publishing import ModelPublishing
+from orchestrator.service import GenerationService
+from orchestrator.settings import Settings
+from orchestrator.web.admin.model_publishing import ModelPublishingRoutes
+from orchestrator.web.admin.trial_runs import TrialRuns
+from orchestrator.web.jobs.schemas import JobResponseBuilder
+
+#: Why processes on several machines take no models without a directory that they share.
+NOT_SHARED = (
+    "Models cannot be published here: several processes serve requests, and PIXELFACTORY_PUBLISHED_DIR does"
+    " not name the directory that they share; see docs/how-to/cluster.md"
+)
+
+
+def build_publishing_routes(
+    settings: Settings,
+    service: GenerationService,
+    secrets: OperatorSecrets,
+    responses: JobResponseBuilder,
+    *,
+    refusal: str,
+) -> ModelPublishingRoutes:
+    """Return the routes by which authors publish models; `refusal` says why this process takes none."""
+    publisher = ModelPublisher(settings.published_path)
+    publishing = ModelPublishing(
+        live_catalog=service.live_catalog,
+        publisher=publisher,
+        check_price=partial(_check_price, settings),
+        load_facts=_load_facts,
+        comfyui_version=RECORDED_VERSION,
+        clock=service.clock,
+        refusal=refusal,
+    )
+    trial_runs = TrialRuns(
+        service=service,
+        keys=service.store,
+        accounts=service.accounts,
+        models=service.live_catalog,
+        files=publisher.files,
+        responses=responses,
+    )
+    return ModelPublishingRoutes(
+        publishing, trial_runs, service.request_preparer.get_price_book, secrets.admin_token
+    )
+
+
+def publishing_refusal(settings: Settings) -> str:
+    """Return why one of several processes takes no models to publish; empty if it does."""
+    return "" if settings.has_shared_models else NOT_SHARED
+
+
+def _check_price(settings: Settings, model: Model) -> None:
+    check_model_priced(model, load_tariffs(settings), utc_now().date())
+
+
+def _load_facts() -> NodeFacts:
+    """Return the facts of the pinned ComfyUI's nodes and of the supported node packs."""
+    return {**load_pack_node_facts(), **load_core_node_facts()}

@@ -1,0 +1,166 @@
+"""Changes that an author makes to the drafted manifest and graph of a model before it is published."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from orchestrator.catalog.manifest import ModelManifest
+from orchestrator.catalog.model import Model
+from orchestrator.catalog.rendering.expressions import is_template
+from orchestrator.errors import InvalidRequest, invalid_field
+
+#: Fields of the manifest that authors may set as they are.
+PLAIN_FIELDS = ("name", "description", "kind", "license", "owner", "architecture", "price_class")
+ESTIMATES = ("vram_bytes", "load_seconds", "step_seconds", "fixed_seconds")
+_ALLOWED = frozenset({*PLAIN_FIELDS, "parameters", "estimates", "max_resolution"})
+#: What the importer writes where it knows nothing.
+PLACEHOLDERS = frozenset({"", "unknown", "imported"})
+#: Folders whose files say what a model is.
+_MAIN_FOLDERS = ("diffusion_models", "unet", "checkpoints", "upscale_models")
+
+
+def apply_edits(
+    manifest: dict[str, Any], graph: dict[str, Any], edits: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the fields of a manifest, and its graph, with an author's changes.
+
+    `parameters` maps names to changed fields, among them `name`, or to null, which fixes the parameter at its
+    default. Raises InvalidRequest.
+    """
+    unknown = sorted(edits.keys() - _ALLOWED)
+    if unknown:
+        raise invalid_field(
+            "manifest", f"has no field {unknown[0]!r}; there are {', '.join(sorted(_ALLOWED))}"
+        )
+    changed = manifest | {name: edits[name] for name in (*PLAIN_FIELDS, "max_resolution") if name in edits}
+    estimates = _require_table(edits.get("estimates", {}), "estimates")
+    if unknown := sorted(estimates.keys() - set(ESTIMATES)):
+        raise invalid_field("manifest", f"estimates: {unknown[0]!r} is none of {', '.join(ESTIMATES)}")
+    changed["resources"] = manifest["resources"] | estimates
+    parameters = dict(manifest["parameters"])
+    for name, change in _require_table(edits.get("parameters", {}), "parameters").items():
+        if name not in parameters:
+            known = ", ".join(parameters) or "none"
+            raise invalid_field("manifest", f"parameters: there is no {name!r}; there are {known}")
+        if change is None:
+            graph = _fix_parameter(graph, name, parameters.pop(name).get("default"))
+            continue
+        change = _require_table(change, f"parameters.{name}")
+        new_name = change.pop("name", name)
+        spec = {key: value for key, value in (parameters[name] | change).items() if value is not None}
+        if new_name != name:
+            if not isinstance(new_name, str) or new_name in parameters:
+                raise invalid_field("manifest", f"parameters.{name}: name is taken already or no text")
+            graph = _map_expressions(graph, partial(_rename, name, new_name))
+        parameters = {new_name if key == name else key: row for key, row in parameters.items()}
+        parameters[new_name] = spec
+    return changed | {"parameters": parameters}, graph
+
+
+def add_origins(
+    manifest: dict[str, Any], packs: list[Mapping[str, Any]], weights: list[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the manifest with where its node packs are from, and the digests of its weight files."""
+    named = {pack["name"]: pack for pack in manifest["requires"].get("packs", [])}
+    for pack in packs:
+        named[pack["id"]] = {
+            "name": pack["id"],
+            "url": pack.get("url") or "",
+            "ref": pack.get("commit") or "",
+        }
+    known = {weight["path"]: weight for weight in weights}
+    rows = []
+    for row in manifest.get("weights", []):
+        found = known.get(row["path"], {})
+        added = {key: found[key] for key in ("sha256", "bytes") if found.get(key)}
+        rows.append(row | added)
+    requires = manifest["requires"] | {"packs": list(named.values())}
+    return manifest | {"requires": requires, "weights": rows}
+
+
+def inherit_from(manifest: dict[str, Any], offered: list[Model]) -> tuple[dict[str, Any], str]:
+    """Return the manifest with what is known from an offered model with the same main weights, and its id.
+
+    Only what the importer could not know is taken: license, architecture, estimates and weight sources.
+    """
+    paths = [row["path"] for row in manifest.get("weights", [])]
+    main = [path for path in paths if path.startswith(tuple(f"{folder}/" for folder in _MAIN_FOLDERS))]
+    for model in offered:
+        rows = {weight.path: weight for weight in model.manifest.weights}
+        if not main or not set(main) <= rows.keys():
+            continue
+        known = json.loads(model.manifest.model_dump_json(include={"license", "architecture", "resources"}))
+        taken = {
+            name: known[name]
+            for name in ("license", "architecture")
+            if manifest.get(name) in PLACEHOLDERS and known[name] not in PLACEHOLDERS
+        }
+        if not manifest["resources"]["vram_bytes"]:
+            taken["resources"] = {name: known["resources"][name] for name in ESTIMATES}
+        weights = [_with_source(row, rows) for row in manifest["weights"]]
+        return manifest | taken | {"weights": weights}, model.id
+    return manifest, ""
+
+
+def find_missing(manifest: ModelManifest) -> dict[str, str]:
+    """Return what has to be known before a model is live, by field of the author's changes."""
+    missing = {}
+    if manifest.license.strip().lower() in PLACEHOLDERS:
+        missing["license"] = "the license of the weights and the graph, such as apache-2.0"
+    if manifest.owner.strip().lower() in PLACEHOLDERS:
+        missing["owner"] = "who made the model, as lists of models show it"
+    if manifest.weights and not manifest.resources.vram_bytes:
+        missing["estimates"] = "vram_bytes, the GPU memory of a run, and step_seconds, the seconds per step"
+    return missing
+
+
+def _with_source(row: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    weight = known.get(row["path"])
+    if weight is None:
+        return row
+    source = {"url": weight.url, "sha256": weight.sha256, "bytes": weight.bytes, "dtype": weight.dtype}
+    return row | {name: value for name, value in source.items() if value and not row.get(name)}
+
+
+def _require_table(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise invalid_field("manifest", f"{where}: must be an object")
+    return dict(value)
+
+
+def _fix_parameter(graph: dict[str, Any], name: str, default: Any) -> dict[str, Any]:
+    """Return the graph with the default in place of a parameter. Raises InvalidRequest."""
+
+    def replace(text: str) -> Any:
+        if re.fullmatch(rf"\{{\{{\s*{re.escape(name)}\s*\}}\}}", text):
+            return default
+        if re.search(rf"\b{re.escape(name)}\b", text):
+            raise InvalidRequest(
+                f"Parameter {name} cannot be fixed: it is part of the expression {text[:200]!r}",
+                code="invalid_manifest",
+                param="manifest",
+            )
+        return text
+
+    return _map_expressions(graph, replace)
+
+
+def _rename(old: str, new: str, text: str) -> str:
+    # A name after a dot is an attribute, and one in quotes a text.
+    return re.sub(rf"(?<![\w.'\"]){re.escape(old)}(?![\w'\"])", new, text)
+
+
+def _map_expressions(graph: dict[str, Any], change: Callable[[str], Any]) -> dict[str, Any]:
+    def visit(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: visit(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [visit(item) for item in value]
+        return change(value) if isinstance(value, str) and is_template(value) else value
+
+    changed: dict[str, Any] = visit(graph)
+    return changed

@@ -1,0 +1,229 @@
+"""Turns a graph that an author submits into a model, with a report of what is known about it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from orchestrator.catalog.checks.graph_checks import GraphProblem
+from orchestrator.catalog.checks.model_checks import validate_model
+from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.import_export.importer import ImportedModel, import_workflow
+from orchestrator.catalog.import_export.manifest_text import format_manifest
+from orchestrator.catalog.model import Model
+from orchestrator.catalog.publishing.draft_catalog import parse_files
+from orchestrator.catalog.publishing.manifest_edits import (
+    PLACEHOLDERS,
+    add_origins,
+    apply_edits,
+    find_missing,
+    inherit_from,
+)
+from orchestrator.catalog.publishing.path_guard import find_outside_paths
+from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME
+from orchestrator.errors import InvalidRequest
+
+#: The author's canvas, which ComfyUI opens again.
+WORKFLOW_NAME = "workflow.json"
+#: Most nodes of a submitted graph.
+MAX_NODES = 5000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """What an author submits; graphs are unchecked JSON."""
+
+    id: str
+    #: The canvas, in UI format.
+    workflow: dict[str, Any] | None = None
+    #: The graph in API format.
+    prompt: dict[str, Any] | None = None
+    #: Facts of the classes that the graph uses, as in `/object_info`.
+    object_info: Mapping[str, Any] = field(default_factory=dict)
+    packs: Sequence[Mapping[str, Any]] = ()
+    weights: Sequence[Mapping[str, Any]] = ()
+    #: Changes to the manifest.
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    #: Who made the model, if neither file nor changes say it.
+    default_owner: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmittedModel:
+    """A model made of a submission, and what is known about it."""
+
+    model: Model
+    imported: ImportedModel
+    files: Mapping[str, str]
+    problems: tuple[GraphProblem, ...]
+    #: What has to be known before it is live, by field.
+    missing: Mapping[str, str]
+    #: The offered model with the same weights from which license and estimates are taken; empty for none.
+    taken_from: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether a server that has the weights and packs runs the graph."""
+        return all(problem.is_warning for problem in self.problems)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knowledge:
+    """What a service knows about nodes and models."""
+
+    facts: NodeFacts
+    comfyui_version: str
+    offered: Sequence[Model]
+    today: date
+
+
+def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
+    """Import the graph, apply the author's changes and check the result.
+
+    Raises InvalidRequest, and InvalidWorkflow for a graph that is none.
+    """
+    object_info = _checked_facts(submission.object_info)
+    graph = submission.workflow if submission.workflow is not None else submission.prompt
+    compared = submission.prompt if submission.workflow is not None else None
+    _check_size(submission.workflow, submission.prompt)
+    try:
+        imported = import_workflow(
+            graph,
+            id=submission.id,
+            facts=knowledge.facts,
+            today=knowledge.today,
+            comfyui_version=knowledge.comfyui_version,
+            prompt=compared,
+            pack_facts=object_info,
+        )
+        files, taken_from = _edit(imported, submission, knowledge)
+        model = parse_files(files, Path(submission.id))
+    except (CatalogError, RecursionError) as error:
+        raise InvalidRequest(
+            f"The graph cannot be used as a model: {error}", code="invalid_manifest", param="manifest"
+        ) from error
+    facts = {**imported.node_facts, **object_info, **knowledge.facts}
+    found = [*imported.problems, *validate_model(model, facts)]
+    # The graph of a request has the defaults of parameters; the template the texts of parts that it omits.
+    rendered = model.render_graph(model.example_params(), filename_prefix="example", cut=False)
+    for checked in (json.loads(files[GRAPH_NAME]), rendered):
+        found += find_outside_paths(checked, facts)
+    return SubmittedModel(
+        model=model,
+        imported=imported,
+        files=files,
+        problems=tuple(dict.fromkeys(found)),
+        missing=find_missing(model.manifest),
+        taken_from=taken_from,
+    )
+
+
+def check_complete(files: Mapping[str, str]) -> Model:
+    """Return the model with these files if it may be live. Raises InvalidRequest, CatalogError."""
+    model = parse_files(files, Path("draft"))
+    missing = find_missing(model.manifest)
+    if missing:
+        raise incomplete(model.id, missing)
+    return model
+
+
+def incomplete(id: str, missing: Mapping[str, str]) -> InvalidRequest:
+    """Return the error for a model about which too little is known."""
+    fields = "; ".join(f"`{name}`: {what}" for name, what in missing.items())
+    return InvalidRequest(
+        f"Model {id} cannot be live before its manifest says {fields}",
+        code="incomplete_manifest",
+        param="manifest",
+        details={"missing": dict(missing)},
+    )
+
+
+def unusable(id: str, problems: Sequence[GraphProblem]) -> InvalidRequest:
+    """Return the error for a graph that no server would run."""
+    wrong = [str(problem) for problem in problems if not problem.is_warning]
+    shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+    return InvalidRequest(
+        f"The graph of {id} cannot be published: {shown}",
+        code="unusable_graph",
+        param="prompt",
+        details={"problems": wrong},
+    )
+
+
+def edit_files(
+    files: Mapping[str, str], edits: Mapping[str, Any], offered: Sequence[Model], default_owner: str = ""
+) -> tuple[dict[str, str], str]:
+    """Return a model's files with an author's changes, and the model from which the rest is taken.
+
+    Raises InvalidRequest.
+    """
+    manifest = tomllib.loads(files[MANIFEST_NAME])
+    if manifest.get("owner") in PLACEHOLDERS and default_owner:
+        manifest["owner"] = default_owner
+    graph = json.loads(files[GRAPH_NAME])
+    inherited, taken_from = inherit_from(manifest, [*offered])
+    changed, new_graph = apply_edits(inherited, graph, edits)
+    if changed == tomllib.loads(files[MANIFEST_NAME]) and new_graph == graph:
+        return dict(files), ""
+    return _with_manifest(files, changed, new_graph), taken_from
+
+
+def _edit(
+    imported: ImportedModel, submission: Submission, knowledge: Knowledge
+) -> tuple[dict[str, str], str]:
+    files, taken_from = edit_files(
+        imported.files, submission.manifest, knowledge.offered, submission.default_owner
+    )
+    if submission.packs or submission.weights:
+        manifest = add_origins(
+            tomllib.loads(files[MANIFEST_NAME]), [*submission.packs], [*submission.weights]
+        )
+        files = _with_manifest(files, manifest, json.loads(files[GRAPH_NAME]))
+    if submission.workflow is not None:
+        files[WORKFLOW_NAME] = json.dumps(submission.workflow) + "\n"
+    return files, taken_from
+
+
+def _with_manifest(
+    files: Mapping[str, str], manifest: dict[str, Any], graph: dict[str, Any]
+) -> dict[str, str]:
+    try:
+        text = format_manifest(manifest)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise InvalidRequest(
+            f"`manifest` cannot be written: {error}", code="invalid_manifest", param="manifest"
+        ) from error
+    graph_text = json.dumps(graph, indent=2, ensure_ascii=False) + "\n"
+    return {**files, MANIFEST_NAME: text, GRAPH_NAME: graph_text}
+
+
+def _check_size(*graphs: dict[str, Any] | None) -> None:
+    for graph in graphs:
+        nodes = graph.get("nodes", graph) if graph else ()
+        if isinstance(nodes, list | dict) and len(nodes) > MAX_NODES:
+            raise InvalidRequest(
+                f"The graph has {len(nodes)} nodes; at most {MAX_NODES} are taken",
+                code="graph_too_large",
+                param="prompt",
+            )
+
+
+def _checked_facts(object_info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the author's facts. Raises InvalidRequest for an entry that is none."""
+    for name, entry in object_info.items():
+        inputs = entry.get("input") if isinstance(entry, Mapping) else None
+        if not isinstance(inputs, Mapping) or not all(
+            isinstance(group, Mapping) for group in inputs.values()
+        ):
+            raise InvalidRequest(
+                f"`object_info` must have entries as in /object_info ({name[:100]!r} has none)",
+                code="invalid_object_info",
+                param="object_info",
+            )
+    return dict(object_info)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.import_export import ImportedModel
 from tests.support.shipped import SHIPPED_CATALOG
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,12 @@ unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 
 FACTS = load_core_node_facts()
 CATALOG = Catalog([*SHIPPED_CATALOG, *Catalog.load(WEIGHTLESS)])
+
+
+def parse_imported(result: ImportedModel) -> Model:
+    """The model that an import has made, without files."""
+    return Model.parse(result.manifest, result.graph, Path("drawn"), result.files.get("nodes.json", "{}"))
+
 
 PROMPT = {"type": "string", "required": True, "blank": False}
 SEED = {"type": "seed"}

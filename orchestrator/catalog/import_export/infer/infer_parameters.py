@@ -8,13 +8,14 @@ latent that a sampler uses, not because of its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from orchestrator.catalog.checks.node_facts import SEED_INPUT_NAMES, output_types
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.constants import InputRef
 from orchestrator.catalog.import_export.infer.loras import bind_loras
 from orchestrator.catalog.import_export.infer.off_grid import reject_off_grid
+from orchestrator.catalog.import_export.infer.prompts import bind_prompts
 from orchestrator.catalog.import_export.infer.sizes import (
     FRAME_RATE_INPUTS,
     LENGTH_INPUTS,
@@ -23,13 +24,10 @@ from orchestrator.catalog.import_export.infer.sizes import (
 )
 from orchestrator.catalog.manifest import RESERVED_NAMES
 from orchestrator.catalog.parameters.values import MAX_SEED
-from orchestrator.catalog.rendering.graph import Link, find_upstream_nodes, iter_links, parse_link
+from orchestrator.catalog.rendering.graph import Link, find_upstream_nodes, parse_link
 
-_PARAMETER_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 _MARKER_PATTERN = re.compile(r"\{\{\s*([a-z][a-z0-9_]*)\s*\}\}")
 _MAX_IMAGES = 4
-# Inputs of text encoders with several towers, which take the same text for each.
-_TEXT_ENCODER_INPUTS = frozenset({"clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"})
 
 # Inputs that the title of a node may refer to, by parameter name.
 _INPUTS_BY_TITLE = {
@@ -56,7 +54,7 @@ def infer_parameters(bindings: ParameterBindings, outputs: Sequence[str]) -> Non
     guiders = [id for id in needed if "GUIDER" in output_types(bindings.node_facts(id))]
     _bind_seeds(bindings, needed)
     _bind_steps(bindings, needed)
-    _bind_prompts(bindings, samplers + guiders)
+    bind_prompts(bindings, samplers + guiders, needed)
     _bind_guidance(bindings, samplers + guiders)
     bind_sizes(bindings, samplers, needed)
     bind_lengths(bindings, samplers, needed, outputs)
@@ -153,67 +151,6 @@ def _bind_steps(bindings: ParameterBindings, needed: list[str]) -> None:
             if isinstance(at, int) and 0 < at <= steps:
                 part = "" if at == steps else f" * {at} // {steps}"
                 bindings.bind("steps", place, f"{{{{ steps{part} }}}}")
-
-
-def _bind_prompts(bindings: ParameterBindings, samplers: list[str]) -> None:
-    positive = list(_find_text_encoders(bindings, samplers, ("positive", "conditioning")))
-    for id in positive:
-        _bind_text(bindings, "prompt", id)
-    for id in _find_text_encoders(bindings, samplers, ("negative",)):
-        if id not in positive:
-            _bind_text(bindings, "negative_prompt", id)
-
-
-def _find_text_encoders(
-    bindings: ParameterBindings, samplers: list[str], names: tuple[str, ...]
-) -> Iterator[str]:
-    """Yield the nodes from which a sampler's conditioning starts, nearest first."""
-    starts = (parse_link(bindings.graph[id]["inputs"].get(name)) for id in samplers for name in names)
-    waiting = [link for link in starts if link is not None]
-    seen: set[Link] = set()
-    for link in waiting:  # grows while it is walked
-        if link in seen or "ZeroOut" in bindings.graph[link.node]["class_type"]:
-            continue
-        seen.add(link)
-        further = _upstream_conditionings(bindings, link)
-        if further:
-            waiting.extend(further)
-        else:
-            yield link.node
-
-
-def _upstream_conditionings(bindings: ParameterBindings, link: Link) -> list[Link]:
-    """Return the conditionings that an output of a node depends on."""
-    inputs = bindings.node_inputs(link.node)
-    linked = {
-        name: source
-        for name, source in iter_links(bindings.graph[link.node]["inputs"])
-        if name in inputs and inputs[name].type == "CONDITIONING"
-    }
-    if {"positive", "negative"} <= linked.keys():
-        return [linked["positive" if link.slot == 0 else "negative"]]
-    return list(linked.values())
-
-
-def _bind_text(bindings: ParameterBindings, name: str, id: str) -> None:
-    """Bind the texts of an encoder: the first, and those for further towers, to the parameter `name`.
-
-    Any other text, such as lyrics, becomes a parameter of its own.
-    """
-    for input, item in bindings.node_inputs(id).items():
-        place = (
-            bindings.find_literal(id, input)
-            if item.type == "STRING" and item.options.get("multiline")
-            else None
-        )
-        if place is None or not isinstance(bindings.literal_at(place), str):
-            continue
-        if not any(other.node == id for other in bindings.expressions):
-            bindings.bind(name, place)
-        elif input in _TEXT_ENCODER_INPUTS:
-            bindings.bind(name, place, f"{{{{ {name} }}}}")
-        elif _PARAMETER_NAME_PATTERN.fullmatch(input) and name == "prompt":
-            bindings.bind(input, place)
 
 
 def _bind_guidance(bindings: ParameterBindings, samplers: list[str]) -> None:

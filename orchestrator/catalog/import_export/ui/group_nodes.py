@@ -29,7 +29,7 @@ class _Group:
     nodes: list[Json]
     #: Links between the inner nodes.
     links: list[Json] = field(default_factory=list)
-    #: Outputs of inner nodes, as node position and slot, that are outputs of the group although linked inside.
+    #: Position and slot of inner outputs that are outputs of the group although they are linked inside.
     external: set[tuple[int, int]] = field(default_factory=set)
 
     def socket(self, index: int, name: str, type: str) -> int:

@@ -14,6 +14,7 @@ from orchestrator.web.jobs.wait_for_result import SIMULATES_KEY, set_job_headers
 from orchestrator.web.metrics import Metrics, ServerMetrics
 from orchestrator.web.middleware import METHODS_BY_PATH, error_middleware, set_request_id_header
 from orchestrator.web.openapi.documented_routes import methods_by_path
+from orchestrator.web.query_parameters import query_parameter_middleware
 from orchestrator.web.rate_limits import auth_failure_middleware, set_rate_limit_headers
 
 #: Metrics of the server that runs the application.
@@ -34,7 +35,8 @@ def make_app(
     `simulates` returns whether all instances are simulators.
     """
     middlewares = [error_middleware(metrics.http), cors_middleware(cors)]
-    middlewares += [auth_failure_middleware(auth_context.rate_limiter), pending_response_middleware]
+    middlewares += [auth_failure_middleware(auth_context.rate_limiter), query_parameter_middleware()]
+    middlewares.append(pending_response_middleware)
     app = web.Application(client_max_size=max_body_bytes, middlewares=middlewares)
     app[AUTH_CONTEXT] = auth_context
     app[SIMULATES_KEY] = simulates

@@ -102,7 +102,8 @@ ERROR_CODES: Mapping[str, str] = {
     # Limits and availability (429, 503)
     "rate_limit_exceeded": "The account has exceeded its requests per minute.",
     "too_many_waiting": "Too many requests of the account wait for a download; retry after `Retry-After`.",
-    "unknown_parameter": "The model has no parameter of this name, or the operation no such query parameter; the message lists those that there are.",
+    "unknown_parameter": "The model has no parameter, or the operation no query parameter, of this name; the"
+    " message lists those that there are.",
     "conflicting_fields": "Two fields of the request ask for different things; send one of them.",
     "too_many_streams": "The account has the maximum number of open event streams; close one.",
     "too_many_failures": "The client address has sent too many invalid API keys.",
@@ -124,7 +125,7 @@ ERROR_CODES: Mapping[str, str] = {
     "quarantined": "Instances ended while they ran the request, so it is not run again; change the request.",
     "instance_gone": "The instances that ran the request became unreachable.",
     "node_failed": "A step of the model failed.",
-    "node_failed_repeatedly": "A step of the model failed with the same error in every attempt; change the request.",
+    "node_failed_repeatedly": "A step of the model failed with one error in every attempt; change the request.",
     "refused": "The result violates the content policy.",
     "unsupported_output_format": "The result does not fit the requested `output_format`; use webp or png.",
     "no_output": "The model produced no usable output.",

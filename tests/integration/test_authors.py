@@ -88,6 +88,15 @@ async def test_a_drawn_graph_becomes_a_model_of_the_running_service(
             await asyncio.sleep(0.1)
         async with http.post("/api/v1/images/generations", json=body | {"side": 33}) as response:
             assert (await response.json())["error"]["code"] == "invalid_side"
+        for path, prompt in (
+            ("/api/v1/images/generations", {"model": "one-colour", "prompt": "a fox"}),
+            ("/v1/images/generations", {"model": "one-colour", "prompt": "a fox"}),
+            ("/api/v1/models/one-colour/run", {"prompt": "a fox"}),
+            ("/v1/image/generate", {"model": "one-colour", "prompt": "a fox"}),
+        ):
+            async with http.post(path, json=prompt) as response:
+                # PixelAPI's status for invalid fields is 422.
+                assert response.status in (400, 422), (path, await response.text())
     picture = Image.open(io.BytesIO(base64.b64decode(answer["data"][0]["b64_json"])))
     assert picture.size == (32, 32)
     assert picture.convert("RGB").getpixel((0, 0)) == (0, 255, 0)

@@ -4,7 +4,7 @@
     GET  /pixelfactory/models                 the models of the service
     POST /pixelfactory/models                 check or publish a graph
     GET  /pixelfactory/models/{id}/workflow   a model as a workflow
-    POST /pixelfactory/models/{id}/run        run a model once
+    POST /pixelfactory/models/{id}/test       run a model once
 
 The service's answers are passed on with their status. Requests need the header of our page: other sites may
 not send it, even where ComfyUI allows requests from other origins, so that they cannot use the author's key.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 from urllib.parse import quote
@@ -24,12 +25,13 @@ from aiohttp import web
 
 from .connection import NotConfigured, describe_risk, read_connection, settings_file
 from .origins import find_pack_origins
+from .results import fetch_results
 from .weights import find_weights
 
 PAGE_HEADER = "X-Pixel-Factory-Page"
 #: Fields of a publish request that the page sets; `packs` and `weights` are added here.
 _PAGE_FIELDS = (
-    "id", "workflow", "prompt", "object_info", "manifest", "dry_run", "publish", "replace", "why",
+    "id", "workflow", "prompt", "object_info", "manifest", "dry_run", "publish", "replace",
 )  # fmt: skip
 #: Publishing checks every kind of request of a model; a run may wait for an instance.
 _TIMEOUT = aiohttp.ClientTimeout(total=900, sock_connect=20)
@@ -51,7 +53,7 @@ def register_routes() -> None:
     routes.get("/pixelfactory/models")(_for_our_page(list_models))
     routes.post("/pixelfactory/models")(_for_our_page(publish_model))
     routes.get("/pixelfactory/models/{id}/workflow")(_for_our_page(open_model))
-    routes.post("/pixelfactory/models/{id}/run")(_for_our_page(run_model))
+    routes.post("/pixelfactory/models/{id}/test")(_for_our_page(test_model))
 
 
 def _for_our_page(handler: Handler) -> Handler:
@@ -95,7 +97,9 @@ async def show_status(request: web.Request) -> web.Response:
 
 
 async def list_models(request: web.Request) -> web.Response:
-    return await _forward("GET", "/admin/v1/models")
+    """List the models that the author may call, with the author's drafts; with an admin token, all."""
+    is_key = read_connection().key.startswith("pk-")
+    return await _forward("GET", "/v1/models" if is_key else "/admin/v1/models")
 
 
 async def open_model(request: web.Request) -> web.Response:
@@ -115,9 +119,14 @@ async def publish_model(request: web.Request) -> web.Response:
     return await _forward("POST", "/admin/v1/models", body)
 
 
-async def run_model(request: web.Request) -> web.Response:
-    """Run a model, which may be a draft of the author, with the parameters of the page."""
-    return await _forward("POST", f"/api/v1/models/{_model_id(request)}/run", await _read_object(request))
+async def test_model(request: web.Request) -> web.Response:
+    """Run a draft, or the live model, and fetch its results."""
+    body = {"params": _as_mapping((await _read_object(request)).get("params"))}
+    response = await _forward("POST", f"/admin/v1/models/{_model_id(request)}/test", body)
+    if response.status != HTTPStatus.OK or not isinstance(response.body, bytes):
+        return response
+    job = _as_mapping(json.loads(response.body))
+    return web.json_response({**job, "files": await fetch_results(job)})
 
 
 def _model_id(request: web.Request) -> str:

@@ -1,0 +1,209 @@
+// What the author may correct before publishing: parameters, and facts of the model.
+
+import { el, field } from "./dom.js";
+
+const NUMBER_KEYS = ["minimum", "maximum", "step"];
+const NUMBERS = new Set(["integer", "number"]);
+const GIB = 2 ** 30;
+/** Field of the manifest, label, and hint. */
+const TEXTS = [
+  ["name", "Name", "as lists show it"],
+  ["description", "Description", "one sentence for callers"],
+  ["license", "License", "of the weights and the graph, such as apache-2.0"],
+  ["owner", "Owner", "who made the model"],
+];
+/** Estimate, label, and its unit in the unit of the field. */
+const ESTIMATES = [
+  ["vram_bytes", "GPU memory of a run (GiB)", GIB],
+  ["step_seconds", "Seconds per step", 1],
+];
+
+export class ManifestForm {
+  constructor() {
+    this.report = { parameters: [] };
+    /** Parameter of the report -> changed keys, or null for one that is fixed. */
+    this.parameterChanges = {};
+    this.changed = {};
+    this.estimates = {};
+  }
+
+  /** Take a new report; the author's corrections stay. */
+  show(report) {
+    const former = this.report.parameters;
+    const parameters = report.parameters.map((spec) => this.originalSpec({ ...spec, ...spec.range }, former));
+    const kept = former.filter((spec) => this.parameterChanges[spec.name] === null);
+    const names = new Set(parameters.map((spec) => spec.name));
+    this.report = { ...report, parameters: [...parameters, ...kept.filter((spec) => !names.has(spec.name))] };
+  }
+
+  /** Return a parameter of a report under the name and with the values that it has without corrections. */
+  originalSpec(spec, former) {
+    for (const [name, changes] of Object.entries(this.parameterChanges)) {
+      if (changes && (changes.name ?? name) === spec.name) {
+        return former.find((each) => each.name === name) ?? spec;
+      }
+    }
+    return spec;
+  }
+
+  /** Return the changes to the manifest for the service. */
+  changes() {
+    const parameters = Object.entries(this.parameterChanges).filter(
+      ([, changes]) => changes === null || Object.keys(changes).length,
+    );
+    return {
+      ...this.changed,
+      ...(parameters.length ? { parameters: Object.fromEntries(parameters) } : {}),
+      ...(Object.keys(this.estimates).length ? { estimates: this.estimates } : {}),
+    };
+  }
+
+  /** Return the parameters as they will be. */
+  parameters() {
+    return this.report.parameters
+      .filter((spec) => this.parameterChanges[spec.name] !== null)
+      .map((spec) => ({ ...spec, ...this.parameterChanges[spec.name] }));
+  }
+
+  parameterTable() {
+    const rows = this.report.parameters.map((spec) => this.row(spec));
+    if (!rows.length) {
+      return el("p", { textContent: "None: every request gives the same result. Add parameter nodes." });
+    }
+    const titles = ["", "Name", "Type", "Default", "Minimum", "Maximum", "Step"];
+    const head = el("tr", {}, titles.map((title) => el("th", { textContent: title, scope: "col" })));
+    return el("table", {}, el("thead", {}, head), el("tbody", {}, rows));
+  }
+
+  row(spec) {
+    const isFixed = this.parameterChanges[spec.name] === null;
+    const offered = el("input", {
+      type: "checkbox",
+      checked: !isFixed,
+      disabled: spec.required && !spec.default,
+      ariaLabel: `requests set ${spec.name}`,
+      title: "Whether requests may set it; otherwise it stays at its default",
+    });
+    const name = this.input(spec, "name", "text");
+    name.title = (spec.where ?? []).join(", ");
+    const required = spec.required ? el("small", { textContent: " required" }) : null;
+    const cells = [
+      el("td", {}, offered),
+      el("td", {}, name),
+      el("td", {}, spec.kind, required),
+      el("td", {}, this.defaultControl(spec)),
+      ...NUMBER_KEYS.map((key) => el("td", {}, NUMBERS.has(spec.kind) ? this.input(spec, key, "number") : null)),
+    ];
+    const row = el("tr", { className: isFixed ? "pf-fixed" : "" }, cells);
+    offered.addEventListener("change", () => {
+      this.parameterChanges[spec.name] = offered.checked ? {} : null;
+      row.replaceWith(this.row(spec));
+    });
+    return row;
+  }
+
+  defaultControl(spec) {
+    if (spec.required) {
+      return null;
+    }
+    if (spec.choices?.length) {
+      const value = this.value(spec, "default");
+      const options = spec.choices.map((text) => el("option", { textContent: text, selected: text === value }));
+      const select = el("select", { ariaLabel: `default of ${spec.name}` }, options);
+      select.addEventListener("change", () => this.set(spec, "default", select.value));
+      return select;
+    }
+    if (spec.kind === "boolean") {
+      const checked = Boolean(this.value(spec, "default"));
+      const input = el("input", { type: "checkbox", checked, ariaLabel: `default of ${spec.name}` });
+      input.addEventListener("change", () => this.set(spec, "default", input.checked));
+      return input;
+    }
+    if (NUMBERS.has(spec.kind)) {
+      return this.input(spec, "default", "number");
+    }
+    return spec.kind === "string" ? this.input(spec, "default", "text") : null;
+  }
+
+  input(spec, key, type) {
+    const input = el("input", {
+      type,
+      value: this.value(spec, key) ?? "",
+      ariaLabel: `${key} of ${spec.name}`,
+      disabled: this.parameterChanges[spec.name] === null,
+    });
+    if (type === "number") {
+      input.step = "any";
+    }
+    input.addEventListener("change", () => {
+      const given = type === "number" ? (input.value === "" ? undefined : Number(input.value)) : input.value;
+      this.set(spec, key, given);
+    });
+    return input;
+  }
+
+  value(spec, key) {
+    return this.parameterChanges[spec.name]?.[key] ?? spec[key];
+  }
+
+  set(spec, key, value) {
+    const changes = (this.parameterChanges[spec.name] ??= {});
+    if (value === undefined || value === spec[key]) {
+      delete changes[key];
+    } else {
+      changes[key] = value;
+    }
+  }
+
+  aboutFields() {
+    const missing = this.report.missing ?? {};
+    const texts = TEXTS.map(([key, label, hint]) => this.textField(key, label, missing[key] ?? hint, key in missing));
+    return el("div", { className: "pf-grid" }, texts, this.priceClassField(), this.estimateFields(missing));
+  }
+
+  textField(key, label, hint, isMissing) {
+    const proposed = isMissing ? "" : (this.report[key] ?? "");
+    const input = el("input", { value: this.changed[key] ?? proposed, placeholder: hint });
+    input.addEventListener("change", () => this.change(key, input.value.trim(), proposed));
+    const shown = field(isMissing ? `${label} (needed to publish)` : label, input);
+    shown.classList.toggle("pf-marked", isMissing && !this.changed[key]);
+    return shown;
+  }
+
+  priceClassField() {
+    const proposed = this.report.price_class;
+    const classes = this.report.price_classes ?? [proposed];
+    const chosen = this.changed.price_class ?? proposed;
+    const options = classes.map((name) => el("option", { textContent: name, selected: name === chosen }));
+    const select = el("select", {}, options);
+    select.addEventListener("change", () => this.change("price_class", select.value, proposed));
+    return field("Price class", select);
+  }
+
+  estimateFields(missing) {
+    if (!("estimates" in missing) && !Object.keys(this.estimates).length) {
+      return [];
+    }
+    return ESTIMATES.map(([key, label, unit]) => {
+      const value = key in this.estimates ? this.estimates[key] / unit : "";
+      const input = el("input", { type: "number", min: "0", step: "any", value });
+      input.addEventListener("change", () => {
+        if (input.value === "") {
+          delete this.estimates[key];
+        } else {
+          const estimate = Number(input.value) * unit;
+          this.estimates[key] = key === "vram_bytes" ? Math.round(estimate) : estimate;
+        }
+      });
+      return field(`${label} (needed to publish)`, input);
+    });
+  }
+
+  change(key, value, proposed) {
+    if (value && value !== proposed) {
+      this.changed[key] = value;
+    } else {
+      delete this.changed[key];
+    }
+  }
+}

@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 #: Documented methods of paths without parameters.
 METHODS_BY_PATH: web.AppKey[Mapping[str, Collection[str]]] = web.AppKey("methods_by_path", Mapping)
 REQUEST_ID_KEY = web.RequestKey("request_id", str)
-#: Present once the status line of the response has been sent.
-RESPONSE_STARTED_KEY = web.RequestKey("response_started", bool)
+#: The response, once its status line has been sent.
+RESPONSE_STARTED_KEY = web.RequestKey("response_started", web.StreamResponse)
 
 
 def error_middleware(metrics: HttpMetrics) -> Middleware:
@@ -41,10 +41,10 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
         try:
             response = await handler(request)
         except ServiceError as error:
-            response = build_error_response(request.path, error)
+            response = _service_error_response(request, error)
         except ObjectStoreError as error:
             log.error("request %s failed: object storage: %s", request_id, error)
-            response = build_error_response(request.path, object_storage_unavailable())
+            response = _service_error_response(request, object_storage_unavailable())
         except web.HTTPException as error:
             response = _http_exception_response(request, error)
         except ConnectionError:
@@ -65,9 +65,23 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
 
 async def set_request_id_header(request: web.Request, response: web.StreamResponse) -> None:
     """Set `X-Request-Id` on every response, streams included (an `on_response_prepare` handler)."""
-    request[RESPONSE_STARTED_KEY] = True
+    request[RESPONSE_STARTED_KEY] = response
     if REQUEST_ID_KEY in request:
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID_KEY]
+
+
+def _service_error_response(request: web.Request, error: ServiceError) -> web.StreamResponse:
+    """Return an error in the dialect's format.
+
+    If the response has started, its connection is closed: another response must not follow on it, and the
+    client sees that this one was cut off.
+    """
+    if RESPONSE_STARTED_KEY not in request:
+        return build_error_response(request.path, error)
+    log.warning("request %s failed while its response was sent: %s", request[REQUEST_ID_KEY], error)
+    if request.transport is not None:
+        request.transport.abort()
+    return request[RESPONSE_STARTED_KEY]
 
 
 def _unexpected_error_response(request: web.Request, error: Exception) -> web.Response:

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.errors import InvalidRequest, NotAuthenticated
+from orchestrator.errors import InvalidRequest, ServiceError
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobEvent
 from orchestrator.store import ApiKeyScope
@@ -60,7 +60,7 @@ class JobStreamRoutes:
             try:
                 async with end_on_revocation(access):
                     await self._send_jobs(request, stream, account, ids)
-            except NotAuthenticated as error:
+            except ServiceError as error:
                 _, body = to_error_response(request.path, error)
                 await stream.send_last("error", body)
         return response
@@ -85,6 +85,8 @@ class JobStreamRoutes:
                     group.create_task(send_job(job_id))
         except* ConnectionResetError:
             pass  # The browser closed the stream; the jobs continue.
+        except* ServiceError as errors:
+            raise errors.exceptions[0] from None
 
 
 def _to_sse_event(job_id: str, event: JobEvent, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.errors import NotAuthenticated
+from orchestrator.errors import ServiceError
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, ShardPreview, ShardProgress, ShardStarted
 from orchestrator.web.auth import AUTH_CONTEXT, get_stream_access
@@ -71,7 +71,7 @@ async def stream_job_events(
         try:
             async with end_on_revocation(access):
                 await sender.send_all(job_updates)
-        except NotAuthenticated as error:
+        except ServiceError as error:
             _, body = to_error_response(request.path, error)
             await stream.send_last("error", body, event_id=sender.event_id + 1)
     return response

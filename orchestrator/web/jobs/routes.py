@@ -122,8 +122,8 @@ class JobApiRoutes:
         summary="Stream job events",
         description="Server-sent events until the job is finished: `job` (the job itself, first and after "
         "each change), `queue` (position and estimated finish), `started`, `progress` and `preview` (an "
-        "unfinished image as base64). `error` is the last event if the API key is revoked or expires "
-        "meanwhile. Reconnect with `Last-Event-ID` to continue.",
+        "unfinished image as base64). `error` is the last event if the stream cannot go on, for example "
+        "because the API key is revoked meanwhile. Reconnect with `Last-Event-ID` to continue.",
         response_description="The event stream.",
         content_types=("text/event-stream",),
         other_responses={204: "The final event was received before; do not reconnect."},

@@ -70,7 +70,7 @@ async def ask(http: aiohttp.ClientSession, **fields: Any) -> tuple[int, Any]:
 
 
 async def traces(http: aiohttp.ClientSession) -> tuple[Any, Any]:
-    """What a request leaves behind: ledger entries and jobs, without their links, which depend on the time."""
+    """What a request leaves behind: ledger entries, and jobs without their links, which change with time."""
     async with http.get("/api/v1/billing/ledger") as response:
         entries = (await response.json())["entries"]
     async with http.get("/api/v1/jobs") as response:

@@ -29,7 +29,27 @@ def test_openais_path_makes_ten_images(service: ServiceProcess, key: str, http: 
     with http:
         refused = http.post("/api/v1/images/generations", json=SMALL | {"n": 5})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_n")
-    assert "between 1 and 4" in refused.json()["error"]["message"]
+    message = refused.json()["error"]["message"]
+    assert "between 1 and 4" in message
+    assert "`POST /v1/images/generations` takes up to 10" in message
+
+
+def test_quotes_name_the_path_that_takes_the_body(http: httpx.Client) -> None:
+    film = {"model": "wan2.1-t2v-fast", "prompt": "a", "seconds": 2.125, "fps": 8}
+    cases: list[tuple[str, dict[str, Any], str]] = [
+        ("/api/v1/quote", SMALL | {"n": 4}, "/api/v1/images/generations"),
+        ("/api/v1/quote", SMALL | {"n": 10}, "/v1/images/generations"),
+        ("/v1/quote", SMALL | {"n": 10}, "/v1/images/generations"),
+        ("/api/v1/quote", film, "/api/v1/videos"),
+        ("/v1/quote", film, "/v1/videos"),
+    ]
+    with http:
+        quotes = [http.post(path, json=body).json() for path, body, _ in cases]
+        made = http.post(quotes[1]["path"], json=SMALL | {"n": 10})
+        too_many = http.post("/v1/quote", json=SMALL | {"n": 11})
+    assert [quote["path"] for quote in quotes] == [path for _, _, path in cases]
+    assert made.json()["usage"]["cost_cents"] == quotes[1]["cost_cents"]
+    assert (too_many.status_code, too_many.json()["error"]["code"]) == (400, "invalid_n")
 
 
 @pytest.mark.parametrize(

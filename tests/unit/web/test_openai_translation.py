@@ -430,3 +430,21 @@ def test_a_trainer_takes_its_own_size() -> None:
         with pytest.raises(InvalidRequest) as caught:
             size_to_dimensions(model, size)
         assert caught.value.param == "size"
+
+
+@pytest.mark.parametrize(
+    ("fields", "way_out"),
+    [
+        ({"seconds": 1}, "`num_frames` and `fps` instead"),
+        ({"duration": 1}, "`num_frames` and `fps` instead"),
+        ({"input_reference": "aGVsbG8="}, "`image` instead"),
+    ],
+)
+def test_fields_of_videos_in_a_generation_are_refused_with_the_way_out(
+    fields: dict[str, Any], way_out: str
+) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        generation(model="wan2.1-t2v-fast", prompt="a", **fields)
+    assert (raised.value.code, raised.value.param) == ("unknown_parameter", next(iter(fields)))
+    assert "`POST /v1/videos`: send the body to that path" in raised.value.message
+    assert way_out in raised.value.message

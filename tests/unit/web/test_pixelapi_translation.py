@@ -73,6 +73,11 @@ def test_guidance_of_one_and_below_disables_guidance(guidance_scale: float, cfg_
     assert params(prompt="a", guidance_scale=guidance_scale)["cfg_scale"] == cfg_scale
 
 
+def test_the_error_of_a_length_in_seconds_names_the_parameters_that_set_it() -> None:
+    with pytest.raises(InvalidRequest, match=r"`duration`; `num_frames` and `fps` set the length"):
+        params(model="wan2.1-t2v-fast", prompt="a", duration=1)
+
+
 def test_undocumented_models_keep_their_own_ranges() -> None:
     made = params(model="sd-1.5", prompt="a", width=256, steps=5, guidance_scale=2)
     assert made == {"prompt": "a", "width": 256, "steps": 5, "cfg_scale": 2}

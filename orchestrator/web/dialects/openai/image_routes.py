@@ -11,6 +11,7 @@ from aiohttp import web
 
 from orchestrator.catalog import Catalog
 from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
+from orchestrator.errors import InvalidRequest
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import EventHub
@@ -137,9 +138,12 @@ class ImageRoutes:
 
     async def _submit(self, request: web.Request, key: ApiKey, generation: GenerationRequest) -> JobRecord:
         generation = replace(generation, max_images=_max_images(request))
-        return await submit_job(
-            request, self._service, key, generation, waits_for_result=not _wants_job_only(request)
-        )
+        try:
+            return await submit_job(
+                request, self._service, key, generation, waits_for_result=not _wants_job_only(request)
+            )
+        except InvalidRequest as error:
+            raise _name_larger_limit(error, request, generation) from error
 
     async def _build_response(
         self, request: web.Request, record: JobRecord, body: ImageRequestBody, event_prefix: EventPrefix
@@ -187,6 +191,19 @@ def to_generation_request(
 def _max_images(request: web.Request) -> int:
     """Return the most images of a request: OpenAI's API allows more than the Pixel Factory document."""
     return MAX_OPENAI_IMAGES if request.path.startswith("/v1/") else MAX_IMAGES_PER_REQUEST
+
+
+def _name_larger_limit(
+    error: InvalidRequest, request: web.Request, generation: GenerationRequest
+) -> InvalidRequest:
+    """Return the error with the path that takes that many images, if there are too many for this one only."""
+    n, refused = generation.params.get("n"), f"must be between 1 and {generation.max_images} "
+    if not isinstance(n, int) or n > MAX_OPENAI_IMAGES or refused not in error.message:
+        return error
+    path = request.path.removeprefix("/api")
+    return InvalidRequest(
+        f"{error.message}; `POST {path}` takes up to {MAX_OPENAI_IMAGES}", code=error.code, param=error.param
+    )
 
 
 def _wants_job_only(request: web.Request) -> bool:

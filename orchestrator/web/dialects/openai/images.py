@@ -30,6 +30,8 @@ PREFERRED_EDIT_MODELS = ("flux-1-kontext-dev", "qwen-image-edit", "flux-2-dev", 
 #: The same for variations, which have no prompt.
 PREFERRED_VARIATION_MODELS = ("flux-1-redux-dev",)
 
+#: Fields of bodies of videos that those of images do not have.
+VIDEO_ONLY_FIELDS = frozenset({"seconds", "duration", "input_reference"})
 #: Number of steps by quality, as a multiple of the model's default.
 STEPS_FACTOR_BY_QUALITY = {
     "low": 0.5,
@@ -84,6 +86,7 @@ def to_variation_request(
 
 def to_model_params(body: ImageRequestBody, model: Model, *, form: bool) -> ModelParameters:
     """Return the fields of a body as parameters of the model, without images. Raises InvalidRequest."""
+    _check_video_fields(body, model)
     _check_response_options(body, model)
     dimensions = size_to_dimensions(
         model, body.size, aspect_ratio=body.aspect_ratio, resolution=body.resolution
@@ -121,6 +124,20 @@ def _effect_warnings(body: ImageRequestBody, model: Model) -> Iterator[str]:
         yield "`quality` has no effect: the request sets the number of steps"
     if body.partial_images and not body.stream:
         yield "`partial_images` has no effect without `stream`"
+
+
+def _check_video_fields(body: ImageRequestBody, model: Model) -> None:
+    """Raise InvalidRequest for a field of bodies of videos, with those that take its place in this body."""
+    given = VIDEO_ONLY_FIELDS & body.passed_fields.keys() - model.parameters.keys()
+    if not given or not model.makes_video:
+        return
+    name = min(given)
+    others = "`image`" if name == "input_reference" else "`num_frames` and `fps`"
+    raise InvalidRequest(
+        f"`{name}` is a field of `POST /v1/videos`: send the body to that path, or {others} instead",
+        code="unknown_parameter",
+        param=name,
+    )
 
 
 def _check_response_options(body: ImageRequestBody, model: Model) -> None:

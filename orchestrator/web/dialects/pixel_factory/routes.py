@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from aiohttp import web
 
+from orchestrator.catalog import Catalog
+from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
+from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.auth import authenticate
 from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody
-from orchestrator.web.dialects.openai.image_routes import to_generation_request
+from orchestrator.web.dialects.openai.image_routes import MAX_OPENAI_IMAGES, to_generation_request
 from orchestrator.web.dialects.openai.video_routes import to_video_request
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixel_factory.schemas import ModelEntryList, QuoteResponse
@@ -19,7 +26,7 @@ from orchestrator.web.visible_models import visible_catalog
 
 
 class PixelFactoryRoutes:
-    """`/api/v1/quote` and `/api/v1/images/models`."""
+    """`/api/v1/quote`, the same as `/v1/quote`, and `/api/v1/images/models`."""
 
     def __init__(self, service: GenerationApi) -> None:
         self._service = service
@@ -27,6 +34,7 @@ class PixelFactoryRoutes:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/api/v1/quote", self.quote),
+            web.post("/v1/quote", self.quote),
             web.get("/api/v1/images/models", self.list_models),
         ]
 
@@ -34,19 +42,18 @@ class PixelFactoryRoutes:
     async def quote(self, request: web.Request) -> web.Response:
         """Calculate the price of a generation.
 
-        Takes the body of `POST /api/v1/images/generations`, or with `seconds`, `duration` or
-        `input_reference` that of `POST /v1/videos`; nothing is generated or charged.
+        Takes the body of `POST /api/v1/images/generations` or `POST /v1/images/generations`, or with
+        `seconds`, `duration` or `input_reference` that of `POST /v1/videos`; `path` of the response names the
+        one that takes the body. Nothing is generated or charged.
         """
         key = await authenticate(request, ApiKeyScope.GENERATE, ApiKeyScope.READ)
         fields, catalog = await read_fields(request), self._service.catalog_for(key)
-        if pixel_factory.is_video_body(fields, catalog):
-            generation_request = to_video_request(request, fields, catalog)
-        else:
-            _, generation_request = to_generation_request(request, fields, catalog)
+        is_video, generation_request = _to_request(request, fields, catalog)
         prepared = await self._service.quote(key, generation_request)
         return json_response(
             QuoteResponse(
                 model=prepared.request.model,
+                path=_path_of_body(request, is_video=is_video, n=prepared.params["n"]),
                 cost_usd=prepared.quote.usd,
                 cost_cents=prepared.quote.cents,
                 minimum_applied=prepared.quote.minimum_applied,
@@ -63,3 +70,19 @@ class PixelFactoryRoutes:
             await visible_catalog(request, self._service), self._service.default_tariff
         )
         return json_response(models)
+
+
+def _to_request(
+    request: web.Request, fields: Mapping[str, Any], catalog: Catalog
+) -> tuple[bool, GenerationRequest]:
+    """Return whether a body is that of a video, and its translation. Raises InvalidRequest."""
+    if pixel_factory.is_video_body(fields, catalog):
+        return True, to_video_request(request, fields, catalog)
+    _, generation_request = to_generation_request(request, fields, catalog)
+    return False, replace(generation_request, max_images=MAX_OPENAI_IMAGES)
+
+
+def _path_of_body(request: web.Request, *, is_video: bool, n: int) -> str:
+    """Return the path that takes a body: below the same root as the quote, if it allows that many images."""
+    root = "/v1" if request.path.startswith("/v1/") or n > MAX_IMAGES_PER_REQUEST else "/api/v1"
+    return f"{root}/videos" if is_video else f"{root}/images/generations"

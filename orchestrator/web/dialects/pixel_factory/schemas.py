@@ -13,6 +13,11 @@ class QuoteResponse(ResponseModel):
     """What a generation would cost."""
 
     model: str = Field(description="Id of the model.", examples=["flux-1-schnell"])
+    path: str = Field(
+        description="The path that takes the body: `/v1/videos` for a body of a video, and"
+        " `/v1/images/generations` for more than 4 images.",
+        examples=["/api/v1/images/generations"],
+    )
     cost_usd: JsonNumber = Field(description="Price in US dollars.", examples=[0.0005])
     cost_cents: JsonNumber = Field(description="Price in US cents; may have a fraction.", examples=[0.05])
     minimum_applied: bool = Field(description="Whether the minimum price was applied.", examples=[False])

@@ -13,7 +13,7 @@ from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, Output
 from orchestrator.web.dialects.model_selection import check_image_count, check_mask, to_image_params
 from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody, ImageRequestBody
-from orchestrator.web.dialects.openai.images import image_response_fields, to_model_params
+from orchestrator.web.dialects.openai.images import VIDEO_ONLY_FIELDS, image_response_fields, to_model_params
 from orchestrator.web.dialects.openai.schemas import (
     GeneratedFile,
     GenerationUsage,
@@ -28,8 +28,6 @@ from pricing.money import to_cents
 from pricing.tariff import Tariff
 
 DEFAULT_MODEL = "flux-1-schnell"
-#: Fields of bodies of videos that those of images do not have.
-VIDEO_ONLY_FIELDS = frozenset({"seconds", "duration", "input_reference"})
 
 
 def is_video_body(fields: Mapping[str, Any], catalog: Catalog) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.catalog import Model
+from orchestrator.execution.failures import AttemptFailure
 from orchestrator.execution.scheduler import Scheduler
-from orchestrator.jobs import Attempt, Job, Shard
+from orchestrator.jobs import Attempt, FailureKind, Job, Shard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +21,24 @@ class ActiveShard:
     #: The version that was offered when the job was accepted; all shards of a job use the same version.
     model: Model
     attempt: Attempt | None = None
+    #: How the attempts of this process failed, in order.
+    failures: tuple[AttemptFailure, ...] = ()
+
+
+def record_failure(shards: dict[str, ActiveShard], shard_id: str, failure: AttemptFailure) -> None:
+    """Remember how an attempt of a shard failed, unless its job has been cancelled meanwhile."""
+    if active := shards.get(shard_id):
+        shards[shard_id] = replace(active, failures=(*active.failures, failure))
+
+
+def final_failure(active: ActiveShard | None, kind: FailureKind) -> FailureKind:
+    """Return why a job fails whose shard cannot be completed, after a last failure of this kind.
+
+    A node that failed with one error in every attempt would fail again, wherever and whenever it runs.
+    """
+    failures = active.failures if active else ()
+    is_same = len(failures) > 1 and len({(one.kind, one.detail) for one in failures}) == 1
+    return FailureKind.NODE_FAILED_REPEATEDLY if is_same and kind is FailureKind.NODE_FAILED else kind
 
 
 class RunningAttempts:

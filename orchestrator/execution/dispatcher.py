@@ -16,7 +16,7 @@ from comfy_instances.tasks import keep_running, spawn
 from orchestrator.billing.accounts import AccountService
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import ServiceError
-from orchestrator.execution.active_shards import ActiveShard, RunningAttempts
+from orchestrator.execution.active_shards import ActiveShard, RunningAttempts, final_failure, record_failure
 from orchestrator.execution.capabilities import ServableModels
 from orchestrator.execution.capacity import NO_CAPACITY, Capacity, capacity_of
 from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error
@@ -229,8 +229,7 @@ class Dispatcher:
         for active in [
             one for one in self._active_shards.values() if self._live_catalog.is_outdated(one.model)
         ]:
-            is_waiting = active.shard.id in self.scheduler.queue
-            if is_waiting and not self.scheduler.can_serve(active.model.digest):
+            if active.shard.id in self.scheduler.queue and not self.scheduler.can_serve(active.model.digest):
                 self.cancel_job(active.job.id)
                 reason = to_job_error(FailureKind.SUPERSEDED)
                 self._spawn_task(self._fail_job(active.job.id, reason), "job failure", active.job.id)
@@ -283,8 +282,8 @@ class Dispatcher:
             case BlameInstance(instance_id=instance_id):
                 self.fleet.record_failure(instance_id)
             case FailJob(job_id=job_id, shard_id=shard_id, kind=kind):
-                reason = to_job_error(self._active_shards[shard_id].final_kind(kind))
-                self._spawn_task(self._fail_job(job_id, reason), "job failure", job_id)
+                error = to_job_error(final_failure(self._active_shards.get(shard_id), kind))
+                self._spawn_task(self._fail_job(job_id, error), "job failure", job_id)
 
     def _spawn_task(self, coroutine: Coroutine[Any, Any, None], kind: str, subject: str) -> None:
         spawn(coroutine, kind, subject, group=self._tasks)
@@ -359,8 +358,7 @@ class Dispatcher:
             kind, instance_id = failure.kind, attempt.instance_id
             log.warning("shard %s failed on %s: %s: %s", shard_id, instance_id, kind, failure.detail)
             await self._lifecycle.fail_attempt(attempt, kind, failure.detail, has_run=failure.has_run)
-            if active := self._active_shards.get(shard_id):
-                self._active_shards[shard_id] = active.with_failure(failure)
+            record_failure(self._active_shards, shard_id, failure)
             if kind is FailureKind.STALLED:
                 self._handle_event(InstanceDown(instance_id=instance_id, memory_lost=False))
                 self._spawn_task(

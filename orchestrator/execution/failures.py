@@ -20,6 +20,8 @@ FAILURE_MESSAGES: Mapping[FailureKind, str] = {
     FailureKind.OUT_OF_MEMORY: "The request needs more GPU memory than is available.",
     FailureKind.INSTANCE_GONE: "The instance became unreachable during every attempt.",
     FailureKind.NODE_FAILED: "A node of the model's graph failed.",
+    FailureKind.NODE_FAILED_REPEATEDLY: "A node of the model's graph failed with the same error in every"
+    " attempt, and would fail again. Change the request, or report the job. Nothing is charged.",
     FailureKind.OUTPUT_REFUSED: "The result violates the content policy.",
     FailureKind.UNSUPPORTED_FORMAT: "The result has several frames or is too large, and the requested"
     " `output_format` does not hold it; request webp or png, or no `output_format`. Nothing is charged.",

@@ -13,6 +13,7 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"  #: a node ran out of GPU or host memory
     INSTANCE_GONE = "instance_gone"  #: the instance is unreachable, or was replaced by another server
     NODE_FAILED = "node_failed"  #: a node raised an exception
+    NODE_FAILED_REPEATEDLY = "node_failed_repeatedly"  #: it did so with the same error in every attempt
     OUTPUT_REFUSED = "refused"  #: the output check rejected the result
     UNSUPPORTED_FORMAT = "unsupported_output_format"  #: the requested format does not hold the result
     NO_OUTPUT = "no_output"  #: the run ended without a usable output

@@ -146,13 +146,25 @@ async def test_a_lasting_failure_says_that_a_retry_is_useless(service: ServicePr
 async def test_a_failed_generation_may_be_repeated(service: ServiceProcess) -> None:
     """The document says of a 500: retry the request. The same key then makes a new job."""
     async with client(service, new_key(service)) as http:
-        await inject_fault(service, "node_error", 1000)
+        await inject_fault(service, "out_of_memory", 1000)
         try:
             failed = await send(http, "openai")
         finally:
-            await inject_fault(service, "node_error", 0)
+            await inject_fault(service, "out_of_memory", 0)
         assert (failed[0], failed[2]) == (500, "true")
         again = await send(http, "openai")
         assert again[0] == 200
         assert None not in (failed[1], again[1])
         assert failed[1] != again[1]
+
+
+async def test_an_error_of_every_attempt_is_not_worth_a_retry(service: ServiceProcess) -> None:
+    async with client(service, new_key(service)) as http:
+        await inject_fault(service, "node_error", 1000)
+        try:
+            failed = await send(http, "native")
+        finally:
+            await inject_fault(service, "node_error", 0)
+        assert (failed[0], failed[2]) == (500, "false")
+        assert (await jobs_of(http))["native"] == [(failed[1], "failed", "node_failed_repeatedly")]
+        assert await send(http, "native") == failed

@@ -138,7 +138,8 @@ def test_counts_each_job_once(load: LoadReport) -> None:
     assert after.value("pixelfactory_jobs_finished_total", model="flux-1-schnell", status="succeeded") == 6
     assert after.value("pixelfactory_jobs_finished_total", status="cancelled") == 1
     assert after.value("pixelfactory_jobs_finished_total", status="failed") == 1
-    assert after.value("pixelfactory_job_errors_total", model="flux-1-schnell", code="node_failed") == 1
+    code = "node_failed_repeatedly"
+    assert after.value("pixelfactory_job_errors_total", model="flux-1-schnell", code=code) == 1
     assert after.value("pixelfactory_jobs_unfinished") == 0
 
 

@@ -43,7 +43,19 @@ def validate_model(model: Model, facts: NodeFacts) -> list[GraphProblem]:
     found: dict[GraphProblem, None] = {}
     for request in probe_requests(model):
         found |= dict.fromkeys(validate_rendered_graph(model, request, facts))
-    return [*found, *(_ineffective_problem(name) for name in ineffective_parameters(model))]
+    ineffective = (_ineffective_problem(name) for name in ineffective_parameters(model))
+    return [*found, *ineffective, *_odd_side_problems(model)]
+
+
+def _odd_side_problems(model: Model) -> Iterator[GraphProblem]:
+    """Yield the sides of a video that may be odd: the usual encoders refuse them, after the whole run."""
+    if all(output.media != "video" for output in model.outputs):
+        return
+    for name in ("width", "height"):
+        spec = model.parameters.get(name)
+        if isinstance(spec, IntegerParameter) and spec.allows_odd:
+            message = f"`{name}` may be odd, and H.264 encodes no odd sides; set `step` to a multiple of 2"
+            yield GraphProblem("odd_video_side", message)
 
 
 def _ineffective_problem(name: str) -> GraphProblem:

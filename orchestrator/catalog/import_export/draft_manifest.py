@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.constants import InputRef
+from orchestrator.catalog.import_export.infer.off_grid import require_even_sides
 from orchestrator.catalog.import_export.result_nodes import result_media
 from orchestrator.catalog.import_export.ui.ui_to_api import ConvertedWorkflow
 
@@ -61,6 +62,8 @@ def draft_manifest(
     results = [{"node": output, "media": media[output]} for output in outputs]
     kind = _infer_kind(bindings, {result["media"] for result in results}, needed)
     width, height = (bindings.parameters.get(name, {}).get("maximum", 2048) for name in ("width", "height"))
+    if "video" in media.values():
+        require_even_sides(bindings)
     packs = sorted({pack for pack in source.unknown_classes.values() if pack})
     return {
         "id": id,

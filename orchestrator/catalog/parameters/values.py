@@ -151,6 +151,12 @@ class IntegerParameter(ParameterBase):
         return made <= self.maximum if self.off_grid == "cut" else made == value
 
     @property
+    def allows_odd(self) -> bool:
+        """Whether requests may have an odd value."""
+        reach = range(self.minimum, min(self.maximum, self.minimum + 2 * math.lcm(self.step, self.grid)) + 1)
+        return any(value % 2 and self.allows(value) for value in reach)
+
+    @property
     def largest_allowed(self) -> int:
         """The largest value that requests may have."""
         made = self.maximum - (self.maximum - self.grid_offset) % self.grid

@@ -34,6 +34,16 @@ def reject_off_grid(bindings: ParameterBindings, needed: Sequence[str]) -> None:
                 declaration["off_grid"] = "reject"
 
 
+def require_even_sides(bindings: ParameterBindings) -> None:
+    """Let odd sides of a video be rejected, which H.264 does not encode, unless its own sides are odd."""
+    for name in ("width", "height"):
+        declaration = bindings.parameters.get(name, {})
+        step = declaration.get("step", 1)
+        if declaration.get("type") == "integer" and step % 2 and not (declaration.get("default") or 0) % 2:
+            declaration["step"] = step * 2
+            declaration["minimum"] += declaration["minimum"] % 2
+
+
 def _is_one_of(expression: str, names: Iterable[str]) -> bool:
     return any(re.search(rf"\b{name}\b", expression) for name in names)
 

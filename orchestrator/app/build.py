@@ -31,6 +31,7 @@ from orchestrator.app.resources import OperatorSecrets, Term, load_operator_secr
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import (
     Delivery,
+    RouteGroup,
     build_delivery,
     build_execution_views,
     build_web_app,
@@ -46,7 +47,6 @@ from orchestrator.execution.reconciler import Reconciler
 from orchestrator.execution.stored_jobs import StoredJobs
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
-from orchestrator.web.internal.live_routes import LiveRoutes, LiveSources
 from orchestrator.webhooks.sender import WebhookSender
 
 log = logging.getLogger(__name__)
@@ -134,8 +134,11 @@ async def run_service(
 
 def build_live_routes(
     execution: Execution, core: ServiceCore, callers: WaitingCallers, operator_secrets: OperatorSecrets
-) -> LiveRoutes:
+) -> RouteGroup:
     """Return the routes by which API processes follow a scheduler."""
+    # Imported only here: a service in one process does not need them.
+    from orchestrator.web.internal.live_routes import LiveRoutes, LiveSources
+
     sources = LiveSources(
         events=core.events,
         scheduler=execution.dispatcher.scheduler,

@@ -17,6 +17,7 @@ from orchestrator.catalog.errors import CatalogError, first_validation_error
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import Parameter, StrictModel
 from orchestrator.catalog.tasks import TaskModels
+from orchestrator.errors import InvalidRequest
 
 ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
@@ -154,6 +155,8 @@ class ModelManifest(StrictModel):
     #: Factor from the sides of the input image to those of the output, for upscalers.
     scale: int | None = Field(None, gt=0)
     parameters: dict[str, Parameter]
+    #: Values with which the author shows the model: the prompt, and names of files in ComfyUI's input folder.
+    example: dict[str, str | int | float | bool] = Field(default_factory=dict)
     outputs: tuple[OutputNode, ...] = Field(min_length=1)
     weights: tuple[WeightFile, ...] = ()
     requires: Requirements
@@ -178,6 +181,17 @@ class ModelManifest(StrictModel):
                 if other and (other == name or other not in parameters):
                     raise ValueError(f"{name}: there is no other parameter {other!r}")
         return parameters
+
+    @model_validator(mode="after")
+    def _validate_example(self) -> Self:
+        for name, value in self.example.items():
+            if name not in self.parameters:
+                raise ValueError(f"example: there is no parameter {name!r}; remove it from the example")
+            try:
+                self.parameters[name].validate_value(name, value)
+            except InvalidRequest as error:
+                raise ValueError(f"example: {error}") from error
+        return self
 
     @model_validator(mode="after")
     def _validate_unique_variants(self) -> Self:

@@ -44,6 +44,8 @@ _FOLDER_BY_CLASS_AND_INPUT = {
 }
 _CLIP_INPUT_PATTERN = re.compile(r"clip_name\d?")
 _WEIGHT_FILE_PATTERN = re.compile(r".+\.(safetensors|sft|ckpt|pt|pth|bin|gguf)", re.IGNORECASE)
+_EXAMPLE_TYPES = ("string", "image", "video", "audio")
+_MAX_EXAMPLE_LENGTH = 32_000
 _DTYPES = ("nvfp4", "mxfp8", "fp8", "int8", "bf16", "fp16", "fp32")
 
 
@@ -60,10 +62,10 @@ def draft_manifest(
     """Return all fields of `model.toml`."""
     media = {output: result_media(bindings.graph, output, bindings.facts) for output in outputs}
     results = [{"node": output, "media": media[output]} for output in outputs]
-    kind = _infer_kind(bindings, {result["media"] for result in results}, needed)
-    width, height = (bindings.parameters.get(name, {}).get("maximum", 2048) for name in ("width", "height"))
     if "video" in media.values():
         require_even_sides(bindings)
+    kind = _infer_kind(bindings, {result["media"] for result in results}, needed)
+    width, height = (bindings.parameters.get(name, {}).get("maximum", 2048) for name in ("width", "height"))
     packs = sorted({pack for pack in source.unknown_classes.values() if pack})
     return {
         "id": id,
@@ -77,11 +79,24 @@ def draft_manifest(
         "max_resolution": f"{width}x{height}",
         "price_class": _DEFAULT_PRICE_CLASSES[kind],
         "parameters": bindings.parameters,
+        "example": _draft_example(bindings),
         "outputs": results,
         "weights": _draft_weight_rows(bindings, source.model_downloads, needed),
         "requires": {"comfyui": comfyui_version, "packs": [{"name": pack} for pack in packs]},
         "resources": {"vram_bytes": 0, "load_seconds": 10.0, "step_seconds": 1.0},
     }
+
+
+def _draft_example(bindings: ParameterBindings) -> dict[str, Any]:
+    """Return the author's own values of parameters without a default: the prompt, names of images."""
+    example: dict[str, Any] = {}
+    for name, spec in bindings.parameters.items():
+        places = (place for place, text in bindings.expressions.items() if text == f"{{{{ {name} }}}}")
+        value = next((bindings.literal_at(place) for place in places if place.node in bindings.graph), None)
+        is_needed = "default" not in spec and spec["type"] in _EXAMPLE_TYPES
+        if is_needed and isinstance(value, str) and value.strip() and len(value) <= _MAX_EXAMPLE_LENGTH:
+            example[name] = value
+    return example
 
 
 def _infer_kind(bindings: ParameterBindings, media: set[str], needed: Iterable[str]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from itertools import count, takewhile
 from typing import Any
 
@@ -21,9 +22,14 @@ from orchestrator.catalog.import_export.ui.layout import layout_nodes
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow
 from orchestrator.catalog.import_export.ui.ui_to_api import EXPORT_METADATA_KEY
 from orchestrator.catalog.model import Model
+from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.catalog.rendering.graph import ApiGraph, iter_links, parse_link
 
 _BYPASSED_MODE = 4
+#: Key of a node's `_meta` that names the parameter of each input that requests set.
+PARAMETERS_KEY = "parameters"
+#: Colors of nodes with such inputs: ComfyUI's own green.
+_MARKED_COLORS = {"color": "#232", "bgcolor": "#353"}
 
 
 def export_api(model: Model) -> ApiGraph:
@@ -54,9 +60,9 @@ def export_ui(model: Model, facts: NodeFacts) -> dict[str, Any]:
             links.append(_add_link(len(links) + 1, origin, link.slot, target, name))
     return {
         "version": 0.4,
-        "last_node_id": len(nodes),
+        "last_node_id": len(nodes) + 1,
         "last_link_id": len(links),
-        "nodes": nodes,
+        "nodes": [*nodes, *_parameter_note(model, len(nodes) + 1)],
         "links": links,
         "groups": [],
         "config": {},
@@ -71,11 +77,12 @@ def _model_metadata(model: Model) -> dict[str, Any]:
 
 
 def _fill_defaults(model: Model) -> ApiGraph:
-    """Return every node of the template with the values of the default request.
+    """Return every node of the template with the values of the default request, and the author's example.
 
     Repeated nodes occur as often as in the default request, omitted nodes once.
     """
-    rendered = model.render_graph(model.example_params(), filename_prefix="ComfyUI", cut=False)
+    params = model.example_params(**model.manifest.example)
+    rendered = model.render_graph(params, filename_prefix="ComfyUI", cut=False)
     template = model.source.template
     copies = {id: _copy_names(id, node, rendered) for id, node in template.items()}
     names = {name: id for id, copied in copies.items() for name in copied}
@@ -85,6 +92,8 @@ def _fill_defaults(model: Model) -> ApiGraph:
         place = {"id": id, "copy": copies[id].index(name), "present": name in rendered}
         meta = {"title": node.get("_meta", {}).get("title") or id}
         note = {EXPORT_METADATA_KEY: place | template_metadata(node, inputs, names)}
+        marks = parameter_marks(node, model.parameters)
+        meta |= {PARAMETERS_KEY: marks} if marks else {}
         graph[name] = {"class_type": node["class_type"], "inputs": dict(inputs), "_meta": meta | note}
     return graph
 
@@ -99,9 +108,11 @@ def _copy_names(id: str, node: Mapping[str, Any], rendered: ApiGraph) -> list[st
 
 def _ui_node(node: Mapping[str, Any], facts: NodeFacts) -> dict[str, Any]:
     entry, inputs, note = _require_facts(node, facts), node["inputs"], node["_meta"][EXPORT_METADATA_KEY]
+    marks = node["_meta"].get(PARAMETERS_KEY, {})
     sockets = [
         {"name": item.name, "type": item.type, "link": None}
         | ({"widget": {"name": item.name}} if item.is_widget else {})
+        | ({"label": f"{item.name} \N{LEFTWARDS ARROW} {marks[item.name]}"} if item.name in marks else {})
         for item in resolve_inputs(entry, inputs).values()
     ]
     outputs = [
@@ -121,7 +132,38 @@ def _ui_node(node: Mapping[str, Any], facts: NodeFacts) -> dict[str, Any]:
         "outputs": outputs,
         "properties": {"Node name for S&R": node["class_type"], EXPORT_METADATA_KEY: note},
         "widgets_values": values,
+        **(_MARKED_COLORS if marks else {}),
     }
+
+
+def parameter_marks(node: Mapping[str, Any], parameters: Iterable[str]) -> dict[str, str]:
+    """Return the inputs of a template node that requests set, and the parameters that set them."""
+    marks = {}
+    for name, value in node["inputs"].items():
+        used = [each for each in parameters if _uses(value, each)]
+        if used:
+            marks[name] = ", ".join(used)
+    return marks
+
+
+def _uses(value: Any, parameter: str) -> bool:
+    is_expression = isinstance(value, str) and is_template(value)
+    return is_expression and re.search(rf"(?<![\w.]){re.escape(parameter)}\b", value) is not None
+
+
+def _parameter_note(model: Model, number: int) -> list[dict[str, Any]]:
+    """Return a note for the canvas that lists the parameters; the import ignores it."""
+    if not model.parameters:
+        return []
+    lines = [f"# {model.name}", "", "Requests set the marked widgets:", ""]
+    for name, spec in model.parameters.items():
+        given = " (required)" if spec.required else ""
+        lines.append(f"- **{name}**{given}: {spec.description or spec.type}")
+    text = "\n".join(lines)
+    size = [360, 120 + 24 * len(model.parameters)]
+    place = {"id": number, "order": number - 1, "pos": [-420, 0], "size": size, "flags": {}, "mode": 0}
+    sockets: dict[str, Any] = {"inputs": [], "outputs": [], "properties": {}}
+    return [{**place, **sockets, "type": "MarkdownNote", "title": "Parameters", "widgets_values": [text]}]
 
 
 def _require_facts(node: Mapping[str, Any], facts: NodeFacts) -> Mapping[str, Any]:

@@ -26,6 +26,13 @@ def replace_default(text: str, name: str, value: Any) -> str:
     return re.sub(section, lambda found: found[1] + line, text, count=1, flags=re.MULTILINE)
 
 
+def replace_example(text: str, name: str, value: Any) -> str:
+    """Return the manifest with another example value, if the example has the parameter."""
+    section = rf"(^\[example\]\n(?:[^\[\n].*\n)*?){re.escape(name)} = .*$"
+    line = f"{name} = {_format_value(value)}"
+    return re.sub(section, lambda found: found[1] + line, text, count=1, flags=re.MULTILINE)
+
+
 def read_default(text: str, name: str) -> Any:
     """Return the default of a parameter; None if it has none or the manifest is invalid."""
     try:

@@ -14,7 +14,12 @@ from itertools import count
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
-from orchestrator.catalog.import_export.manifest_text import read_default, replace_default, replace_id
+from orchestrator.catalog.import_export.manifest_text import (
+    read_default,
+    replace_default,
+    replace_example,
+    replace_id,
+)
 from orchestrator.catalog.import_export.ui.ui_graph import as_mapping
 from orchestrator.catalog.import_export.ui.ui_to_api import EXPORT_METADATA_KEY
 from orchestrator.catalog.rendering.graph import iter_links, parse_link
@@ -40,6 +45,7 @@ class RestoredTemplate:
         text = self.manifest
         for name, value in self.changed_defaults.items():
             text = replace_default(text, name, value)
+            text = replace_example(text, name, value)
         return replace_id(text, id)
 
 

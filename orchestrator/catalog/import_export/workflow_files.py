@@ -127,8 +127,7 @@ def _parse_json(text: bytes | str) -> Any:
     if len(text) > MAX_JSON_BYTES:
         raise InvalidWorkflow(f"the JSON is larger than {MAX_JSON_BYTES} bytes")
     try:
-        # Python writes NaN for the state of a node that has changed; JSON has no such number.
-        data = json.loads(text, parse_constant=lambda _: None)
+        data = json.loads(text)
         check_nesting_depth(data)
         return data
     except (ValueError, RecursionError) as error:

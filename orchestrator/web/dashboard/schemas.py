@@ -40,6 +40,7 @@ class PlaygroundModel(ResponseModel):
     price_usd: float = Field(description="Base price of a result.")
     parameters: dict[str, dict[str, Any]] = Field(description="Declarations of its parameters.")
     sizes: dict[str, tuple[int, int]] = Field(description="Width and height by aspect ratio.")
+    example: dict[str, Any] = Field(description="The author's own values, such as the prompt.")
 
 
 class PlaygroundModelList(ResponseModel):
@@ -108,4 +109,5 @@ def to_playground_model(name: str, model: Model, tariff: Tariff) -> PlaygroundMo
         price_usd=tariff.base_cents(model.price_class) / 100,
         parameters={name: spec.model_dump(mode="json") for name, spec in model.parameters.items()},
         sizes=preset_sizes(model),
+        example=model.manifest.example,
     )

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.catalog import Catalog, Model, write_model
+from orchestrator.catalog import Catalog, CatalogError, Model, write_model
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.import_export import export_api, export_ui
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER
-from tests.support.canvas import import_pinned
-from tests.support.drafts import CATALOG, FACTS
+from tests.support.canvas import drawn, import_pinned, imported, sdxl
+from tests.support.drafts import CATALOG, FACTS, parse_imported
 
 every_model = pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
 
@@ -144,3 +144,50 @@ def test_a_pack_keeps_its_node_facts(tmp_path: Path) -> None:
     folder = write_model(tmp_path, model.id, back.files)
     assert json.loads((folder / "nodes.json").read_text("utf-8")) == model.source.node_facts
     assert Catalog.load(tmp_path)[model.id].source.template == model.source.template
+
+
+def test_the_author_s_prompt_and_image_are_kept_and_exported() -> None:
+    data = drawn(
+        latent=("VAEEncode", "", {"pixels": ["photo", 0], "vae": ["model", 2]}),
+        photo=("LoadImage", "", {"image": "fox.png"}),
+    )
+    result = imported(data)
+    model = parse_imported(result)
+    assert model.manifest.example == {"prompt": "a fox", "image": "fox.png"}
+    graph = export_api(model)
+    assert graph["text"]["inputs"]["text"] == "a fox"
+    assert graph["photo"]["inputs"]["image"] == "fox.png"
+    graph["text"]["inputs"]["text"] = "a hare"
+    again = parse_imported(imported(graph))
+    assert again.manifest.example == {"prompt": "a hare", "image": "fox.png"}
+    assert again.source.template == model.source.template
+
+
+def test_exports_mark_the_widgets_that_requests_set() -> None:
+    model = parse_imported(imported(sdxl()))
+    assert export_api(model)["3"]["_meta"]["parameters"] == {
+        "seed": "seed",
+        "steps": "steps",
+        "cfg": "cfg_scale",
+    }
+    canvas = export_ui(model, FACTS)
+    sampler = next(each for each in canvas["nodes"] if each["type"] == "KSampler")
+    loader = next(each for each in canvas["nodes"] if each["type"] == "CheckpointLoaderSimple")
+    labels = {each["name"]: each["label"] for each in sampler["inputs"] if "label" in each}
+    assert labels == {"seed": "seed ← seed", "steps": "steps ← steps", "cfg": "cfg ← cfg_scale"}
+    assert "color" in sampler
+    assert "color" not in loader
+    note = canvas["nodes"][-1]
+    assert note["type"] == "MarkdownNote"
+    assert "- **prompt** (required)" in note["widgets_values"][0]
+
+
+def test_rejects_an_example_that_is_no_valid_request() -> None:
+    result = imported(sdxl())
+    manifest = result.manifest.replace("[example]\n", "[example]\nsteps = 1000\n")
+    with pytest.raises(CatalogError, match=r"example: .*steps"):
+        Model.parse(manifest, result.graph, Path("drawn"))
+    with pytest.raises(CatalogError, match="there is no parameter 'size'"):
+        Model.parse(
+            result.manifest.replace("[example]\n", '[example]\nsize = "big"\n'), result.graph, Path("drawn")
+        )

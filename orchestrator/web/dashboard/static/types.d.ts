@@ -150,7 +150,7 @@ export interface QueueStatus {
   by_model: Record<string, number>;
 }
 
-export type ModelKind = "image" | "upscale" | "3d" | "video" | "i2v" | "trainer";
+export type ModelKind = "image" | "upscale" | "audio" | "3d" | "text" | "video" | "i2v" | "trainer";
 
 interface ParameterBase {
   description: string;
@@ -228,6 +228,8 @@ export interface Model {
   parameters: Record<string, Parameter>;
   /** Width and height by aspect ratio. */
   sizes: Record<string, [number, number]>;
+  /** The author's own values, such as the prompt. */
+  example: Params;
 }
 
 export type Params = Record<string, any>;

@@ -22,12 +22,13 @@ const MAX_SEED = Number.MAX_SAFE_INTEGER;
  * @param {string} name
  * @param {Parameter} spec
  * @param {() => void} onChange Called when images change. Other changes are `input` events.
+ * @param {string} [example] The author's own value.
  * @returns {Control | undefined}
  */
-export function createControl(name, spec, onChange) {
+export function createControl(name, spec, onChange, example) {
   switch (spec.type) {
     case "string":
-      return textControl(name, spec);
+      return textControl(name, spec, example);
     case "integer":
     case "number":
       return sliderControl(name, spec);
@@ -82,19 +83,39 @@ function parameterField(name, spec, input, container) {
 /**
  * @param {string} name
  * @param {TextParameter} spec
+ * @param {string} [example]
  * @returns {Control}
  */
-function textControl(name, spec) {
+function textControl(name, spec, example) {
   const input = spec.choices.length ? select(spec.choices.map((choice) => [choice, choice])) : textInput(name, spec);
   input.id = `field-${name}`;
   input.value = spec.default ?? "";
   input.required = spec.required;
+  const node = parameterField(name, spec, input);
+  if (example) node.append(exampleButton(name, input, example));
   return {
-    node: parameterField(name, spec, input),
+    node,
     input,
     get: () => input.value,
     set: (value) => (input.value = value),
   };
+}
+
+/**
+ * Create a button that sets a field to the author's own value.
+ * @param {string} name
+ * @param {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} input
+ * @param {string} example
+ */
+function exampleButton(name, input, example) {
+  const label = `Use the example ${parameterLabel(name).toLowerCase()}`;
+  const button = el("button", { type: "button", className: "link", textContent: label, title: example });
+  button.addEventListener("click", () => {
+    input.value = example;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    input.focus();
+  });
+  return button;
 }
 
 /**

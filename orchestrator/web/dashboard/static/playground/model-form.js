@@ -17,7 +17,7 @@ export class ModelForm {
     /** @type {Map<string, Control>} */
     this.controls = new Map();
     for (const [name, spec] of Object.entries(model.parameters)) {
-      const control = createControl(name, spec, onChange);
+      const control = createControl(name, spec, onChange, model.example[name]);
       if (control) this.controls.set(name, control);
     }
     if (model.max_n > 1) {

@@ -13,11 +13,13 @@ import { PriceEstimate } from "./price-estimate.js";
 
 /** Kinds of models by mode.
  * @type {Record<string, ModelKind[]>} */
-const MODES = { image: ["image", "upscale", "3d"], video: ["video", "i2v"], training: ["trainer"] };
+const MODES = { image: ["image", "upscale", "audio", "3d", "text"], video: ["video", "i2v"], training: ["trainer"] };
 const KIND_LABELS = {
   image: "Images",
   upscale: "Upscaling",
+  audio: "Audio",
   "3d": "3D",
+  text: "Text",
   video: "Text to video",
   i2v: "Image to video",
   trainer: "LoRA training",

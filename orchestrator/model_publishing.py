@@ -14,6 +14,7 @@ from orchestrator.catalog import CatalogError, Model
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.publisher import Change, ModelPublisher
 from orchestrator.catalog.publishing.records import Author, ModelRecord
 from orchestrator.catalog.publishing.submission import (
@@ -21,7 +22,7 @@ from orchestrator.catalog.publishing.submission import (
     Submission,
     SubmittedModel,
     build_model,
-    check_complete,
+    check_publishable,
     incomplete,
     unusable,
 )
@@ -157,9 +158,7 @@ class ModelPublishing:
         self._require_writable()
         catalog = self.live_catalog.catalog
         return await self._change_models(
-            lambda: self.publisher.rollback(
-                id, version, self._change(author, why), catalog, self._check_files
-            )
+            lambda: self.publisher.rollback(id, version, self._change(author, why), catalog, self._check_kept)
         )
 
     async def remove(self, id: str, author: Author, why: str, *, draft: bool) -> str:
@@ -216,7 +215,16 @@ class ModelPublishing:
     def _check_files(self, files: Mapping[str, str]) -> Model:
         """Raises InvalidRequest."""
         try:
-            model = check_complete(files)
+            model = check_publishable(files, self.load_facts())
+            self.check_price(model)
+        except CatalogError as error:
+            raise InvalidRequest(str(error), code="invalid_manifest", param="manifest") from error
+        return model
+
+    def _check_kept(self, files: Mapping[str, str]) -> Model:
+        """Check a version that was live before. Raises InvalidRequest."""
+        try:
+            model = parse_files(files, self.publisher.files.directory)
             self.check_price(model)
         except CatalogError as error:
             raise InvalidRequest(str(error), code="invalid_manifest", param="manifest") from error

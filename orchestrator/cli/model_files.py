@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import json as json_
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +26,20 @@ from orchestrator.catalog.import_export import (
     read_workflow_file,
 )
 from orchestrator.catalog.import_export.exporter import format_json
-from orchestrator.cli.console import CliError, JsonOption, err, out, print_json, read_settings
+from orchestrator.catalog.import_export.ui.ui_graph import is_ui_format
+from orchestrator.catalog.publishing.submission import WORKFLOW_NAME, edit_files
+from orchestrator.cli.console import (
+    CliError,
+    DataDirOption,
+    JsonOption,
+    err,
+    out,
+    print_json,
+    read_settings,
+)
 from orchestrator.cli.node_facts import fetch_node_facts, load_node_facts, read_node_facts
+from orchestrator.cli.own_models import OwnModels
+from orchestrator.settings import Settings
 
 #: Maximum size of a workflow file; only videos come near it.
 MAX_FILE_BYTES = 2**30
@@ -42,8 +55,15 @@ def import_(
         ),
     ],
     id: Annotated[str, typer.Option(help="Id of the new model.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the draft of the model, or prepare its next version.")
+    ] = False,
+    author: Annotated[
+        str | None, typer.Option(help="Account that may call the draft and publish it, besides operators.")
+    ] = None,
     into: Annotated[
-        Path | None, typer.Option(help="Directory of models; by default PIXELFACTORY_WORKFLOWS_DIR.")
+        Path | None,
+        typer.Option(help="Write a plain folder into this directory of models instead of a draft."),
     ] = None,
     comfyui: Annotated[
         str | None,
@@ -53,33 +73,30 @@ def import_(
         Path | None,
         typer.Option("--nodes", help="File with the /object_info of a ComfyUI that has the node packs."),
     ] = None,
+    data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Create a model from a ComfyUI workflow.
+    """Create a draft of a model from a ComfyUI workflow.
 
-    Lists the inputs that requests set, those that are fixed, and what the author has to fill in.
+    Lists the inputs that requests set, those that are fixed, and what the author has to fill in. Only the
+    author and operators can call it until `pixelfactory models publish`.
     """
     source = _read_workflow_file(file)
-    found = import_workflow(
-        source.graph,
-        id=id,
-        facts=load_node_facts(),
-        today=utc_now().date(),
-        comfyui_version=load_comfyui_lock().version,
-        prompt=source.prompt,
-        pack_facts=_read_pack_facts(comfyui, nodes),
-    )
-    found = replace(found, open_questions=(*source.notes, *found.open_questions))
-    directory = into or read_settings().workflows_dir
-    directory.mkdir(parents=True, exist_ok=True)
-    _check_id_is_free(directory, id)
-    folder = write_model(directory, id, found.files)
+    found = _import_file(source, id, _read_pack_facts(comfyui, nodes))
+    if into is not None:
+        stored, then = _write_plain_model(into, id, found.files), "pixelfactory models check"
+    else:
+        files = found.files | _canvas_files(source.graph)
+        stored = _write_draft(read_settings(data_dir), id, files, author, replace=replace)
+        then = "pixelfactory models publish"
     if json:
-        print_json({"id": id, "folder": str(folder), **_import_to_json(found)})
+        print_json({"id": id, **stored, **_import_to_json(found)})
         return
     for line in _format_import(found):
         out.print(line, highlight=False, soft_wrap=True)
-    err.print(f"written to {folder}; review its model.toml, then run: pixelfactory models check {id}")
+    err.print(
+        f"written to {stored['folder']}; review its model.toml, then run: pixelfactory models {then} {id}"
+    )
 
 
 def export(
@@ -91,15 +108,30 @@ def export(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write; by default stdout.")
     ] = None,
+    data_dir: DataDirOption = None,
 ) -> None:
     """Export a model as a workflow that ComfyUI opens; importing it again gives the same model."""
-    model = Catalog.load(read_settings().workflows_dir)[id]
+    model = OwnModels(read_settings(data_dir)).with_drafts[id]
     graph = export_api(model) if format == "api" else export_ui(model, load_node_facts())
     if output is None:
         typer.echo(format_json(graph), nl=False)
         return
     output.write_text(format_json(graph), encoding="utf-8")
     err.print(f"wrote {model.id} to {output}")
+
+
+def _import_file(source: WorkflowFile, id: str, pack_facts: Mapping[str, Any]) -> ImportedModel:
+    """Raises InvalidWorkflow."""
+    found = import_workflow(
+        source.graph,
+        id=id,
+        facts=load_node_facts(),
+        today=utc_now().date(),
+        comfyui_version=load_comfyui_lock().version,
+        prompt=source.prompt,
+        pack_facts=pack_facts,
+    )
+    return dataclasses.replace(found, open_questions=(*source.notes, *found.open_questions))
 
 
 def _read_pack_facts(url: str | None, file: Path | None) -> dict[str, Any]:
@@ -116,6 +148,31 @@ def _read_workflow_file(file: Path) -> WorkflowFile:
         return read_workflow_file(file.read_bytes())
     except InvalidWorkflow as error:
         raise InvalidWorkflow(f"{file}: {error}") from error
+
+
+def _write_plain_model(directory: Path, id: str, files: Mapping[str, str]) -> dict[str, str]:
+    """Write the folder of a new model and return where. Raises CliError, CatalogError, OSError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    _check_id_is_free(directory, id)
+    return {"folder": str(write_model(directory, id, files)), "state": "live"}
+
+
+def _write_draft(
+    settings: Settings, id: str, files: Mapping[str, str], author: str | None, *, replace: bool
+) -> dict[str, str]:
+    """Save a draft, with what is known from models with the same weights, and return where.
+
+    Raises Conflict, CatalogError, OSError.
+    """
+    settings.published_path.mkdir(parents=True, exist_ok=True)
+    models = OwnModels(settings)
+    completed, _ = edit_files(files, {}, list(models.offered))
+    return models.save_draft(id, completed, author, replace=replace)
+
+
+def _canvas_files(graph: Any) -> dict[str, str]:
+    """Return the file that keeps the author's canvas, if the workflow has one."""
+    return {WORKFLOW_NAME: json_.dumps(graph) + "\n"} if is_ui_format(graph) else {}
 
 
 def _check_id_is_free(directory: Path, id: str) -> None:

@@ -8,39 +8,60 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.app.resources import load_catalog_and_tariff, utc_now
+from orchestrator.app.resources import load_catalog_and_tariff
 from orchestrator.billing.model_listing import list_model
-from orchestrator.billing.price_files import check_model_priced, load_tariffs
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.checks.model_checks import validate_model
-from orchestrator.cli import model_files
-from orchestrator.cli.console import JsonOption, err, print_error, print_json, print_rows, read_settings
+from orchestrator.catalog.publishing.draft_catalog import DraftCatalog
+from orchestrator.cli import model_files, model_versions
+from orchestrator.cli.console import (
+    DataDirOption,
+    JsonOption,
+    err,
+    print_error,
+    print_json,
+    print_rows,
+    read_settings,
+)
+from orchestrator.cli.node_facts import load_node_facts
+from orchestrator.cli.own_models import OwnModels
 from orchestrator.settings import Settings
 from pricing.tariff import Tariff
 
-LIST_COLUMNS = ("id", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents")
+LIST_COLUMNS = ("id", "state", "type", "owned_by", "max_resolution", "default_steps", "price_per_image_cents")
 PARAMETER_COLUMNS = ("name", "type", "default", "minimum", "maximum", "required")
 
-app = typer.Typer(help="List, show, check, import and export models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check, import, export and publish models.", no_args_is_help=True)
 app.command("import")(model_files.import_)
 app.command()(model_files.export)
+app.command()(model_versions.publish)
+app.command()(model_versions.history)
+app.command()(model_versions.diff)
+app.command()(model_versions.rollback)
+app.command()(model_versions.remove)
 
 
 @app.command("list")
-def list_(json: JsonOption = False) -> None:
-    """List all models with their prices."""
-    catalog, tariff = load_catalog_and_tariff(read_settings())
-    rows = [asdict(list_model(model, tariff, name)) for name, model in catalog.offers()]
+def list_(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
+    """List all models with their prices, and the drafts."""
+    catalog, tariff, models = _load(read_settings(data_dir))
+    live = set(catalog)
+    rows = [
+        asdict(list_model(model, tariff, name)) | {"state": "live" if model in live else "draft"}
+        for name, model in models.offers()
+    ]
     print_rows(rows, LIST_COLUMNS, as_json=json)
 
 
 @app.command()
 def show(
-    id: Annotated[str, typer.Argument(help="Id or alias of a model.")], json: JsonOption = False
+    id: Annotated[str, typer.Argument(help="Id or alias of a model; `ID@draft` for a draft.")],
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Show one model and its parameters."""
-    catalog, tariff = load_catalog_and_tariff(read_settings())
-    view = _model_to_json(id, catalog[id], tariff)
+    _, tariff, models = _load(read_settings(data_dir))
+    view = _model_to_json(id, models[id], tariff)
     if json:
         print_json(view)
         return
@@ -53,11 +74,12 @@ def show(
 @app.command()
 def check(
     models: Annotated[list[str] | None, typer.Argument(help="Ids of models; by default all models.")] = None,
+    data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
     """Validate, without an instance, that ComfyUI accepts the graphs of every kind of request."""
-    chosen, broken = _select_models(read_settings(), models)
-    facts = model_files.load_node_facts()
+    chosen, broken = _select_models(read_settings(data_dir), models)
+    facts = load_node_facts()
     rows: list[dict[str, Any]] = [
         {"model": model.id, "problem": str(problem)}
         for model in chosen
@@ -74,14 +96,19 @@ def check(
     err.print(f"{len(chosen)} model(s) checked, no problems")
 
 
+def _load(settings: Settings) -> tuple[Catalog, Tariff, Catalog]:
+    """Return the offered models, the price list, and the models with drafts."""
+    catalog, tariff = load_catalog_and_tariff(settings)
+    drafts = DraftCatalog(settings.published_path, OwnModels(settings).check_price)
+    drafts.reload()
+    return catalog, tariff, drafts.add_all_to(catalog)
+
+
 def _select_models(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
     """Return the models to check, and the errors of models that cannot be loaded."""
-    prices, today = load_tariffs(settings), utc_now().date()
-    catalog, broken = Catalog([]).reload(
-        settings.workflows_dir, lambda model: check_model_priced(model, prices, today)
-    )
+    catalog, broken = OwnModels(settings).load_all()
     if not names:
-        return list(catalog), broken
+        return [model for _, model in catalog.names()], broken
     broken = [error for error in broken if error.file.parent.name in names or error.file.name in names]
     unread = {part for error in broken for part in (error.file.parent.name, error.file.name)}
     return list(dict.fromkeys(catalog[name] for name in names if name not in unread)), broken

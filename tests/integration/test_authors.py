@@ -74,10 +74,16 @@ async def test_a_drawn_graph_becomes_a_model_of_the_running_service(
     }
     assert told["fixed"] == {"3.batch_size": 1}
     assert told["problems"] == []
+    assert told["state"] == "draft"
     side = load_model(Path(told["folder"])).parameters["side"]
     assert (side.default, side.description) == (64, "Width and height in pixels.")
 
     body = {"model": "one-colour", "colour": 0x00FF00, "side": 32}
+    done = await asyncio.to_thread(_command, live, "models", "publish", "one-colour")
+    assert (done.returncode, "--license" in done.stderr, "--owner" in done.stderr) == (1, True, True)
+    named = ("--license", "mit", "--owner", "us", "--why", "first")
+    done = await asyncio.to_thread(_command, live, "models", "publish", "one-colour", *named)
+    assert done.returncode == 0, done.stderr
     async with live.client(live.key("1.00")) as http:
         for _ in range(100):
             async with http.post("/api/v1/images/generations", json=body) as response:
@@ -126,7 +132,8 @@ def test_what_import_prints_and_export_gives_back(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         done = command("models", "import", str(file), "--id", f"again-{format}", **where)
         assert done.returncode == 0, done.stderr
-        first, second = load_model(models / "drawn"), load_model(models / f"again-{format}")
+        drafts = models / ".drafts"
+        first, second = load_model(drafts / "drawn"), load_model(drafts / f"again-{format}")
         assert first.source.template == second.source.template
         assert first.parameters == second.parameters
     done = command("models", "check", **where)

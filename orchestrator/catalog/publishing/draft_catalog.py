@@ -81,6 +81,11 @@ class DraftCatalog:
             self._visible[account_id] = catalog, visible
         return visible
 
+    def add_all_to(self, catalog: Catalog) -> Catalog:
+        """Return the catalog with all drafts, for operators."""
+        drafts = {f"{draft.model.id}{DRAFT_SUFFIX}": draft.model for draft in self.drafts}
+        return catalog.with_drafts(drafts) if drafts else catalog
+
     def find(self, id: str) -> Model | None:
         """Return the draft of a model."""
         return next((draft.model for draft in self.drafts if draft.model.id == id), None)

@@ -186,6 +186,11 @@ class ModelPublisher:
             )
         return found[0]
 
+    def find_previous(self, id: str, offered: Catalog) -> str:
+        """Return the version before the live one. Raises NotFound, Conflict if there is none."""
+        live = self._find_live(id, offered)
+        return self._previous_live(id, self.files.read_record(id), None if live is None else digest_of(live))
+
     def read_any(self, id: str, text: str, offered: Catalog) -> dict[str, str]:
         """Return the files of `live`, `draft` or a version. Raises NotFound, InvalidRequest, CatalogError."""
         if text == "draft":

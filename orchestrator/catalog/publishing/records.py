@@ -23,14 +23,12 @@ class VersionAction(StrEnum):
 class Author:
     """Who changes a model."""
 
-    #: Id of the account; None for operators.
+    #: Account that may call a draft; None for operators only.
     account: str | None
     #: For the history: a key with its name, or an operator.
     name: str
-
-    @property
-    def is_operator(self) -> bool:
-        return self.account is None
+    #: Whether all models may be changed, not only those of the account.
+    is_operator: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

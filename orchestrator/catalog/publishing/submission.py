@@ -109,11 +109,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             f"The graph cannot be used as a model: {error}", code="invalid_manifest", param="manifest"
         ) from error
     facts = {**imported.node_facts, **object_info, **knowledge.facts}
-    found = [*imported.problems, *validate_model(model, facts)]
-    # The graph of a request has the defaults of parameters; the template the texts of parts that it omits.
-    rendered = model.render_graph(model.example_params(), filename_prefix="example", cut=False)
-    for checked in (json.loads(files[GRAPH_NAME]), rendered):
-        found += find_outside_paths(checked, facts)
+    found = [*imported.problems, *find_problems(model, facts)]
     return SubmittedModel(
         model=model,
         imported=imported,
@@ -124,13 +120,26 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
     )
 
 
-def check_complete(files: Mapping[str, str]) -> Model:
+def check_publishable(files: Mapping[str, str], facts: NodeFacts) -> Model:
     """Return the model with these files if it may be live. Raises InvalidRequest, CatalogError."""
     model = parse_files(files, Path("draft"))
+    problems = find_problems(model, {**model.source.node_facts, **facts})
+    if not all(problem.is_warning for problem in problems):
+        raise unusable(model.id, problems)
     missing = find_missing(model.manifest)
     if missing:
         raise incomplete(model.id, missing)
     return model
+
+
+def find_problems(model: Model, facts: NodeFacts) -> list[GraphProblem]:
+    """Return what is wrong with a model, without its weights and an instance. Raises CatalogError."""
+    found = validate_model(model, facts)
+    # The graph of a request has the defaults of parameters; the template the texts of parts that it omits.
+    rendered = model.render_graph(model.example_params(), filename_prefix="example", cut=False)
+    for graph in (model.source.template, rendered):
+        found += find_outside_paths(graph, facts)
+    return found
 
 
 def incomplete(id: str, missing: Mapping[str, str]) -> InvalidRequest:

@@ -18,6 +18,6 @@ async def authenticate_author(request: web.Request, admin_token: str) -> tuple[A
     token = bearer_token(request) or ""
     if not token.startswith(_KEY_PREFIX) or is_secret(token, admin_token):
         require_admin(request, admin_token)
-        return Author(account=None, name="operator"), None
+        return Author(account=None, name="operator", is_operator=True), None
     key = await authenticate(request, ApiKeyScope.PUBLISH)
-    return Author(account=key.account.id, name=f"key {key.name} ({key.id})"), key
+    return Author(account=key.account.id, name=f"key {key.name} ({key.id})", is_operator=False), key

@@ -162,6 +162,7 @@ class PublishReport(ResponseModel):
         examples=[{"KJSomething": "comfyui-kjnodes"}],
     )
     problems: list[ReportedProblem] = Field(description="What is wrong, and warnings.")
+    changes: list[str] = Field(description="What the import changed or left out.", examples=[[]])
     questions: list[str] = Field(description="What the author should review.", examples=[["its license"]])
     missing: dict[str, str] = Field(
         description="Fields of `manifest` without which it cannot be live.",
@@ -261,6 +262,7 @@ def to_publish_report(
             )
             for problem in built.problems
         ],
+        changes=list(built.imported.changes),
         questions=list(built.imported.open_questions),
         missing=dict(built.missing),
         weights=[weight.path for weight in manifest.weights],

@@ -13,6 +13,8 @@ from statistics import median, quantiles
 
 import pytest
 
+from tests.conftest import LONGEST_FIRST
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("orchestrator", "comfy_instances", "pricing")
 FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
@@ -191,3 +193,8 @@ def test_every_module_says_what_it_is(package: str) -> None:
         if file.startswith(package) and tree.body and not ast.get_docstring(tree)
     ]
     assert silent == []
+
+
+def test_files_that_begin_first_exist() -> None:
+    missing = [file for file in LONGEST_FIRST if not (ROOT / "tests" / file).is_file()]
+    assert missing == []

@@ -89,12 +89,11 @@ class LiveCatalog:
         (`model_not_found`).
         """
         current = self._withdrawn.get(id)
-        if current is None and (id in self.catalog or not self._drafts.find(id)):
-            current = self.catalog[id]
-        current = current or self._drafts.find(id)
-        if version is None or (current is not None and current.digest == version):
-            return current or self.catalog[id]
-        return self._drafts.find_version(id, version) or current or self.catalog[id]
+        if current is None:
+            current = self.catalog[id] if id in self.catalog else self._drafts.find(id)
+        if version is not None and (current is None or current.digest != version):
+            current = self._drafts.find_version(id, version) or current
+        return self.catalog[id] if current is None else current
 
     def kept_version(self, model: Model) -> str | None:
         """Return the version of a model whose files are kept, so that jobs may refer to it."""

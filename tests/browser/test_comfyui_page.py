@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+import wave
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import httpx
 import pytest
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.author_studio import Studio, open_studio
-from tests.support.comfyui_page import add_nodes, open_page, run_on_canvas
+from tests.support.browser import admin
+from tests.support.comfyui_page import add_nodes, open_page, read_titles, run_on_canvas, set_widget
 from tests.support.real_comfyui import installation
 
 pytestmark = pytest.mark.comfyui
@@ -38,6 +42,18 @@ GRAPH: dict[str, Any] = {
         "links": {"result": ["image", 0]},
     },
 }
+TITLES = [
+    "prompt · Text parameter",
+    "Text Length",
+    "color · Integer parameter",
+    "Empty Image",
+    "swatch · Output",
+]
+#: Widgets of our nodes without a tooltip; buttons and players need none.
+WITHOUT_TOOLTIP = """() => app.graph.nodes.flatMap((node) => node.widgets
+    .filter(({name}) => !["upload", "audioUI"].includes(name))
+    .filter(({name}) => !node.constructor.nodeData.input.required[name]?.[1]?.tooltip)
+    .map(({name}) => `${node.type}.${name}`))"""
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +91,44 @@ def open_publish_dialog(page: Page, id: str) -> Locator:
     return shown
 
 
+def publish(page: Page, id: str) -> str:
+    """Publish the graph and return the version."""
+    shown = open_publish_dialog(page, id)
+    shown.get_by_label("License").fill("cc0-1.0")
+    shown.get_by_role("button", name="Publish", exact=True).click()
+    message = shown.get_by_text(f"{id} is live (version ")
+    expect(message).to_be_visible()
+    return message.inner_text().partition("version ")[2].partition(")")[0]
+
+
+def refused(page: Page) -> Locator:
+    """Open the dialog anew, check the graph if it is possible, and return the error."""
+    page.keyboard.press("Escape")
+    expect(dialog(page)).to_be_hidden()
+    page.get_by_role("button", name="Publish this graph as a model of Pixel Factory").click()
+    expect(dialog(page).get_by_text("Asking the service")).to_be_hidden()
+    if dialog(page).get_by_label("Model id").is_visible():
+        dialog(page).get_by_label("Model id").fill("refused")
+        dialog(page).get_by_role("button", name="Check", exact=True).click()
+    return dialog(page).locator(".pf-error")
+
+
+def call(studio: Studio, model: str) -> tuple[tuple[int, int], bytes]:
+    """Return what the model makes by default."""
+    client = OpenAI(base_url=f"{studio.service.url}/v1", api_key=studio.key, max_retries=0)
+    called = client.images.generate(model=model, prompt="x" * 64, response_format="b64_json")
+    assert called.data is not None
+    return pixels(base64.b64decode(called.data[0].b64_json or ""))
+
+
+def write_sound(path: Path) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(b"\0\1" * 8000)
+
+
 def pixels(data: bytes) -> tuple[tuple[int, int], bytes]:
     with Image.open(io.BytesIO(data)) as image:
         return image.size, image.convert("RGB").tobytes()
@@ -106,9 +160,130 @@ def test_draws_publishes_and_calls_a_model(canvas: Page, studio: Studio) -> None
     expect(shown.get_by_text('model="swatch"')).to_be_visible()
     assert studio.key not in canvas.content()
 
+    assert call(studio, "swatch") == pixels(first)
     client = OpenAI(base_url=f"{studio.service.url}/v1", api_key=studio.key, max_retries=0)
-    called = client.images.generate(model="swatch", prompt="x" * 64, response_format="b64_json")
-    assert called.data is not None
-    assert pixels(base64.b64decode(called.data[0].b64_json or "")) == pixels(first)
-    with pytest.raises(Exception, match="color"):
+    with pytest.raises(BadRequestError, match="color"):
         client.images.generate(model="swatch", prompt="x", extra_body={"color": 0xFFFFFF})
+
+
+def test_replaces_a_model_and_rolls_it_back(canvas: Page, studio: Studio) -> None:
+    add_nodes(canvas, GRAPH)
+    first = publish(canvas, "changing")
+    canvas.keyboard.press("Escape")
+    expect(dialog(canvas)).to_be_hidden()
+    set_widget(canvas, "color · Integer parameter", "value", 0x00FF00)
+    canvas.get_by_role("button", name="Publish this graph as a model of Pixel Factory").click()
+    shown = dialog(canvas)
+    expect(shown.get_by_label("Model id")).to_have_value("changing")
+    expect(shown.get_by_text("It replaces the live model with this id.")).to_be_visible()
+    expect(shown.get_by_label("License")).to_have_value("cc0-1.0")
+    shown.get_by_role("button", name="Publish", exact=True).click()
+    expect(shown.get_by_text("(model_exists)")).to_be_visible()
+    shown.get_by_label("Replace the model with this id").check()
+    shown.get_by_role("button", name="Publish", exact=True).click()
+    expect(shown.get_by_text("changing is live")).to_be_visible()
+    assert call(studio, "changing") == ((64, 32), b"\x00\xff\x00" * 64 * 32)
+    admin(studio.service, "models/changing/rollback", version=first)
+    assert call(studio, "changing") == ((64, 32), b"\xff\x00\x00" * 64 * 32)
+
+
+def test_opens_a_model_as_its_author_drew_it(canvas: Page, studio: Studio) -> None:
+    add_nodes(canvas, GRAPH)
+    publish(canvas, "drawing")
+    canvas.keyboard.press("Escape")
+    add_nodes(canvas, {})
+    canvas.evaluate("() => app.extensionManager.command.execute('PixelFactory.Open')")
+    shown = dialog(canvas, "Open from Pixel Factory")
+    shown.get_by_label("Filter").fill("drawing")
+    expect(shown.get_by_role("button", name="Open sdxl-1.0")).to_be_hidden()
+    shown.get_by_role("button", name="Open drawing").click()
+    expect(shown).to_be_hidden()
+    assert read_titles(canvas) == TITLES
+
+
+def test_says_why_the_service_refuses(canvas: Page, studio: Studio) -> None:
+    add_nodes(canvas, GRAPH)
+    try:
+        studio.configure(url=studio.service.url, key=studio.new_key("generate"))
+        expect(refused(canvas)).to_contain_text("publish")
+        studio.configure(url="http://127.0.0.1:9", key="pk-test")
+        expect(refused(canvas)).to_contain_text("The service at http://127.0.0.1:9 does not answer")
+        studio.configure(url=studio.service.url)
+        expect(refused(canvas)).to_contain_text("The key of the service is not set.")
+    finally:
+        studio.configure(url=studio.service.url, key=studio.key)
+
+
+def test_shows_what_is_wrong_as_text(canvas: Page, studio: Studio) -> None:
+    markup = "<img src=x onerror=alert(1)>"
+    graph = GRAPH | {"color": GRAPH["color"] | {"values": GRAPH["color"]["values"] | {"name": markup}}}
+    add_nodes(canvas, graph)
+    expect(refused(canvas)).to_contain_text(markup)
+    expect(dialog(canvas).locator("img")).to_have_count(0)
+
+
+def test_other_pages_cannot_use_the_key(studio: Studio) -> None:
+    for method, path in (("GET", "status"), ("GET", "models"), ("POST", "models"), ("POST", "models/x/test")):
+        answer = httpx.request(method, f"{studio.url}/pixelfactory/{path}", json={})
+        assert answer.status_code == 403, path
+    headers = {"X-Pixel-Factory-Page": "1"}
+    status = httpx.get(f"{studio.url}/pixelfactory/status", headers=headers)
+    assert status.json()["url"] == studio.service.url
+    assert studio.key not in status.text
+    stored = httpx.get(f"{studio.url}/userdata?dir=..&recurse=true", headers=headers)
+    assert studio.key not in stored.text
+
+
+@pytest.mark.parametrize("nodes_2", [False, True])
+def test_parameter_nodes_are_pleasant(browser: Browser, studio: Studio, nodes_2: bool) -> None:
+    page = browser.new_page(viewport={"width": 1600, "height": 1000})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    open_page(page, studio.url, nodes_2=nodes_2)
+    kinds = ("Text", "Integer", "Number", "Boolean", "Image", "Mask", "Images", "Video", "Audio", "Loras")
+    add_nodes(page, {kind: {"class": f"PixelFactory{kind}", "values": {"name": "mine"}} for kind in kinds})
+    assert {title.split(" · ")[0] for title in read_titles(page)} == {"mine"}
+    assert page.evaluate(WITHOUT_TOOLTIP) == []
+    if nodes_2:
+        expect(page.get_by_text("mine · Integer parameter")).to_be_visible()
+    add_nodes(
+        page,
+        {
+            "choice": {"class": "PixelFactoryChoice"},
+            "sampler": {"class": "KSampler", "links": {"scheduler": ["choice", 0]}},
+            "note": {"class": "PixelFactoryText"},
+        },
+    )
+    choices = "() => app.graph.nodes[0].widgets.find((each) => each.name === 'value').options.values"
+    assert {"simple", "karras"} <= set(page.evaluate(choices))
+    page.evaluate("() => { app.graph.nodes[2].title = 'What I want'; }")
+    set_widget(page, "What I want", "name", "other")
+    assert read_titles(page)[2] == "What I want"
+    page.close()
+    assert errors == []
+
+
+def test_files_run_from_the_page(canvas: Page, studio: Studio) -> None:
+    for name, color in (("red.png", (255, 0, 0)), ("blue.png", (0, 0, 255))):
+        Image.new("RGB", (16, 16), color).save(studio.base / "input" / name)
+    write_sound(studio.base / "input" / "beep.wav")
+    canvas.reload()
+    canvas.wait_for_function("() => window.app?.graph")
+    open_page(canvas, studio.url)
+    images = {"images": ["red.png", "blue.png"], "max_items": 2}
+    add_nodes(
+        canvas,
+        {
+            "images": {"class": "PixelFactoryImages", "values": images},
+            "saved": {"class": "PixelFactoryOutput", "links": {"result": ["images", 0]}},
+        },
+    )
+    assert pixels(run_on_canvas(canvas, studio.url)) == ((16, 16), b"\xff\x00\x00" * 256)
+    add_nodes(
+        canvas,
+        {
+            "audio": {"class": "PixelFactoryAudio", "values": {"audio": "beep.wav"}},
+            "saved": {"class": "PixelFactoryOutput", "links": {"result": ["audio", 0]}},
+        },
+    )
+    assert run_on_canvas(canvas, studio.url).startswith(b"fLaC")

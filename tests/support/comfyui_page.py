@@ -52,6 +52,13 @@ _RUN = """async () => {
     throw new Error("the run did not end within a minute");
 }"""
 
+_SET_WIDGET = """([title, name, value]) => {
+    const node = app.graph.nodes.find((each) => each.title === title);
+    const widget = node.widgets.find((each) => each.name === name);
+    widget.value = value;
+    widget.callback?.(value);
+}"""
+
 
 def open_page(page: Page, url: str, *, nodes_2: bool = False) -> None:
     """Open the page with an empty graph; `nodes_2` selects the newer rendering of nodes."""
@@ -65,6 +72,11 @@ def open_page(page: Page, url: str, *, nodes_2: bool = False) -> None:
 def add_nodes(page: Page, drawn: dict[str, Any]) -> None:
     """Replace the graph by nodes with `class`, `values` of widgets, `links`, and `pos`, by any ids."""
     page.evaluate(_ADD_NODES, drawn)
+
+
+def set_widget(page: Page, title: str, name: str, value: object) -> None:
+    """Set a widget of the node with a title."""
+    page.evaluate(_SET_WIDGET, [title, name, value])
 
 
 def read_titles(page: Page) -> list[str]:

@@ -57,19 +57,38 @@ export function openDialog(title) {
   const heading = el("h2", { id: "pf-title", textContent: title });
   const dialog = el(
     "dialog",
-    { className: "pixel-factory", onclose: () => dialog.remove() },
+    { className: "pixel-factory", tabIndex: -1 },
     el("header", {}, heading, close),
     body,
     footer,
   );
   dialog.setAttribute("aria-labelledby", "pf-title");
-  // ComfyUI's page takes keys for shortcuts of the canvas, such as Delete.
+  document.body.append(dialog);
+  keepKeys(dialog);
+  dialog.showModal();
+  return { dialog, body, footer };
+}
+
+/** Keep keys from the shortcuts of the canvas, such as Delete, until the dialog is closed. */
+function keepKeys(dialog) {
   for (const event of ["keydown", "keyup", "paste", "copy", "cut"]) {
     dialog.addEventListener(event, (happened) => happened.stopPropagation());
   }
-  document.body.append(dialog);
-  dialog.showModal();
-  return { dialog, body, footer };
+  // Without a focused element, as while a button is disabled, keys go to the page.
+  const catchKey = (event) => {
+    if (event.key === "Escape") {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      dialog.close();
+    } else if (!dialog.contains(event.target)) {
+      event.stopImmediatePropagation();
+    }
+  };
+  window.addEventListener("keydown", catchKey, { capture: true });
+  dialog.addEventListener("close", () => {
+    window.removeEventListener("keydown", catchKey, { capture: true });
+    dialog.remove();
+  });
 }
 
 /** Create a button that is disabled, and says so, while its action runs. */
@@ -83,6 +102,9 @@ export function actionButton(label, action, className = "") {
     } finally {
       button.disabled = false;
       button.ariaBusy = null;
+      if (!document.activeElement || document.activeElement === document.body) {
+        document.querySelector("dialog.pixel-factory")?.focus();
+      }
     }
   });
   return button;

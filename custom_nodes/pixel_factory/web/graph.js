@@ -3,6 +3,8 @@
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
+const EXTRA_KEY = "pixel_factory_publication";
+
 /** Return the workflow, the API graph, and the facts of the node classes that it uses. */
 export async function readGraph() {
   const { workflow, output: prompt } = await app.graphToPrompt();
@@ -16,8 +18,24 @@ async function readFacts(className) {
   return response.ok ? await response.json() : {};
 }
 
-/** Return a model id made of the name of the open workflow. */
+/** Return what the workflow was published as: `id` and `manifest`; the author saves it with the workflow. */
+export function readPublication() {
+  const stored = app.graph.extra?.[EXTRA_KEY] ?? {};
+  const manifest = Object.entries(stored.manifest ?? {}).filter(([, value]) => typeof value === "string");
+  return { id: typeof stored.id === "string" ? stored.id : "", manifest: Object.fromEntries(manifest) };
+}
+
+/** Keep in the workflow what it is published as. */
+export function writePublication(id, manifest) {
+  app.graph.extra = { ...app.graph.extra, [EXTRA_KEY]: { id, manifest } };
+}
+
+/** Return the model id of the last publication, or one made of the name of the open workflow. */
 export function suggestId() {
+  const published = readPublication().id;
+  if (published) {
+    return published;
+  }
   const name = app.extensionManager.workflow?.activeWorkflow?.filename ?? "";
   const id = name
     .toLowerCase()

@@ -19,11 +19,13 @@ const ESTIMATES = [
 ];
 
 export class ManifestForm {
-  constructor() {
+  /** `published` are the texts of the workflow's last publication. */
+  constructor(published) {
     this.report = { parameters: [] };
     /** Parameter of the report -> changed keys, or null for one that is fixed. */
     this.parameterChanges = {};
-    this.changed = {};
+    const keys = [...TEXTS.map(([key]) => key), "price_class"].filter((key) => key in published);
+    this.changed = Object.fromEntries(keys.map((key) => [key, published[key]]));
     this.estimates = {};
   }
 

@@ -2,7 +2,7 @@
 
 import { RequestFailed, readStatus, sendModel } from "./client.js";
 import { actionButton, el, field, messageBox, openDialog } from "./dom.js";
-import { readGraph, suggestId } from "./graph.js";
+import { readGraph, readPublication, suggestId, writePublication } from "./graph.js";
 import { ManifestForm } from "./manifest_form.js";
 import { reportSections } from "./report.js";
 import { callExamples } from "./snippets.js";
@@ -29,7 +29,7 @@ class PublishDialog {
     this.body = body;
     this.footer = footer;
     this.status = status;
-    this.form = new ManifestForm();
+    this.form = new ManifestForm(readPublication().manifest);
     this.isChecked = false;
     this.idInput = el("input", {
       value: suggestId(),
@@ -83,6 +83,9 @@ class PublishDialog {
   async send(options) {
     this.result.replaceChildren(el("p", { textContent: "Sending the graph …" }));
     try {
+      if (!options.dry_run) {
+        writePublication(this.id, this.form.changed);
+      }
       const graph = await readGraph();
       this.prompt = graph.prompt;
       const replace = this.replaceInput.checked;

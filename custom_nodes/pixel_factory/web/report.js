@@ -28,10 +28,10 @@ function verdict(report) {
     return messageBox("An instance cannot run this graph yet. What is wrong is listed below.", "pf-error");
   }
   const missing = Object.keys(report.missing ?? {});
-  if (missing.length) {
-    return messageBox(`The graph runs. To publish it, fill in: ${missing.join(", ")}.`, "pf-warning");
-  }
   const state = report.state ? ` It replaces the ${report.state} model with this id.` : "";
+  if (missing.length) {
+    return messageBox(`The graph runs. To publish it, fill in: ${missing.join(", ")}.${state}`, "pf-warning");
+  }
   return messageBox(`The graph can be published.${state}`, "pf-done");
 }
 

@@ -50,9 +50,7 @@ class OutputStorage:
         Retries for up to `timeout` seconds while object storage is unavailable. Raises NoOutput if there is
         no output or an unreadable one, FormatUnsupported, InstanceGone, ObjectStoreUnavailable.
         """
-        items = [
-            item for node in node_ids for item in result.outputs if item.node == node and _is_result(item)
-        ]
+        items = [item for node in node_ids for item in _results_of(node, result)]
         if not items:
             raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
         make_key = partial(owned_object_key, prefix, prompt_id)
@@ -68,8 +66,9 @@ class OutputStorage:
         encoding: ImageEncoding | None,
     ) -> Output:
         data = await session.fetch_file(item.file) if item.file else _inline_bytes(item)
+        prepare = _prepare_text if item.text is not None else partial(_prepare_file, encoding=encoding)
         try:
-            data, info, sha256 = await asyncio.to_thread(_prepare_file, data, encoding)
+            data, info, sha256 = await asyncio.to_thread(prepare, data)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
         key = make_key(sha256, info.ext)
@@ -86,6 +85,10 @@ class OutputStorage:
         )
 
 
+def _prepare_text(data: bytes) -> tuple[bytes, MediaInfo, str]:
+    return data, MediaInfo(content_type="text/plain"), hashlib.sha256(data).hexdigest()
+
+
 def _prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
     """Return the file to store, its media information and its SHA-256.
 
@@ -100,6 +103,12 @@ def _prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, M
             raise FormatUnsupported(str(error)) from error
         info = probe_media(data)
     return data, info, hashlib.sha256(data).hexdigest()
+
+
+def _results_of(node: str, result: RunResult) -> list[NodeOutput]:
+    """Return the results of a node: its files, or its texts if it has none."""
+    items = [item for item in result.outputs if item.node == node and _is_result(item)]
+    return [item for item in items if item.text is None] or items
 
 
 def _is_result(item: NodeOutput) -> bool:

@@ -26,6 +26,7 @@ EXTENSIONS: Mapping[str, str] = {
     "audio/mpeg": "mp3",
     "audio/ogg": "ogg",
     "model/gltf-binary": "glb",
+    "text/plain": "txt",
     # Safetensors files have no registered content type.
     "application/octet-stream": "safetensors",
 }

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from orchestrator.catalog import load_model
-from tests.support.canvas import image, invert, node, save, sdxl, socket, workflow
+from tests.support.canvas import api, image, invert, node, save, sdxl, socket, workflow
 from tests.support.cli import command
 from tests.support.service import ROOT, ServiceProcess, running
 
@@ -106,6 +106,28 @@ async def test_a_drawn_graph_becomes_a_model_of_the_running_service(
     picture = Image.open(io.BytesIO(base64.b64decode(answer["data"][0]["b64_json"])))
     assert picture.size == (32, 32)
     assert picture.convert("RGB").getpixel((0, 0)) == (0, 255, 0)
+
+
+async def test_a_model_may_answer_a_text(live: ServiceProcess, tmp_path: Path) -> None:
+    nodes = {
+        "words": ("StringConcatenate", "", {"string_a": "{{ prompt }}", "string_b": "!", "delimiter": ""}),
+        "shown": ("PreviewAny", "", {"source": ["words", 0]}),
+    }
+    folder = live.environment["PIXELFACTORY_WORKFLOWS_DIR"]
+    arguments = ("models", "import", put(tmp_path, api(**nodes)), "--id", "echo", "--into", folder, "--json")
+    done = await asyncio.to_thread(_command, live, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["kind"] == "text"
+    body = {"model": "echo", "prompt": "a fox", "response_format": "b64_json"}
+    async with live.client(live.key("1.00")) as http:
+        for _ in range(100):
+            async with http.post("/api/v1/images/generations", json=body) as response:
+                answer = await response.json()
+            if response.status == 200:
+                break
+            assert answer["error"]["code"] in ("model_not_found", "model_unavailable"), answer
+            await asyncio.sleep(0.1)
+    assert base64.b64decode(answer["data"][0]["b64_json"]) == b"a fox!"
 
 
 def _command(service: ServiceProcess, *arguments: str) -> Any:

@@ -81,7 +81,8 @@ def _differences(
             yield GraphProblem("graphs_differ", message, id, name)
     declared = resolve_inputs(entry, other["inputs"]).keys() if entry else set()
     for name in other["inputs"].keys() - node["inputs"].keys() - _VOLATILE_INPUTS:
-        if entry is not None and name not in declared and parse_link(other["inputs"][name]) is None:
+        is_value = parse_link(other["inputs"][name]) is None and "upload" not in name
+        if entry is not None and name not in declared and is_value:
             message = (
                 "the run that made the file set this input, which the class does not have in this version"
             )

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.catalog.import_export.importer import ImportedModel
-
-#: Returns the node packs that are known to have a class, the likeliest first.
-FindPacks = Callable[[str], list[str]]
+from orchestrator.catalog.import_export.importer import ImportedModel, find_known_pack
 
 _RANGE_KEYS = ("minimum", "maximum", "step", "grid", "grid_offset", "choices", "max_items", "required")
 
 
-def import_report(imported: ImportedModel, find_packs: FindPacks = lambda class_type: []) -> dict[str, Any]:
+def import_report(imported: ImportedModel) -> dict[str, Any]:
     """Return the report as JSON."""
     graph = json.loads(imported.graph)
     manifest = tomllib.loads(imported.manifest)
@@ -30,7 +27,7 @@ def import_report(imported: ImportedModel, find_packs: FindPacks = lambda class_
             {
                 "class": class_type,
                 "pack": pack,
-                "known_packs": find_packs(class_type),
+                **_known_pack(class_type, pack),
                 "nodes": [id for id, node in graph.items() if node["class_type"] == class_type],
             }
             for class_type, pack in imported.unknown_classes.items()
@@ -49,6 +46,12 @@ def import_report(imported: ImportedModel, find_packs: FindPacks = lambda class_
         "changes": list(imported.changes),
         "unknown": list(imported.open_questions),
     }
+
+
+def _known_pack(class_type: str, pack: str) -> dict[str, str]:
+    """Return the known pack that has a class, and the command that adds it; empty texts if none is known."""
+    known = find_known_pack(class_type, pack)
+    return {"known_pack": known.url if known else "", "add": known.add_command if known else ""}
 
 
 def _parameters(

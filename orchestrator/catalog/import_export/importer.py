@@ -30,6 +30,7 @@ from orchestrator.catalog.import_export.restored_template import restore_templat
 from orchestrator.catalog.import_export.result_nodes import find_result_nodes
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_mapping
 from orchestrator.catalog.import_export.ui.ui_to_api import POSITIONAL_VALUES_KEY, ConvertedWorkflow
+from orchestrator.catalog.known_packs import KnownPack, find_pack, find_pack_by_id
 from orchestrator.catalog.manifest import ID_PATTERN
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.expressions import is_template
@@ -44,7 +45,7 @@ from orchestrator.catalog.rendering.graph import (
 #: Keys of a node's `_meta` that a model keeps: the node pack, and values without names.
 _KEPT_META_KEYS = ("cnr_id", "aux_id", "ver", POSITIONAL_VALUES_KEY)
 _HOW_TO_GIVE_FACTS = (
-    "; import again with --comfyui URL of a ComfyUI that has the pack, or --nodes FILE with its /object_info"
+    "; or import again with --comfyui URL of a ComfyUI that has the pack, or --nodes FILE with its /object_info"
 )
 
 
@@ -213,6 +214,8 @@ def _list_open_questions(
         if class_type in PARAMETER_NODE_CLASSES or class_type == OUTPUT_NODE_CLASS or class_type not in used:
             continue
         origin = f"; the file says it is part of {pack}" if pack else ""
+        known = find_known_pack(class_type, pack)
+        origin += f"; {known.id} has it: run `{known.add_command}`" if known else ""
         notes.append(f"facts of the node class {class_type}, which is unknown{origin}{_HOW_TO_GIVE_FACTS}")
     for id, node in template.items():
         if POSITIONAL_VALUES_KEY in node["_meta"]:
@@ -228,6 +231,11 @@ def _list_open_questions(
     if "prompt" not in manifest["parameters"]:
         notes.append("which text is the prompt, if there is one")
     return notes
+
+
+def find_known_pack(class_type: str, pack: str) -> KnownPack | None:
+    """Return the public pack of a class: the one that the file names (`NAME VERSION`), else by the class."""
+    return (find_pack_by_id(pack.partition(" ")[0]) if pack else None) or find_pack(class_type)
 
 
 def _validate_import(

@@ -107,9 +107,9 @@ def test_values_of_an_unknown_sampler_are_kept_by_position_without_facts() -> No
         "--comfyui" in question and "their-pack 1.0.2" in question for question in result.open_questions
     )
     assert any("6 widget values of node 3 (TheirSampler)" in question for question in result.open_questions)
-    report = import_report(result, lambda class_type: ["their-pack"])
+    report = import_report(result)
     assert report["unknown_classes"] == [
-        {"class": "TheirSampler", "pack": "their-pack 1.0.2", "known_packs": ["their-pack"], "nodes": ["3"]}
+        {"class": "TheirSampler", "pack": "their-pack 1.0.2", "known_pack": "", "add": "", "nodes": ["3"]}
     ]
     assert {"node": "3", "class": "TheirSampler"}.items() <= report["problems"][0].items()
     again = take(export_api(parsed(result)))
@@ -297,3 +297,16 @@ def test_custom_combos_keep_their_index() -> None:
     assert result.problems == ()
     assert result.fixed_inputs["1.index"] == 1
     assert result.fixed_inputs["1.option2"] == "b"
+
+
+def test_names_the_known_pack_of_an_unknown_class() -> None:
+    data = workflow(
+        image(1),
+        node(2, "VHS_VideoCombine", inputs=[socket("images", "IMAGE", 1)], widgets_values={"frame_rate": 8}),
+        links=[[1, 1, 0, 2, 0, "IMAGE"]],
+    )
+    result = take(data, {})
+    row = import_report(result)["unknown_classes"][0]
+    assert row["known_pack"] == "https://github.com/Kosinkadink/ComfyUI-VideoHelperSuite"
+    assert row["add"].startswith("pixelfactory packs add https://github.com/Kosinkadink/")
+    assert any(row["add"] in question for question in result.open_questions)

@@ -45,7 +45,7 @@ from orchestrator.catalog.rendering.graph import (
 #: Keys of a node's `_meta` that a model keeps: the node pack, and values without names.
 _KEPT_META_KEYS = ("cnr_id", "aux_id", "ver", POSITIONAL_VALUES_KEY)
 _HOW_TO_GIVE_FACTS = (
-    "; or import again with --comfyui URL of a ComfyUI that has the pack, or --nodes FILE with its /object_info"
+    "; or import again with --comfyui URL of a ComfyUI that has the pack, or --nodes FILE (its /object_info)"
 )
 
 

@@ -1,11 +1,11 @@
 """Runs a campaign of operations and faults against the service, and audits what it left.
 
-    .venv/bin/python -m scripts.bench.chaos [--operations 10000] [--faults 500] [--seed 1] [--quick]
+    .venv/bin/python -m scripts.bench.chaos [--operations 10000] [--faults 500] [--seed 1] [--quick] [--roles]
 
 Callers of four accounts use every dialect while instances, the orchestrator, the S3 server and the webhook
 receiver are killed and stopped, a small file system fills up and the clock moves. Afterwards an auditor
 compares what callers were told with database, bucket, ledger and webhooks. The exit status is 1 if anything
-differs.
+differs. With `--roles` the service is several processes on PostgreSQL, whose faults are those of its parts.
 The plan (kinds and order) follows from the seed; the timing is the machine's.
 """
 
@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -30,10 +29,12 @@ from pathlib import Path
 from scripts.bench.campaign.auditor import Auditor, Violation, summarise
 from scripts.bench.campaign.caller import Caller
 from scripts.bench.campaign.external import ExternalFleet
-from scripts.bench.campaign.faults import FaultInjector, draw_faults
+from scripts.bench.campaign.faults import FAULTS, QUICK_FAULTS, FaultInjector, draw_faults
 from scripts.bench.campaign.observations import Observation, Outcome
 from scripts.bench.campaign.operations import OPERATIONS, draw_operations
 from scripts.bench.campaign.rig import Rig
+from scripts.bench.campaign.role_faults import RoleFaultInjector
+from scripts.bench.campaign.roles import RoleRig
 from scripts.bench.report import save_results
 
 TMPFS_BYTES = 700 * 10**6
@@ -61,30 +62,31 @@ def main() -> None:
     parser.add_argument("--log", type=Path, metavar="FILE", help="copy of the service's log")
     parser.add_argument("--keep", type=Path, help="directory for data and log, kept afterwards")
     parser.add_argument("--quick", action="store_true", help="120 operations and 24 faults; saves no result")
+    parser.add_argument("--roles", action="store_true", help="run the roles as processes of their own")
     options = parser.parse_args()
     operations, faults = (120, 24) if options.quick else (options.operations, options.faults)
-    with campaign_directory(options.keep) as (directory, tmpfs):
+    with campaign_directory(options.keep, fills_disk=not options.roles) as (directory, tmpfs):
         external = None
-        if options.comfyui:
+        if options.comfyui or options.roles:
             external = ExternalFleet(directory / "instances", options.comfyui, options.time_scale)
-        rig = Rig(directory, options.time_scale, external)
+        rig = (RoleRig if options.roles else Rig)(directory, options.time_scale, external)
         campaign = Campaign(rig, options.seed, options.concurrency, tmpfs)
         violations = asyncio.run(campaign.run(operations, faults, quick=options.quick))
         if options.log:
-            shutil.copyfile(rig.log_file, options.log)
+            options.log.write_text(rig.read_log())
     campaign.print_table(violations)
     if not options.quick:
-        save_results("chaos", campaign.result(violations))
+        save_results("chaos_roles" if options.roles else "chaos", campaign.result(violations))
     sys.exit(1 if violations else 0)
 
 
 @contextmanager
-def campaign_directory(kept: Path | None) -> Iterator[tuple[Path, Path | None]]:
+def campaign_directory(kept: Path | None, *, fills_disk: bool) -> Iterator[tuple[Path, Path | None]]:
     """Yield the directory of the campaign, and the small file system that it is on, if one can be mounted."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         directory = kept or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        mounted = not kept and os.geteuid() == 0 and _mount_tmpfs(directory)
+        mounted = fills_disk and not kept and os.geteuid() == 0 and _mount_tmpfs(directory)
         try:
             yield directory, directory if mounted else None
         finally:
@@ -114,7 +116,8 @@ class Campaign:
 
     async def run(self, operations: int, faults: int, *, quick: bool = False) -> list[Violation]:
         rng = random.Random(self._seed)
-        kinds, fault_kinds = draw_operations(operations, rng), draw_faults(faults, rng, quick=quick)
+        kinds = draw_operations(operations, rng)
+        fault_kinds = draw_faults(faults, rng, self._list_faults(quick=quick))
         self._fault_rate = faults / operations
         started = time.monotonic()
         self._rig.directory.mkdir(parents=True, exist_ok=True)
@@ -125,7 +128,7 @@ class Campaign:
         await self._rig.start()
         try:
             await self._rig.create_accounts()
-            injector = FaultInjector(self._rig, random.Random(self._seed + 1), self._tmpfs)
+            injector = self._injector()
             callers = asyncio.create_task(self._run_callers(kinds, rng))
             await self._run_faults(injector, fault_kinds, callers)
             await callers
@@ -140,6 +143,17 @@ class Campaign:
                 await self._rig.external.stop()
         self._seconds = time.monotonic() - started
         return violations
+
+    def _list_faults(self, *, quick: bool) -> Sequence[str]:
+        if isinstance(self._rig, RoleRig):
+            return tuple(RoleFaultInjector.faults)
+        return QUICK_FAULTS if quick else FAULTS
+
+    def _injector(self) -> FaultInjector:
+        rng = random.Random(self._seed + 1)
+        if isinstance(self._rig, RoleRig):
+            return RoleFaultInjector(self._rig, rng, self._tmpfs)
+        return FaultInjector(self._rig, rng, self._tmpfs)
 
     async def _run_callers(self, kinds: Sequence[str], rng: random.Random) -> None:
         queue = list(enumerate(kinds))
@@ -189,7 +203,8 @@ class Campaign:
             "operations": len(self._seen),
             "faults": dict(self._faults),
             "faults_without_target": self._missed,
-            "real_comfyui": self._rig.external is not None,
+            "roles": isinstance(self._rig, RoleRig),
+            "real_comfyui": self._rig.external is not None and self._rig.external.comfyui is not None,
             "disk_was_filled": self._tmpfs is not None,
             "service_starts": self._rig.starts,
             "seconds": round(self._seconds),
@@ -212,7 +227,7 @@ class Campaign:
         for reason, count in refused.most_common(20):
             print(f"{count:5} x {reason}")
         print("faults: " + ", ".join(f"{kind} {count}" for kind, count in sorted(self._faults.items())))
-        if self._tmpfs is None:
+        if self._tmpfs is None and not isinstance(self._rig, RoleRig):
             print("the disk was not filled: mounting a tmpfs needs root")
         for rule, count in summarise(violations).items():
             print(f"VIOLATED {count:5} x {rule}")

@@ -11,17 +11,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import secrets
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,91 +25,21 @@ import aiohttp
 import psutil
 import psycopg
 
-from comfy_instances.process.child import find_free_port
 from orchestrator.storage.embedded_server import EmbeddedS3
 from scripts.bench.idle import read_memory
+from scripts.bench.program import ROOT, Program, seconds_until
 from scripts.bench.report import save_results
 from scripts.child_servers import PIXELFACTORY_COMMAND
 from scripts.postgres_cluster import PostgresCluster
 
-ROOT = Path(__file__).resolve().parents[2]
 CALLERS = 8
 SIMULATORS = 2
-WAIT_SECONDS = 90.0
 #: Exit status of a leader that another one has succeeded.
 SUCCEEDED = 75
 IMAGE = {"model": "sdxl-1.0", "prompt": "a red fox", "width": 512, "height": 512, "response_format": "url"}
 #: A shard that began, or one that a new leader went on with and ended, after a time.
 WORKED = """SELECT count(*) FROM attempts
     WHERE started_at > %(at)s OR ended_at > %(at)s"""
-
-
-@dataclass
-class Program:
-    """A process on a port of its own, which can be started again."""
-
-    name: str
-    command: Sequence[str]
-    ready_path: str
-    directory: Path
-    environment: dict[str, str] = field(default_factory=dict)
-    cwd: Path = ROOT
-    port: int = field(default_factory=find_free_port)
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def log_file(self) -> Path:
-        return self.directory / f"{self.name}.log"
-
-    async def start(self) -> float:
-        """Start it, and return the seconds until it was ready. Raises RuntimeError, TimeoutError."""
-        begun = time.monotonic()
-        self.process = self._launch()
-        async with asyncio.timeout(WAIT_SECONDS), aiohttp.ClientSession() as http:
-            while not await answers(http, self.url + self.ready_path):
-                if self.process.poll() is not None:
-                    raise RuntimeError(f"{self.name} ended: {self.log_file.read_text()[-2000:]}")
-                await asyncio.sleep(0.05)
-        return time.monotonic() - begun
-
-    def _launch(self) -> subprocess.Popen[bytes]:
-        command = [*self.command, "--port", str(self.port)]
-        with self.log_file.open("ab") as log:
-            return subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=self.cwd, env={**os.environ, **self.environment}
-            )
-
-    def send(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    async def end(self, number: signal.Signals | None = None) -> int:
-        """Send a signal, if any, and return the exit status."""
-        assert self.process is not None
-        if number is not None:
-            self.send(number)
-        return await asyncio.to_thread(self.process.wait, WAIT_SECONDS)
-
-
-async def answers(http: aiohttp.ClientSession, url: str) -> bool:
-    with suppress(aiohttp.ClientError, TimeoutError):
-        async with http.get(url, timeout=aiohttp.ClientTimeout(total=5)) as response:
-            return response.status == 200
-    return False
-
-
-async def seconds_until(begun: float, condition: Callable[[], bool]) -> float:
-    """Return the seconds from `begun` until a condition holds, which is looked at every 20 ms."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not await asyncio.to_thread(condition):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {WAIT_SECONDS:g} s")
-        await asyncio.sleep(0.02)
-    return round(time.monotonic() - begun, 2)
 
 
 class Cluster:

@@ -6,10 +6,8 @@ import asyncio
 import io
 import json
 import re
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +15,10 @@ import aiohttp
 from minio import Minio
 from PIL import Image
 
-from orchestrator.storage.seaweedfs import SeaweedFSDirectory
 from scripts.bench.campaign.observations import Observation, Outcome
 from scripts.bench.campaign.operations import READS, SUBMISSIONS
 from scripts.bench.campaign.rig import Rig
 
-BUCKET = "pixelfactory"
 _UNFINISHED = ("queued", "running")
 _URL_CHECKS = 16
 #: Lines of the service's log that a campaign may not cause.
@@ -76,14 +72,8 @@ class Auditor:
     def _fail(self, rule: str, subject: object, detail: object = "") -> None:
         self._violations.append(Violation(rule, str(subject), str(detail)[:200]))
 
-    def _query(self, sql: str) -> list[sqlite3.Row]:
-        path = self._rig.data_dir / "pixelfactory.db"
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-            db.row_factory = sqlite3.Row
-            return db.execute(sql).fetchall()
-
     def _read_jobs(self) -> None:
-        for row in self._query("SELECT * FROM jobs"):
+        for row in self._rig.query("SELECT * FROM jobs"):
             self._jobs[row["id"]] = StoredJob(
                 *(row["id"], row["account_id"], row["status"], row["price"], row["idempotency_key"]),
                 prompt=str(json.loads(row["params"]).get("prompt", "")),
@@ -91,7 +81,7 @@ class Auditor:
                 webhook_url=row["webhook_url"],
                 removed=row["removed_at"] is not None,
             )
-        for row in self._query("SELECT job_id, kind, micros FROM entries WHERE job_id IS NOT NULL"):
+        for row in self._rig.query("SELECT job_id, kind, micros FROM entries WHERE job_id IS NOT NULL"):
             self._jobs[row["job_id"]].entries[row["kind"]] += row["micros"]
 
     def _check_callers(self) -> None:
@@ -130,7 +120,8 @@ class Auditor:
         elif seen.outcome is Outcome.LOST and seen.kind in SUBMISSIONS:
             self._collectable += charged
         elif seen.outcome is not Outcome.LEFT and charged:
-            self._fail("what was not delivered is not charged", seen.number, told)
+            ids = ", ".join(job.id for job in charged)
+            self._fail("what was not delivered is not charged", seen.number, f"{told}: {ids}")
         if len(charged) > 1:
             self._fail("one request is charged once", seen.number, f"{len(charged)} captures: {told}")
         if seen.job_id and seen.job_id not in self._jobs:
@@ -146,20 +137,20 @@ class Auditor:
             elif captured != (job.price if job.status == "succeeded" else 0):
                 self._fail("only success is captured, at its price", job.id, f"{job.status} {captured}")
         totals: Counter[str] = Counter()
-        for row in self._query("SELECT source, target, micros FROM entries"):
+        for row in self._rig.query("SELECT source, target, micros FROM entries"):
             totals[row["target"]] += row["micros"]
             totals[row["source"]] -= row["micros"]
-        for row in self._query("SELECT account, micros FROM balances"):
+        for row in self._rig.query("SELECT account, micros FROM balances"):
             if totals[row["account"]] != row["micros"]:
                 self._fail("a balance is the sum of its entries", row["account"], row["micros"])
-        open_attempts = self._query("SELECT prompt_id FROM attempts WHERE ended_at IS NULL")
+        open_attempts = self._rig.query("SELECT prompt_id FROM attempts WHERE ended_at IS NULL")
         for row in open_attempts:
             self._fail("every attempt ends", row["prompt_id"])
 
     async def _check_outputs(self) -> None:
         """Every URL that a caller was given shows its image, unless the caller deleted it."""
         limit = asyncio.Semaphore(_URL_CHECKS)
-        async with aiohttp.ClientSession() as http:
+        async with self._rig.client() as http:
 
             async def check(seen: Observation, url: str) -> None:
                 async with limit, http.get(url) as response:
@@ -182,7 +173,7 @@ class Auditor:
         headers, query = {"Authorization": f"Bearer {key}"}, {"limit": "100"}
         view: dict[str, Any] = {}
         while not view:
-            async with http.get(f"{self._rig.url}/api/v1/jobs", headers=headers, params=query) as response:
+            async with http.get("/api/v1/jobs", headers=headers, params=query) as response:
                 page = await response.json()
             view = next((found for found in page["jobs"] if found["jobId"] == job.id), {})
             if not page["nextCursor"]:
@@ -199,26 +190,18 @@ class Auditor:
 
     def _check_bucket(self) -> None:
         """The bucket holds what the database names, and nothing else."""
-        named = {row["key"] for row in self._named_objects()}
-        stored = {entry.object_name for entry in self._client().list_objects(BUCKET, recursive=True)}
+        named = {row["key"] for row in self._rig.query("SELECT DISTINCT key FROM output_files")}
+        bucket = self._rig.s3_config().bucket
+        stored = {entry.object_name for entry in self._client().list_objects(bucket, recursive=True)}
         for key in sorted(named - stored):
             self._fail("a named object is stored", key)
         for key in sorted(key for key in stored - named if key.startswith("outputs/")):
             self._fail("a stored object is named", key)
 
-    def _named_objects(self) -> list[sqlite3.Row]:
-        return self._query("SELECT DISTINCT key FROM output_files")
-
     def _client(self) -> Minio:
-        directory = SeaweedFSDirectory(self._rig.data_dir / "s3")
-        credentials = directory.read_credentials()
-        ports = json.loads((self._rig.data_dir / "s3" / "ports.json").read_text())
-        return Minio(
-            f"127.0.0.1:{ports['s3']}",
-            access_key=credentials.access_key,
-            secret_key=credentials.secret_key,
-            secure=False,
-        )
+        config = self._rig.s3_config()
+        address = config.endpoint.partition("//")[2]
+        return Minio(address, access_key=config.access_key, secret_key=config.secret_key, secure=False)
 
     def _check_webhooks(self) -> None:
         receiver = self._rig.receiver
@@ -231,6 +214,8 @@ class Auditor:
 
     async def _check_rest(self) -> None:
         """Nothing runs or waits any more, and the fleet is ready."""
+        for end in self._rig.unexpected_ends:
+            self._fail("a process ends only if it is ended", end)
         rows = (await self._rig.admin("/admin/v1/instances"))["instances"]
         for row in rows:
             if row["state"] != "ready":
@@ -247,7 +232,7 @@ class Auditor:
         secrets = [self._rig.admin_token, *(account.key for account in self._rig.accounts)]
         secrets += self._rig.receiver.secrets.values()
         counts: Counter[str] = Counter()
-        lines = self._rig.log_file.read_text(errors="replace").splitlines()
+        lines = self._rig.read_log().splitlines()
         for number, line in enumerate(lines):
             if any(secret in line for secret in secrets):
                 self._fail("no secret is logged", line[:60])

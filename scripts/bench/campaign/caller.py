@@ -50,9 +50,7 @@ class Caller:
     async def run(self, number: int, operation: Operation) -> Observation:
         """Run one operation, to its end or for OPERATION_SECONDS."""
         seen = Observation(number, operation.__name__, self._account.number, sent_at=time.monotonic())
-        headers = {"Authorization": f"Bearer {self._account.key}"}
-        timeout = aiohttp.ClientTimeout(total=120)
-        async with aiohttp.ClientSession(self.rig.url, headers=headers, timeout=timeout) as http:
+        async with self.rig.client(self._account.key, seconds=120) as http:
             try:
                 async with asyncio.timeout(OPERATION_SECONDS):
                     await operation(self, http, seen)

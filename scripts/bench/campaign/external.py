@@ -1,4 +1,4 @@
-"""Instances that the service adopts: three simulators and one real ComfyUI, launched again when they end."""
+"""Instances that the service adopts: simulators and perhaps a real ComfyUI, launched again when they end."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class ExternalInstance:
 
 @dataclass
 class ExternalFleet:
-    """Runs the servers in `directory`; `comfyui` is the folder of an installed ComfyUI."""
+    """Runs the servers in `directory`; `comfyui` is the folder of an installed ComfyUI, if one runs too."""
 
     directory: Path
-    comfyui: Path
+    comfyui: Path | None
     time_scale: float
     instances: list[ExternalInstance] = field(default_factory=list)
     _keeper: asyncio.Task[None] | None = None
@@ -64,7 +64,8 @@ class ExternalFleet:
         """Launch all, and wait until they respond. Raises TimeoutError."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.instances = [self._simulator(number) for number in range(SIMULATORS)]
-        self.instances.append(await asyncio.to_thread(self._real))
+        if self.comfyui is not None:
+            self.instances.append(await asyncio.to_thread(self._real, self.comfyui))
         await asyncio.to_thread(self._launch_ended)
         async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as http:
             await asyncio.gather(*(_wait_until_responds(http, instance.url) for instance in self.instances))
@@ -94,14 +95,14 @@ class ExternalFleet:
         command += ["--time-scale", str(self.time_scale), "--base-directory", str(base)]
         return ExternalInstance(port, command, self.directory / f"sim-{number}.log")
 
-    def _real(self) -> ExternalInstance:
+    def _real(self, comfyui: Path) -> ExternalInstance:
         """Return a ComfyUI on the CPU with tiny models, without paid nodes, with its database in memory."""
         port, base = find_free_port(), self.directory / "real"
         # ComfyUI does not start without this folder.
         (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
         write = [sys.executable, "-m", "scripts.tiny_models", str(base / "models")]
         subprocess.run(write, cwd=ROOT, check=True, capture_output=True)
-        python, main = self.comfyui / "venv" / "bin" / "python", self.comfyui / "source" / "main.py"
+        python, main = comfyui / "venv" / "bin" / "python", comfyui / "source" / "main.py"
         command = [str(python), str(main), "--cpu", "--disable-auto-launch", "--disable-api-nodes"]
         command += [
             "--database-url",

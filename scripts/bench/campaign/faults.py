@@ -6,9 +6,10 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import aiohttp
 import psutil
@@ -35,7 +36,7 @@ class FaultInjector:
         if kind in set(Fault):
             await self._arm(kind)
         else:
-            await _FAULTS[kind](self)
+            await self.faults[kind](self)
 
     async def end(self) -> None:
         """Take back whatever lasts: armed faults, the receiver's mode, the clock."""
@@ -132,6 +133,22 @@ class FaultInjector:
             with suppress(psutil.NoSuchProcess):
                 stopped.send_signal(signal.SIGCONT)
 
+    #: By kind, besides those of the simulator.
+    faults: ClassVar[Mapping[str, Callable[..., Awaitable[None]]]] = {
+        "kill_instance": kill_instance,
+        "stop_instance": stop_instance,
+        "kill_s3": kill_s3,
+        "stop_s3": stop_s3,
+        "kill_service": kill_service,
+        "restart_service": restart_service,
+        "stop_service": stop_service,
+        "receiver_away": receiver_away,
+        "receiver_hangs": receiver_hangs,
+        "receiver_fails": receiver_fails,
+        "fill_disk": fill_disk,
+        "move_clock": move_clock,
+    }
+
 
 def _fill(filler: Path) -> None:
     descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
@@ -143,29 +160,13 @@ def _fill(filler: Path) -> None:
         os.close(descriptor)
 
 
-_FAULTS: dict[str, Callable[[FaultInjector], Awaitable[None]]] = {
-    "kill_instance": FaultInjector.kill_instance,
-    "stop_instance": FaultInjector.stop_instance,
-    "kill_s3": FaultInjector.kill_s3,
-    "stop_s3": FaultInjector.stop_s3,
-    "kill_service": FaultInjector.kill_service,
-    "restart_service": FaultInjector.restart_service,
-    "stop_service": FaultInjector.stop_service,
-    "receiver_away": FaultInjector.receiver_away,
-    "receiver_hangs": FaultInjector.receiver_hangs,
-    "receiver_fails": FaultInjector.receiver_fails,
-    "fill_disk": FaultInjector.fill_disk,
-    "move_clock": FaultInjector.move_clock,
-}
-FAULTS = (*_FAULTS, *(fault.value for fault in Fault))
+FAULTS = (*FaultInjector.faults, *(fault.value for fault in Fault))
+#: Without runs that hang, which are interrupted only after minutes.
+QUICK_FAULTS = tuple(kind for kind in FAULTS if kind not in SLOW_FAULTS)
 
 
-def draw_faults(count: int, rng: random.Random, *, quick: bool = False) -> list[str]:
-    """Return the kinds of `count` faults: all kinds in turn, each round in an order of its own.
-
-    `quick` leaves out runs that hang, which are interrupted only after minutes.
-    """
-    kinds = [kind for kind in FAULTS if not (quick and kind in SLOW_FAULTS)]
+def draw_faults(count: int, rng: random.Random, kinds: Sequence[str] = FAULTS) -> list[str]:
+    """Return the kinds of `count` faults: all kinds in turn, each round in an order of its own."""
     drawn: list[str] = []
     while len(drawn) < count:
         drawn += rng.sample(kinds, len(kinds))

@@ -9,25 +9,29 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import psutil
 
 from comfy_instances.process.child import find_free_port
+from orchestrator.storage.object_store import S3Config
+from orchestrator.storage.seaweedfs import SeaweedFSDirectory
 from scripts.bench.campaign.external import ExternalFleet
 from scripts.bench.campaign.receiver import Receiver
 from scripts.child_servers import run_cli
 
+BUCKET = "pixelfactory"
 READY_SECONDS = 90.0
 STOP_SECONDS = 60.0
 ACCOUNT_COUNT = 4
 CREDIT_USD = "5000"
 #: Short limits, so that a campaign of minutes sees what takes a service hours.
-_ENVIRONMENT = {
+SHORT_LIMITS = {
     "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
     "PIXELFACTORY_DRAIN_SECONDS": "2",
     "PIXELFACTORY_FAILURES_PER_MINUTE": "100000",
@@ -37,6 +41,12 @@ _ENVIRONMENT = {
     "PIXELFACTORY_ORPHAN_GRACE_SECONDS": "10",
     "PIXELFACTORY_ORPHAN_SWEEP_SECONDS": "3",
 }
+
+
+class Row(Protocol):
+    """A row of the database, whose values have names."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ class Rig:
     #: Set while the service answers requests.
     up: asyncio.Event = field(default_factory=asyncio.Event)
     starts: int = 0
+    #: Processes that ended although nothing ended them.
+    unexpected_ends: list[str] = field(default_factory=list)
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -85,7 +97,7 @@ class Rig:
     @property
     def environment(self) -> dict[str, str]:
         # The receiver and the service meet on loopback addresses only.
-        mine = {"PIXELFACTORY_DATA_DIR": str(self.data_dir), **_ENVIRONMENT}
+        mine = {"PIXELFACTORY_DATA_DIR": str(self.data_dir), **SHORT_LIMITS}
         return {**os.environ, **mine, "PIXELFACTORY_SIMULATOR_TIME_SCALE": str(self.time_scale)}
 
     @property
@@ -130,7 +142,7 @@ class Rig:
             return False
 
     def log_tail(self) -> str:
-        return self.log_file.read_text(errors="replace")[-3000:]
+        return self.read_log()[-3000:]
 
     async def stop(self, number: signal.Signals) -> int:
         """Send a signal, wait until the service and its children are gone, and return the exit status."""
@@ -166,23 +178,51 @@ class Rig:
                 run_cli, "keys", "create", "--credit", CREDIT_USD, "--json", environment=self.environment
             )
             self.accounts.append(CallerAccount(number, str(made["account"]), str(made["key"])))
-            headers = {"Authorization": f"Bearer {made['key']}"}
             async with (
-                aiohttp.ClientSession(self.url, headers=headers) as http,
+                self.client(str(made["key"])) as http,
                 http.get("/api/v1/webhooks/secret") as response,
             ):
                 self.receiver.secrets[number] = (await response.json())["secret"]
 
     def count_unfinished(self) -> int:
         """Return the number of jobs without an end and of webhook messages without a delivery."""
+        (jobs,) = self.query("SELECT count(*) AS rows FROM jobs WHERE finished_at IS NULL")
+        (messages,) = self.query("SELECT count(*) AS rows FROM outbox WHERE due_at IS NOT NULL")
+        return int(jobs["rows"]) + int(messages["rows"])
+
+    def query(self, sql: str) -> Sequence[Row]:
+        """Return the rows of a query of the service's database."""
         with closing(sqlite3.connect(f"file:{self.data_dir / 'pixelfactory.db'}?mode=ro", uri=True)) as db:
-            (jobs,) = db.execute("SELECT count(*) FROM jobs WHERE finished_at IS NULL").fetchone()
-            (messages,) = db.execute("SELECT count(*) FROM outbox WHERE due_at IS NOT NULL").fetchone()
-        return int(jobs) + int(messages)
+            db.row_factory = sqlite3.Row
+            return db.execute(sql).fetchall()
+
+    def s3_config(self) -> S3Config:
+        """Return where the service stores results."""
+        credentials = SeaweedFSDirectory(self.data_dir / "s3").read_credentials()
+        ports = json.loads((self.data_dir / "s3" / "ports.json").read_text())
+        endpoint = f"http://127.0.0.1:{ports['s3']}"
+        return S3Config(
+            endpoint=endpoint,
+            access_key=credentials.access_key,
+            secret_key=credentials.secret_key,
+            bucket=BUCKET,
+        )
+
+    def read_log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def client(self, key: str | None = None, seconds: float = 300) -> aiohttp.ClientSession:
+        """Return a client of the service that comes with `key`; a request takes `seconds` at most."""
+        headers = {"Authorization": f"Bearer {key}"} if key else None
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        return aiohttp.ClientSession(self.url, headers=headers, timeout=timeout, connector=self.connector())
+
+    def connector(self) -> aiohttp.TCPConnector | None:
+        """Return what connects a client with the service; None for the usual connector."""
+        return None
 
     async def admin(self, path: str) -> Any:
-        headers = {"Authorization": f"Bearer {self.admin_token}"}
-        async with aiohttp.ClientSession(self.url, headers=headers) as http, http.get(path) as response:
+        async with self.client(self.admin_token) as http, http.get(path) as response:
             text = await response.text()
             return json.loads(text) if response.content_type == "application/json" else text
 

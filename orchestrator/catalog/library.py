@@ -11,7 +11,7 @@ from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES
-from orchestrator.catalog.tasks import Task, TaskModels
+from orchestrator.catalog.tasks import Task, TaskModels, unserved_task_error
 from orchestrator.errors import InvalidRequest
 from orchestrator.similar_names import find_similar
 
@@ -98,7 +98,7 @@ class Catalog:
             # Shortened, since the name may be any text that a caller sent.
             shown = name[:100] if isinstance(name, str) else type(name).__name__
             raise InvalidRequest(
-                f"Model {shown!r} does not exist{self._suggest_names(shown)}",
+                f"Model {shown!r} does not exist{self._suggest_names(shown)} `GET /v1/models` lists all",
                 code="model_not_found",
                 param="model",
             )
@@ -116,12 +116,7 @@ class Catalog:
             model = self._by_name.get(named.find(task) or "")
             if model is not None:
                 return model
-        served = ", ".join(self.tasks_of(name))
-        raise InvalidRequest(
-            f"Model {name} does not serve this request ({tasks[0]}); it serves: {served}",
-            code="unsupported_model",
-            param="model",
-        )
+        raise unserved_task_error(name, tasks[0], self.tasks_of(name))
 
     def tasks_of(self, name: str) -> dict[Task, Model]:
         """Return the models of a name by task; nothing for a name with one model for everything."""
@@ -163,10 +158,10 @@ class Catalog:
         return [model.id] if model and name in model.aliases else []
 
     def _suggest_names(self, name: str) -> str:
-        """Return "; did you mean ...?" with the ids and stand-ins like `name`, or nothing if none is."""
+        """Return "; did you mean ...?" with the ids and stand-ins like `name`, or ";" if none is."""
         close = find_similar(name, [*self._by_name, *self.stand_ins], MAX_SUGGESTED_NAMES)
         ids = dict.fromkeys(self._by_name[each].id if each in self._by_name else each for each in close)
-        return f"; did you mean {' or '.join(ids)}?" if ids else ""
+        return f"; did you mean {' or '.join(ids)}?" if ids else ";"
 
     def __contains__(self, name: object) -> bool:
         return self._find(name) is not None

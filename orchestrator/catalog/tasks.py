@@ -6,13 +6,14 @@ stand-in or an alias may therefore name a model per task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
 from pydantic import Field, model_validator
 
 from orchestrator.catalog.parameters.values import StrictModel
+from orchestrator.errors import InvalidRequest
 
 
 class Task(StrEnum):
@@ -30,6 +31,8 @@ class Task(StrEnum):
 _BROADER_TASKS: Mapping[Task, Task] = MappingProxyType(
     {Task.MASK: Task.EDIT, Task.VARIATION: Task.EDIT, Task.IMAGE_VIDEO: Task.VIDEO}
 )
+#: Tasks of requests without an input image.
+_WITHOUT_IMAGE = frozenset({Task.GENERATE, Task.VIDEO})
 
 
 class TaskModels(StrictModel):
@@ -83,3 +86,14 @@ def find_tasks(*, image_count: int, has_mask: bool = False, has_prompt: bool = T
     if has_mask:
         return (Task.MASK,)
     return (Task.EDIT if has_prompt else Task.VARIATION), Task.IMAGE_VIDEO
+
+
+def unserved_task_error(name: str, task: Task, served: Collection[Task]) -> InvalidRequest:
+    """Return the error for a task that a name has no model for, with what the request lacks or must omit."""
+    text = f"Model {name} does not serve this request ({task}); it serves: {', '.join(served)}."
+    if task not in _WITHOUT_IMAGE:
+        hint = "Omit the `mask`" if task is Task.MASK else "It takes no `image`"
+        return InvalidRequest(f"{text} {hint}", code="unsupported_model", param="model")
+    if served and not _WITHOUT_IMAGE & {*served}:
+        return InvalidRequest(f"{text} `image` is required", code="missing_image", param="image")
+    return InvalidRequest(text.rstrip("."), code="unsupported_model", param="model")

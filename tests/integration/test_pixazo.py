@@ -389,7 +389,7 @@ async def test_a_whole_number_may_have_a_fraction_of_zero(offering: ServiceProce
         async with http.post(SCHNELL, json=body) as response:
             assert response.status == 200, await response.text()
         async with http.post(SCHNELL, json=body | {"num_steps": 2.5}) as response:
-            assert (await response.json())["error"] == "num_steps must be an integer in [1, 8]"
+            assert (await response.json())["error"] == "num_steps must be an integer in [1, 8] (got 2.5)"
 
 
 async def test_reads_files_in_base64(offering: ServiceProcess) -> None:

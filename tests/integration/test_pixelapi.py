@@ -263,7 +263,7 @@ BAD: list[tuple[str, bytes | dict[str, Any], str]] = [
     ("no prompt", {"model": "sdxl"}, "Prompt is required"),
     ("prompt of the wrong type", {"prompt": 7}, "`prompt`"),
     ("model of the wrong type", {"model": 7, "prompt": "a"}, "`model`"),
-    ("unknown model", {"model": "dall-e-9", "prompt": "a"}, "does not exist"),
+    ("unknown model", {"model": "dall-e-9", "prompt": "a"}, "does not exist; `GET /v1/models` lists all"),
     ("too narrow", {**SDXL, "width": 511}, "`width` must be between 512 and 1536"),
     ("too high", {**SDXL, "height": 1537}, "`height` must be between 512 and 1536"),
     ("width is a text", {**SDXL, "width": "1024"}, "`width`"),

@@ -69,7 +69,7 @@ def test_an_unknown_model_is_answered_with_similar_ones(name: str, nearest: str)
 def test_an_unknown_model_unlike_all_others_gets_no_suggestion(name: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         CATALOG[name]
-    assert raised.value.message == f"Model {name!r} does not exist"
+    assert raised.value.message == f"Model {name!r} does not exist; `GET /v1/models` lists all"
 
 
 def test_enabled_stand_ins_are_suggested() -> None:

@@ -32,7 +32,7 @@ def parse_size(text: object, *, param: str = "size") -> Size:
     """Parse `WIDTHxHEIGHT` in pixels. Raises InvalidRequest (`invalid_PARAM`)."""
     match = _SIZE_PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise invalid_field(param, "must be WIDTHxHEIGHT, for example 1024x1024")
+        raise invalid_field(param, f"must be WIDTHxHEIGHT, for example 1024x1024 (got {str(text)[:40]!r})")
     return Size(int(match[1]), int(match[2]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -104,7 +105,10 @@ def _parse_size_field(size: SizeField | None) -> Size:
         return NAMED_SIZES.get(size) or parse_size(size)
     sides = size if isinstance(size, dict) else {}
     if set(sides) != {"width", "height"} or not all(type(side) is int for side in sides.values()):
-        raise invalid_field("size", 'must be WIDTHxHEIGHT or {"width": ..., "height": ...} in pixels')
+        given = repr(size) if isinstance(size, str) else json.dumps(size)
+        raise invalid_field(
+            "size", f'must be WIDTHxHEIGHT or {{"width": ..., "height": ...}} in pixels (got {given[:60]})'
+        )
     return Size(sides["width"], sides["height"])
 
 

@@ -67,7 +67,15 @@ class ImageToImageTask:
 
     def _check_model(self, model: Model, candidates: Sequence[Model]) -> None:
         """Raise InvalidRequest if the model does not accept the request's images or mask."""
-        if max_input_images(model) == 0 or not model.makes_images:
+        if max_input_images(model) and not model.makes_images:
+            other = "`POST /v1/videos` as `input_reference`, or to " if model.makes_video else ""
+            raise InvalidRequest(
+                f"Model {model.id} does not make images; send the image to {other}"
+                "`POST /v1/images/generations` as `image`",
+                code="unsupported_model",
+                param="model",
+            )
+        if max_input_images(model) == 0:
             raise InvalidRequest(
                 f"Model {model.id} does not accept input images{_suggest(candidates, self._can_serve)}",
                 code="unsupported_model",

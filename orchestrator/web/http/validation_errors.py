@@ -33,10 +33,10 @@ def describe_problem(errors: Sequence[ErrorDetails]) -> str:
     # A member of a union that took the value's type found a problem inside of it.
     inner = [error for error in same_field if len(error["loc"]) > 2]
     if not inner:
-        return _reason(same_field) + _format_rejected_value(first["input"])
+        return _reason(same_field) + format_rejected_value(first["input"])
     place = _place(inner[0])
     reason = _reason([error for error in inner if _place(error) == place])
-    return f"{reason} at {str(place)[:MAX_SHOWN_VALUE]!r}{_format_rejected_value(inner[0]['input'])}"
+    return f"{reason} at {str(place)[:MAX_SHOWN_VALUE]!r}{format_rejected_value(inner[0]['input'])}"
 
 
 def _place(error: ErrorDetails) -> int | str:
@@ -61,7 +61,7 @@ def _join(names: dict[str | None, None]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def _format_rejected_value(value: object) -> str:
+def format_rejected_value(value: object) -> str:
     """Return ` (got VALUE)` for short JSON scalars; files and containers are not repeated."""
     if isinstance(value, str):
         shown = value if len(value) <= MAX_SHOWN_VALUE else f"{value[:MAX_SHOWN_VALUE]}..."

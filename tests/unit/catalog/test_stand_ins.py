@@ -148,6 +148,15 @@ def test_refuses_a_task_that_a_name_does_not_serve() -> None:
         catalog.resolve("painter", *find_tasks(image_count=1))
 
 
+def test_says_that_an_image_is_missing_where_a_name_needs_one() -> None:
+    mover, editor = TaskModels(image_video="ltx2.3-i2v"), TaskModels(edit="qwen-image-edit")
+    catalog = CATALOG.with_stand_ins({"mover": mover, "editor": editor})
+    for name in ("mover", "editor"):
+        with pytest.raises(InvalidRequest, match="`image` is required") as refused:
+            catalog.resolve(name, *find_tasks(image_count=0))
+        assert (refused.value.code, refused.value.param) == ("missing_image", "image")
+
+
 def test_an_alias_may_name_a_model_per_task(tmp_path: Path) -> None:
     for name in ("test-image", "test-video"):
         shutil.copytree(WEIGHTLESS / name, tmp_path / name)

@@ -372,6 +372,27 @@ def test_names_what_is_wrong_with_an_edit(fields: dict[str, Any], message: str) 
     assert raised.value.message.startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("model", "path"), [("wan2.1-i2v-480p", "`POST /v1/videos` as `input_reference`"), ("hunyuan-3d", "")]
+)
+def test_an_edit_with_a_model_of_another_kind_is_told_where_its_image_belongs(model: str, path: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"Model {model} does not make images") as raised:
+        edit(prompt="a", model=model, image=b"p")
+    assert raised.value.code == "unsupported_model"
+    assert path in raised.value.message
+    assert "`POST /v1/images/generations` as `image`" in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(1024, "1024"), ({"width": 8}, '{"width": 8}'), ("big", "'big'")]
+)
+def test_the_error_of_a_size_states_the_value(size: Any, shown: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        generation(model="flux-1-schnell", prompt="a", size=size)
+    assert (raised.value.code, raised.value.param) == ("invalid_size", "size")
+    assert f"(got {shown})" in raised.value.message
+
+
 def test_names_a_model_that_does_not_make_videos() -> None:
     with pytest.raises(InvalidRequest, match="Model flux-1-schnell does not make videos"):
         video(prompt="a", model="flux-1-schnell")

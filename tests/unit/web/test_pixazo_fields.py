@@ -25,6 +25,7 @@ from orchestrator.web.dialects.pixazo import translation as pixazo
 from orchestrator.web.dialects.pixazo.endpoints import PIXAZO_ENDPOINTS, PixazoEndpoint, ResponseMode
 from orchestrator.web.dialects.pixazo.errors import to_error_response
 from orchestrator.web.dialects.pixazo.prompt_cleanup import REPLACEMENTS, clean_prompt
+from orchestrator.web.dialects.pixazo.request_bodies import FluxKontextRestoreBody
 from tests.support.images import base64_png
 from tests.support.pixazo_gateway import (
     BATCH,
@@ -470,6 +471,23 @@ def test_a_url_may_be_in_base64_itself() -> None:
 
 
 @pytest.mark.parametrize(
+    ("endpoint", "fields", "message"),
+    [
+        (DEV, {"image_size": "wide"}, "landscape_16_9 (got 'wide')"),
+        (DEV, {"num_images": 0}, "num_images must be a positive integer (got 0)"),
+        (DEV, {"numberOfImages": True}, "numberOfImages must be a positive integer (got True)"),
+        (DEV, {"output_format": "gif"}, "output_format must be one of: jpeg, png (got 'gif')"),
+        (DEV, {"guidance_scale": "3"}, "guidance_scale must be a non-negative number (got '3')"),
+        (TEXT, {"prompt": 7}, "prompt is required and must be a string (got 7)"),
+    ],
+)
+def test_errors_of_fields_state_the_given_value(
+    endpoint: PixazoEndpoint, fields: dict[str, Any], message: str
+) -> None:
+    assert refusal(endpoint, smallest_body(endpoint) | fields).endswith(message)
+
+
+@pytest.mark.parametrize(
     "text", ["old.png", "dataset.zip", "hello", "aGVsbG8gd29ybGQ=", "http://", "file:///etc/passwd", " ", "x"]
 )
 def test_refuses_text_that_is_neither_url_nor_file(text: str) -> None:
@@ -478,7 +496,9 @@ def test_refuses_text_that_is_neither_url_nor_file(text: str) -> None:
             given = [text] if name == "image_urls" else text
             message = refusal(endpoint, smallest_body(endpoint) | {name: given})
             expected = "must be a non-empty array of URLs" if name == "image_urls" else "must be a valid URL"
-            assert message == f"{name} {expected}"
+            # The document gives the whole text of the restoring endpoint's error.
+            value = "" if endpoint.body is FluxKontextRestoreBody else f" (got {text!r})"
+            assert message == f"{name} {expected}{value}"
 
 
 @given(st.text())

@@ -32,6 +32,7 @@ from orchestrator.web.dialects.parameter_names import (
 from orchestrator.web.dialects.pixazo.field_phrases import describe_expected
 from orchestrator.web.dialects.pixazo.input_files import ImageInput, Url
 from orchestrator.web.dialects.request_body import parse_body
+from orchestrator.web.http.validation_errors import format_rejected_value
 
 PixazoBodyT = TypeVar("PixazoBodyT", bound="PixazoBody")
 
@@ -58,6 +59,9 @@ class PixazoBody(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    #: Whether errors state the value that was given; the document gives the whole texts of one endpoint.
+    states_values: ClassVar[bool] = True
+
     #: The caller's name of each field that has another name in the document.
     _given_names: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
@@ -78,11 +82,12 @@ class PixazoBody(BaseModel):
         try:
             body = cls.model_validate(dict(named.values), strict=True)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
+            first = error.errors(include_url=False)[0]
             name = str(first["loc"][0])
             if first["type"] == "extra_forbidden":
                 raise cls._unknown_field_error(named.given_names.get(name, name), names.values()) from error
-            raise cls._invalid_field_error(name, named.given_names.get(name, name), first["type"]) from error
+            shown = named.given_names.get(name, name)
+            raise cls._invalid_field_error(name, shown, first["type"], first["input"]) from error
         body._given_names = named.given_names
         return body
 
@@ -140,7 +145,7 @@ class PixazoBody(BaseModel):
         return (field.alias if field else None) or attribute
 
     @classmethod
-    def _invalid_field_error(cls, name: str, shown: str, problem: str) -> InvalidRequest:
+    def _invalid_field_error(cls, name: str, shown: str, problem: str, given: object) -> InvalidRequest:
         """Return the error for a field that the caller called `shown`; `problem` is pydantic's type."""
         if name in _WEBHOOK_FIELDS:
             return InvalidRequest(INVALID_WEBHOOK_MESSAGE, code=f"invalid_{shown}", param=shown)
@@ -150,7 +155,9 @@ class PixazoBody(BaseModel):
         is_missing = problem == "missing" or (problem == "string_type" and is_required)
         reason = f"is required and must be {expected}" if is_missing else f"must be {expected}"
         code = f"missing_{shown}" if problem == "missing" else f"invalid_{shown}"
-        return InvalidRequest(f"{shown} {reason}", code=code, param=shown)
+        states_value = cls.states_values and problem != "missing"
+        value = format_rejected_value(given) if states_value else ""
+        return InvalidRequest(f"{shown} {reason}{value}", code=code, param=shown)
 
     @staticmethod
     def _unknown_field_error(name: str, known: Any) -> InvalidRequest:

@@ -133,6 +133,8 @@ class Flux2ProTrainerBody(QueuedBody):
 class FluxKontextRestoreBody(QueuedImageBody):
     """FLUX Kontext, image restoration."""
 
+    states_values: ClassVar[bool] = False
+
     input_image: ImageInput = Field(
         alias="input_image",
         description="http(s) URL, data URL or base64 of the image to restore: jpeg, png, gif or webp.",

@@ -11,6 +11,7 @@ from comfy_instances.fleet.local import COMFYUI_RESTART_POLICY, LocalFleet
 from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.process.installation import Installation
+from comfy_instances.process.installed_packs import PackChoice, load_no_packs
 
 #: Simulators to run if no ComfyUI is installed and no instances were requested.
 DEFAULT_SIMULATOR_COUNT = 2
@@ -70,10 +71,16 @@ def choose_fleet_kind(
 
 
 def create_fleet(
-    choice: FleetChoice, *, directory: Path, models_dir: Path, time_scale: float, startup_seconds: float
+    choice: FleetChoice,
+    *,
+    directory: Path,
+    models_dir: Path,
+    time_scale: float,
+    startup_seconds: float,
+    choose_packs: PackChoice = load_no_packs,
 ) -> Fleet:
     """Create the chosen fleet without starting it. `directory` gets one folder per local instance;
-    `time_scale` applies to simulators. Raises FleetError or OSError."""
+    `time_scale` applies to simulators, `choose_packs` to ComfyUI. Raises FleetError or OSError."""
     if isinstance(choice, AdoptServers):
         return AdoptedFleet(choice.urls)
     if isinstance(choice, RunSimulators):
@@ -86,4 +93,5 @@ def create_fleet(
         models_dir=models_dir,
         gpus=choice.gpus,
         policy=replace(COMFYUI_RESTART_POLICY, startup_seconds=startup_seconds),
+        choose_packs=choose_packs,
     )

@@ -6,14 +6,16 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from comfy_instances.fleet.fleet_base import FleetBase
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
-from comfy_instances.fleet.supervisor import Supervisor
+from comfy_instances.fleet.supervisor import RefreshLaunchSpec, Supervisor
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.process.installation import Installation
+from comfy_instances.process.installed_packs import PackChoice, load_no_packs, read_pack_record
 from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.session.session import FileRef
@@ -27,7 +29,13 @@ COMFYUI_RESTART_POLICY = RestartPolicy()
 class LocalFleet(FleetBase):
     """One supervised child per launch spec. The children die with this process, even by SIGKILL (Linux)."""
 
-    def __init__(self, launch_specs: Sequence[LaunchSpec], *, policy: RestartPolicy) -> None:
+    def __init__(
+        self,
+        launch_specs: Sequence[LaunchSpec],
+        *,
+        policy: RestartPolicy,
+        refresh: RefreshLaunchSpec | None = None,
+    ) -> None:
         super().__init__(
             InstanceInfo(
                 id=launch.id,
@@ -42,7 +50,7 @@ class LocalFleet(FleetBase):
             )
             for launch in launch_specs
         )
-        self._supervisors = {launch.id: Supervisor(launch, policy, self) for launch in launch_specs}
+        self._supervisors = {launch.id: Supervisor(launch, policy, self, refresh) for launch in launch_specs}
 
     @classmethod
     def simulated(
@@ -71,15 +79,30 @@ class LocalFleet(FleetBase):
         models_dir: Path,
         gpus: Sequence[Gpu | None] = (),
         policy: RestartPolicy = COMFYUI_RESTART_POLICY,
+        choose_packs: PackChoice = load_no_packs,
     ) -> LocalFleet:
         """Create a fleet of one ComfyUI per GPU, one on the CPU for each None, and one on the CPU if `gpus`
         is empty. Their directories are under `directory`; the weights are in `models_dir`, which is created
-        if it is missing. Raises OSError."""
+        if it is missing. Each start loads the managed packs that are installed and chosen then.
+        Raises OSError."""
         models_dir.mkdir(parents=True, exist_ok=True)
-        launches = comfyui_launch_specs(
-            installation, directory=directory, models_dir=models_dir, gpus=gpus, profiles=load_gpu_profiles()
-        )
-        return cls(launches, policy=policy)
+        profiles = load_gpu_profiles()
+
+        def build(found: Installation) -> list[LaunchSpec]:
+            return comfyui_launch_specs(
+                found,
+                directory=directory,
+                models_dir=models_dir,
+                gpus=gpus,
+                profiles=profiles,
+                choose_packs=choose_packs,
+            )
+
+        def refresh(spec: LaunchSpec) -> LaunchSpec:
+            found = replace(installation, packs=read_pack_record(installation.directory))
+            return next(fresh for fresh in build(found) if fresh.id == spec.id)
+
+        return cls(build(installation), policy=policy, refresh=refresh)
 
     async def start(self) -> None:
         for instance_id, supervisor in self._supervisors.items():

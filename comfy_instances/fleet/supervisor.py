@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
@@ -15,6 +16,7 @@ from comfy_instances.fleet.health import HealthReport, check_health
 from comfy_instances.fleet.inventory import NodeFactsPoller
 from comfy_instances.fleet.protocol import InstanceState
 from comfy_instances.process.child import ChildProcess, child_environment, find_free_port, format_exit_status
+from comfy_instances.process.installed_packs import PackSource
 from comfy_instances.process.launch import LaunchSpec
 from comfy_instances.process.log_file import RotatingLogFile
 from comfy_instances.process.restart_policy import (
@@ -40,6 +42,10 @@ HOST = "127.0.0.1"
 MAX_ERROR_PAUSE_S = 5.0
 #: Folders that are emptied before each start: their files belong to prompts of an earlier process.
 TRANSIENT_FOLDERS = ("input", "output", "temp")
+#: Marks a folder in `custom_nodes` as our copy of a managed node pack.
+COPY_MARK = ".pixelfactory-copy"
+#: Returns the spec of an instance's next start. Runs in a thread.
+RefreshLaunchSpec = Callable[[LaunchSpec], LaunchSpec]
 
 
 class Supervisor:
@@ -49,8 +55,16 @@ class Supervisor:
     startup_poll_seconds: ClassVar[float] = 0.05
     running_poll_seconds: ClassVar[float] = 0.5
 
-    def __init__(self, launch_spec: LaunchSpec, policy: RestartPolicy, fleet: FleetBase) -> None:
+    def __init__(
+        self,
+        launch_spec: LaunchSpec,
+        policy: RestartPolicy,
+        fleet: FleetBase,
+        refresh: RefreshLaunchSpec | None = None,
+    ) -> None:
+        """`refresh` returns the spec for the next start: the node packs to load may have changed."""
         self.launch_spec = launch_spec
+        self._refresh = refresh
         self.log_file = RotatingLogFile(launch_spec.directory / "log" / "output.log")
         self._policy = policy
         self._fleet = fleet
@@ -121,8 +135,10 @@ class Supervisor:
             started_at=datetime.now(UTC),
             detail=self._history.reason,
         )
-        directory = self.launch_spec.directory
-        await asyncio.to_thread(prepare_directories, directory, self.launch_spec.node_packs)
+        if self._refresh is not None:
+            self.launch_spec = await asyncio.to_thread(self._refresh, self.launch_spec)
+        spec, directory = self.launch_spec, self.launch_spec.directory
+        await asyncio.to_thread(prepare_directories, directory, spec.node_packs, spec.copied_packs)
         self._child = await ChildProcess.launch(
             [*self.launch_spec.command, "--port", str(self._port), "--base-directory", str(directory)],
             output=self.log_file,
@@ -287,9 +303,11 @@ class Supervisor:
         self._fleet.update_state(self.launch_spec.id, state, **changes)
 
 
-def prepare_directories(directory: Path, node_packs: tuple[Path, ...]) -> None:
-    """Create an instance's directories, delete the files of earlier prompts, and link exactly `node_packs`.
-    Raises OSError."""
+def prepare_directories(
+    directory: Path, node_packs: tuple[Path, ...], copied_packs: tuple[PackSource, ...] = ()
+) -> None:
+    """Create an instance's directories, delete the files of earlier prompts, link exactly `node_packs`, and
+    copy exactly `copied_packs`. Raises OSError."""
     for name in TRANSIENT_FOLDERS:
         shutil.rmtree(directory / name, ignore_errors=True)
     packs = directory / "custom_nodes"
@@ -298,5 +316,17 @@ def prepare_directories(directory: Path, node_packs: tuple[Path, ...]) -> None:
     for old in packs.iterdir():
         if old.is_symlink():
             old.unlink()
+        elif (old / COPY_MARK).exists():
+            shutil.rmtree(old)
     for pack in node_packs:
         (packs / pack.name).symlink_to(pack.resolve())
+    for copied in copied_packs:
+        copy = packs / copied.name
+        if copy.exists():
+            raise FileExistsError(f"{copy} is in the way of the node pack {copied.name}: remove it")
+        copy.mkdir()
+        # First, so that an interrupted copy is replaced by the next start.
+        (copy / COPY_MARK).touch()
+        shutil.copytree(
+            copied.directory, copy, symlinks=True, ignore=shutil.ignore_patterns(".git"), dirs_exist_ok=True
+        )

@@ -49,7 +49,7 @@ async def run_smoke_test(
         started_at = loop_time()
         await fleet.start()
         try:
-            info = await _wait_for_first_state(fleet)
+            info = await wait_for_first_state(fleet)
             facts = fleet.node_facts(info.id)
             log_lines = await fleet.log_tail(info.id, 5)
         finally:
@@ -66,7 +66,7 @@ async def run_smoke_test(
     )
 
 
-async def _wait_for_first_state(fleet: LocalFleet) -> InstanceInfo:
+async def wait_for_first_state(fleet: LocalFleet) -> InstanceInfo:
     """Return the instance's info as soon as it is no longer starting; a failed start is not retried."""
     first_state: asyncio.Future[InstanceInfo] = asyncio.get_running_loop().create_future()
 

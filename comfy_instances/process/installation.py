@@ -5,6 +5,7 @@ DIR/venv/            its Python environment
 DIR/custom_nodes/    links to the node packs that instances load; they load no others
 DIR/node-facts.json  the inputs and outputs of its nodes, from its `/object_info`
 DIR/installed.json   the install record, written last
+DIR/packs.json       the record of managed node packs, with what belongs to it: see `installed_packs.py`
 """
 
 from __future__ import annotations
@@ -12,11 +13,19 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from comfy_instances.process.installed_packs import (
+    PackRecord,
+    PackSource,
+    environment_directory,
+    read_pack_record,
+    source_directory,
+)
 
 #: A node that ComfyUI ships in its `custom_nodes` folder.
 BUNDLED_NODE_PACK = "websocket_image_save.py"
@@ -36,6 +45,8 @@ class Installation:
     #: The install record: `commit`, `torch`, `requirements_sha256`, `lacks`, ...; empty after an interrupted
     #: or a manual installation.
     record: Mapping[str, Any]
+    #: The managed node packs; instances load those of them that models name.
+    packs: PackRecord = field(default_factory=PackRecord)
 
     @property
     def source(self) -> Path:
@@ -49,6 +60,21 @@ class Installation:
         own = self.source / "custom_nodes" / BUNDLED_NODE_PACK
         return (*packs, own) if own.exists() else tuple(packs)
 
+    @property
+    def packs_python(self) -> Path:
+        """Return the Python of instances that load managed packs."""
+        if not self.packs.environment:
+            return self.python
+        return venv_python(environment_directory(self.directory, self.packs.environment))
+
+    def pack_sources(self, names: Collection[str]) -> tuple[PackSource, ...]:
+        """Return the sources of the installed packs of these names."""
+        return tuple(
+            PackSource(pack.name, source_directory(self.directory, pack.name, pack.commit))
+            for pack in self.packs.packs
+            if pack.name in names
+        )
+
 
 def find_installation(directory: Path) -> Installation | None:
     """Return the ComfyUI under `directory`; None if its source or its Python is missing."""
@@ -61,6 +87,7 @@ def find_installation(directory: Path) -> Installation | None:
         main=main,
         version=read_comfyui_version(main.parent),
         record=read_install_record(directory),
+        packs=read_pack_record(directory),
     )
 
 

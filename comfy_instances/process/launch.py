@@ -11,6 +11,7 @@ from pathlib import Path
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.hardware.profiles import GpuProfile, select_gpu_profile
 from comfy_instances.process.installation import Installation
+from comfy_instances.process.installed_packs import PACK_ENVIRONMENT, PackChoice, PackSource, load_no_packs
 
 GIB = 2**30
 #: A simulator makes no TLS connections. Without this, the import of aiohttp reads all certificates of the
@@ -45,6 +46,8 @@ class LaunchSpec:
     pci_id: str | None = None
     #: Node packs (files or folders) that this instance loads.
     node_packs: tuple[Path, ...] = ()
+    #: Managed packs that it loads, each from a copy of its own: packs write into their folders.
+    copied_packs: tuple[PackSource, ...] = ()
 
 
 def simulator_launch_specs(
@@ -78,8 +81,13 @@ def comfyui_launch_specs(
     models_dir: Path,
     gpus: Sequence[Gpu | None],
     profiles: Sequence[GpuProfile],
+    choose_packs: PackChoice = load_no_packs,
 ) -> list[LaunchSpec]:
-    """Return one spec per GPU, a CPU instance for each None, and one CPU instance if `gpus` is empty."""
+    """Return one spec per GPU, a CPU instance for each None, and one CPU instance if `gpus` is empty.
+
+    `choose_packs` names the managed packs that they load.
+    """
+    packs = installation.pack_sources(choose_packs(installation.packs.packs))
     return [
         _comfyui_launch_spec(
             installation,
@@ -87,20 +95,21 @@ def comfyui_launch_specs(
             models_dir=models_dir,
             gpu=gpu,
             profile=select_gpu_profile(gpu, profiles),
+            packs=packs,
         )
         for number, gpu in enumerate(gpus or [None])
     ]
 
 
 def build_comfyui_command(
-    installation: Installation, models_dir: Path, profile: GpuProfile
+    installation: Installation, models_dir: Path, profile: GpuProfile, copied_packs: Sequence[PackSource] = ()
 ) -> tuple[str, ...]:
     """Return ComfyUI's command line without port and base directory."""
-    packs = [pack.name for pack in installation.node_packs]
+    packs = [*(pack.name for pack in installation.node_packs), *(pack.name for pack in copied_packs)]
     allowed = ("--disable-all-custom-nodes", *(("--whitelist-custom-nodes", *packs) if packs else ()))
     models = ("--models-directory", str(models_dir.resolve()))
     return (
-        str(installation.python),
+        str(installation.packs_python if copied_packs else installation.python),
         str(installation.main),
         *COMFYUI_FLAGS,
         *models,
@@ -118,17 +127,24 @@ def gpu_visibility_env(gpu: Gpu | None) -> dict[str, str]:
 
 
 def _comfyui_launch_spec(
-    installation: Installation, *, directory: Path, models_dir: Path, gpu: Gpu | None, profile: GpuProfile
+    installation: Installation,
+    *,
+    directory: Path,
+    models_dir: Path,
+    gpu: Gpu | None,
+    profile: GpuProfile,
+    packs: tuple[PackSource, ...],
 ) -> LaunchSpec:
     return LaunchSpec(
         id=directory.name,
-        command=build_comfyui_command(installation, models_dir, profile),
+        command=build_comfyui_command(installation, models_dir, profile, packs),
         directory=directory.resolve(),
         simulated=False,
         device="cpu" if gpu is None else gpu.name,
-        environment=gpu_visibility_env(gpu),
+        environment={**gpu_visibility_env(gpu), **(PACK_ENVIRONMENT if packs else {})},
         vram_total=None if gpu is None else gpu.memory_total,
         profile=profile.name,
         pci_id=None if gpu is None else gpu.pci_id,
         node_packs=installation.node_packs,
+        copied_packs=packs,
     )

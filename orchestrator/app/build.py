@@ -16,6 +16,7 @@ from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.process.installation import find_installation
 from orchestrator.app.input_rules import open_moderation
+from orchestrator.app.pack_choice import needed_packs
 from orchestrator.app.parts import (
     Execution,
     ServiceCore,
@@ -225,4 +226,5 @@ def build_fleet(settings: Settings, live_catalog: LiveCatalog) -> Fleet:
         models_dir=settings.models_dir,
         time_scale=settings.simulator_time_scale,
         startup_seconds=settings.startup_seconds,
+        choose_packs=needed_packs(lambda: live_catalog.all_versions),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_instances.fleet.protocol import FleetError
 from comfy_instances.install.install import InstallError
+from comfy_instances.install.packs.errors import PackError
 from comfy_instances.protocol.errors import InstanceError
 from orchestrator.backup.manifest import BackupError
 from orchestrator.backup.unfinished import RestoreUnfinished
@@ -36,6 +37,7 @@ USER_ERRORS = (
     MediaError,
     MoneyError,
     OSError,
+    PackError,
     PlanError,
     RestoreUnfinished,
     SecretUnreadable,

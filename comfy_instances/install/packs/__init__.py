@@ -1,0 +1,1 @@
+"""Installs ComfyUI node packs: pinned by commit, resolved together, tried before they are used."""

@@ -1,0 +1,258 @@
+"""Starts ComfyUI once with a set of packs and nothing else, and finds out what each of them registers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from comfy_instances.fleet.local import LocalFleet
+from comfy_instances.fleet.protocol import InstanceState
+from comfy_instances.hardware.gpus import Gpu
+from comfy_instances.hardware.profiles import load_gpu_profiles
+from comfy_instances.install.packs.errors import PackError
+from comfy_instances.install.smoke_test import wait_for_first_state
+from comfy_instances.process.installation import Installation
+from comfy_instances.process.installed_packs import PackSource, load_all_packs
+from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs
+from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.tasks import loop_time
+
+#: In a trial, weights are not downloaded either.
+TRIAL_ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+#: Beginning of the names of our own pack's classes.
+OWN_CLASS_PREFIX = "PixelFactory"
+PROBE_CLASS = "PixelFactoryPackProbe"
+PROBE_FOLDER = "pixelfactory_pack_probe"
+#: A node pack that reports, when `/object_info` is read, which classes each pack declares and which class
+#: of which pack is in use: ComfyUI says neither that a pack replaces another's class nor that it ignores one.
+PROBE_SOURCE = f'''
+import json, os, sys
+
+def _pack(path):
+    parts = os.path.abspath(path or "").split(os.sep)
+    return parts[len(parts) - 1 - parts[::-1].index("custom_nodes") + 1] if "custom_nodes" in parts else ""
+
+_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+def _is_ours(path):
+    return os.path.abspath(path or "").startswith(_FOLDER)
+
+def _report():
+    import nodes
+    declared = {{}}
+    for module in list(sys.modules.values()):
+        try:
+            file = getattr(module, "__file__", None)
+            mapping = getattr(module, "NODE_CLASS_MAPPINGS", None)
+        except Exception:
+            continue
+        if file and isinstance(mapping, dict) and _is_ours(file) and os.path.basename(file) == "__init__.py":
+            if os.path.dirname(os.path.dirname(os.path.abspath(file))).endswith("custom_nodes"):
+                declared.setdefault(_pack(file), []).extend(map(str, mapping))
+    owners = {{}}
+    for name, cls in nodes.NODE_CLASS_MAPPINGS.items():
+        file = getattr(sys.modules.get(getattr(cls, "__module__", ""), None), "__file__", None)
+        owners[str(name)] = _pack(file) if file and _is_ours(file) else ""
+    return {{"declared": declared, "owners": owners}}
+
+class {PROBE_CLASS}:
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    CATEGORY = "pixel factory"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {{"required": {{"report": ("STRING", {{"default": json.dumps(_report())}})}}}}
+
+    def run(self, report):
+        return ()
+
+NODE_CLASS_MAPPINGS = {{"{PROBE_CLASS}": {PROBE_CLASS}}}
+'''
+_IMPORT_FAILED = re.compile(r"\(IMPORT FAILED\): (.+)$")
+_CANNOT_IMPORT = re.compile(r"Cannot import (.+?) module for custom nodes: (.+)$")
+_SKIPPED = re.compile(r"Skip (.+?) module for custom nodes due to the lack of")
+_PIP_OUTPUT = re.compile(
+    r"^\s*(?:Collecting \S+|Successfully installed .*|ERROR: Could not find a version .*"
+    r"|ERROR: No matching distribution .*)$"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """What a start with a set of packs showed."""
+
+    version: str | None
+    device: str
+    startup_seconds: float
+    #: `/object_info` of each pack's classes, by pack.
+    nodes: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    #: What does not keep the set from being used, one line each.
+    notes: tuple[str, ...] = ()
+    #: Why the set must not be used, one line each.
+    problems: tuple[str, ...] = ()
+
+
+async def try_packs(
+    installation: Installation, gpus: Sequence[Gpu], startup_seconds: float, core_classes: Collection[str]
+) -> TrialResult:
+    """Start ComfyUI with all packs of `installation` on the first GPU, or on the CPU, and stop it.
+
+    `core_classes` are the classes without packs. Raises PackError if it does not start.
+    """
+    with TemporaryDirectory(prefix="pixelfactory-packs-trial-") as name:
+        directory = Path(name)
+        fleet = _build_fleet(installation, gpus, startup_seconds, directory)
+        started_at = loop_time()
+        await fleet.start()
+        try:
+            info = await wait_for_first_state(fleet)
+            seconds = loop_time() - started_at
+            facts = fleet.node_facts(info.id)
+            log_lines = _read_log(directory)
+        finally:
+            await fleet.stop()
+    if info.state is not InstanceState.READY or facts is None:
+        last = " / ".join(line.strip() for line in log_lines[-5:])
+        raise PackError(f"ComfyUI does not start with these packs: {info.detail} ({last})")
+    packs = [pack.name for pack in installation.packs.packs]
+    try:
+        report = _TrialReport(packs, facts, log_lines, core_classes)
+    except (LookupError, TypeError, ValueError) as error:
+        raise PackError(
+            "a pack keeps ComfyUI from listing its nodes: the trial's own node is missing"
+        ) from error
+    return TrialResult(
+        version=info.version,
+        device=info.device,
+        startup_seconds=seconds,
+        nodes={pack: report.nodes_of(pack) for pack in packs},
+        notes=tuple(report.find_notes()),
+        problems=tuple(report.find_problems()),
+    )
+
+
+def _read_log(directory: Path) -> list[str]:
+    """Return what the server printed; its log in memory has only the last lines."""
+    files = sorted(directory.glob("instances/*/log/output.log*"), reverse=True)
+    return [line for file in files for line in file.read_text("utf-8", "replace").splitlines()]
+
+
+def _build_fleet(
+    installation: Installation, gpus: Sequence[Gpu], startup_seconds: float, directory: Path
+) -> LocalFleet:
+    directory = directory.resolve()
+    probe = directory / "probe" / PROBE_FOLDER
+    probe.mkdir(parents=True)
+    (probe / "__init__.py").write_text(PROBE_SOURCE, "utf-8")
+    models = directory / "models"
+    models.mkdir()
+    [spec] = comfyui_launch_specs(
+        installation,
+        directory=directory / "instances",
+        models_dir=models,
+        gpus=gpus[:1] or [None],
+        profiles=load_gpu_profiles(),
+        choose_packs=load_all_packs,
+    )
+    return LocalFleet([_with_probe(spec, probe)], policy=RestartPolicy(startup_seconds=startup_seconds))
+
+
+def _with_probe(spec: LaunchSpec, probe: Path) -> LaunchSpec:
+    """Return the spec with the probe added to its packs; the whitelist is the end of its command."""
+    command = spec.command
+    if "--whitelist-custom-nodes" not in command:
+        command = (*command, "--whitelist-custom-nodes")
+    return replace(
+        spec,
+        command=(*command, PROBE_FOLDER),
+        copied_packs=(*spec.copied_packs, PackSource(PROBE_FOLDER, probe)),
+        environment={**spec.environment, **TRIAL_ENVIRONMENT},
+    )
+
+
+class _TrialReport:
+    """Reads the probe's report and the server's output."""
+
+    def __init__(
+        self,
+        packs: Sequence[str],
+        facts: Mapping[str, Any],
+        log_lines: Sequence[str],
+        core_classes: Collection[str],
+    ) -> None:
+        report = json.loads(facts[PROBE_CLASS]["input"]["required"]["report"][1]["default"])
+        self._declared: dict[str, list[str]] = report["declared"]
+        self._owners: dict[str, str] = report["owners"]
+        self._packs, self._facts, self._log = packs, facts, log_lines
+        self._core = frozenset(core_classes)
+
+    def nodes_of(self, pack: str) -> dict[str, Any]:
+        """Return the classes that ComfyUI attributes to a pack."""
+        module = f"custom_nodes.{pack}"
+        return {
+            name: info
+            for name, info in self._facts.items()
+            if info.get("python_module") == module and name not in self._core
+        }
+
+    def find_problems(self) -> Iterator[str]:
+        reasons = self._import_errors()
+        for pack in self._packs:
+            if pack in reasons:
+                yield f"{pack}: its import fails: {reasons[pack]}"
+            elif not self.nodes_of(pack) and self._declared.get(pack):
+                yield f"{pack}: /object_info lists none of its {len(self._declared[pack])} node classes"
+        for name in sorted(self._core):
+            owner = self._owners.get(name)
+            if owner in self._packs:
+                yield f"{owner}: replaces ComfyUI's own node {name}"
+            elif name not in self._facts:
+                yield f"ComfyUI's own node {name} is lost: a pack removes it or breaks its description"
+        yield from self._find_collisions()
+
+    def find_notes(self) -> Iterator[str]:
+        for pack in self._packs:
+            ignored = sorted(self._core.intersection(self._declared.get(pack, ())))
+            if ignored:
+                yield f"{pack}: ComfyUI's own nodes are used instead of its {', '.join(ignored[:10])}"
+            if not self.nodes_of(pack):
+                yield f"{pack}: has no node classes; it works in the page only"
+        if lines := [line.strip() for line in self._log if _PIP_OUTPUT.match(line)]:
+            yield f"a pack called pip while ComfyUI started, which has no index there: {lines[0]}"
+
+    def _find_collisions(self) -> Iterator[str]:
+        packs_by_class: dict[str, list[str]] = {}
+        for pack in self._packs:
+            for name in set(self._declared.get(pack, ())) - self._core:
+                packs_by_class.setdefault(name, []).append(pack)
+        for name, packs in sorted(packs_by_class.items()):
+            if len(packs) > 1:
+                yield f"{' and '.join(packs)} both have the node {name}; which one is used is left to chance"
+
+    def _import_errors(self) -> dict[str, str]:
+        """Return why packs failed to import, by pack."""
+        reasons: dict[str, str] = {}
+        for line in self._log:
+            if found := _CANNOT_IMPORT.search(line):
+                reasons[Path(found[1]).name] = found[2]
+            elif found := _SKIPPED.search(line):
+                reasons[Path(found[1]).name] = "it has neither NODE_CLASS_MAPPINGS nor comfy_entrypoint"
+            elif found := _IMPORT_FAILED.search(line):
+                reasons.setdefault(Path(found[1].strip()).name, "see the output above")
+        return reasons
+
+
+def core_class_names(installation: Installation) -> list[str]:
+    """Return ComfyUI's own classes, which the installation recorded. Raises PackError."""
+    file = installation.directory / "node-facts.json"
+    try:
+        content = json.loads(file.read_text("utf-8"))
+        return [name for name in content if not name.startswith(OWN_CLASS_PREFIX)]
+    except (OSError, ValueError) as error:
+        raise PackError(f"{file} cannot be read: run `pixelfactory comfyui install` again") from error

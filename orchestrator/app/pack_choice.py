@@ -1,0 +1,71 @@
+"""Decides which node packs models need: those that their manifests name and those whose nodes they use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+
+from comfy_instances.process.installed_packs import InstalledPack, PackChoice
+from orchestrator.catalog import Model
+from orchestrator.catalog.manifest import NodePack
+
+
+def needed_packs(models: Callable[[], Iterable[Model]]) -> PackChoice:
+    """Return the choice of the installed packs that at least one of `models` needs."""
+
+    def choose(installed: Sequence[InstalledPack]) -> Collection[str]:
+        if not installed:
+            return ()
+        now = list(models())
+        return {pack.name for pack in installed if any(needs_pack(model, pack) for model in now)}
+
+    return choose
+
+
+def needs_pack(model: Model, pack: InstalledPack) -> bool:
+    """Return whether a model names the pack or uses one of its nodes."""
+    if any(_names(required, pack.name, pack.url) for required in model.manifest.requires.packs):
+        return True
+    return not set(pack.classes).isdisjoint(_class_types(model))
+
+
+def models_needing_pack(models: Iterable[Model], name: str, installed: InstalledPack | None) -> list[str]:
+    """Return the ids of the models that need a pack, which may not be installed yet."""
+    pack = installed or InstalledPack(name=name, url="", ref="", commit="", tree="")
+    return [model.id for model in models if needs_pack(model, pack)]
+
+
+def find_unmet_packs(models: Iterable[Model], installed: Sequence[InstalledPack]) -> Iterator[str]:
+    """Yield which packs that manifests name are missing or installed in another version, one line each."""
+    for model in models:
+        for required in model.manifest.requires.packs:
+            pack = next((one for one in installed if _names(required, one.name, one.url)), None)
+            if pack is None:
+                at = f"@{required.ref}" if required.ref else ""
+                way = f": `pixelfactory packs add {required.url}{at}`" if required.url else ""
+                yield f"{model.id} needs the pack {required.name}, which is not installed{way}"
+            elif required.ref and not _is_version(pack, required.ref):
+                yield (
+                    f"{model.id} was made with {pack.name} {required.ref[:12]}; {pack.commit[:12]} is"
+                    f" installed: try the model, or `pixelfactory packs update {pack.name}@{required.ref}`"
+                )
+
+
+def _is_version(pack: InstalledPack, ref: str) -> bool:
+    return ref in (pack.ref, pack.commit) or (len(ref) >= 7 and pack.commit.startswith(ref))
+
+
+def _names(required: NodePack, name: str, url: str) -> bool:
+    """Return whether a manifest's entry names the pack: by name, by OWNER/NAME, or by URL."""
+    if required.url and url:
+        return _repository(required.url) == _repository(url)
+    return required.name.rpartition("/")[2].casefold() == name.casefold()
+
+
+def _repository(url: str) -> str:
+    return url.rstrip("/").removesuffix(".git").casefold()
+
+
+def _class_types(model: Model) -> set[str]:
+    graph = json.loads(model.source.graph)
+    return {str(node.get("class_type")) for node in graph.values() if isinstance(node, dict)}

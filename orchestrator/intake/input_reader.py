@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from orchestrator.catalog.parameters.values import (
 from orchestrator.errors import InvalidRequest, ServiceError, invalid_field
 from orchestrator.fair_slots import run_to_end
 from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
+from orchestrator.intake.transparency import ImagePlace
 from orchestrator.media.canvas import scale_image
 from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
 from orchestrator.media.input_audio import InputAudio, read_audio
@@ -32,6 +33,7 @@ from orchestrator.media.input_images import (
     InputImage,
     InspectedImage,
     decode_inspected_image,
+    fetch_image,
     inspect_image,
     transform_input_image,
 )
@@ -63,6 +65,8 @@ class InputFiles:
     video: InputVideo | None = None
     #: Sentences about images that were scaled down.
     warnings: tuple[str, ...] = ()
+    #: Which images have transparent pixels.
+    transparent: tuple[ImagePlace, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +93,7 @@ class InputReader:
         files: dict[str, InputFile] = {}
         first_files: dict[str, InputFile] = {}
         warnings: dict[str, None] = {}
+        transparent: list[ImagePlace] = []
         checked = await self._check_files(owner, model, params, raw_params)
         for name, values in checked.items():
             read = await _run_all(self._decode_file(owner, model, name, value) for value in values)
@@ -100,7 +105,8 @@ class InputReader:
                 else input_object_key(read[0])
             )
             first_files[name] = read[0]
-            warnings |= dict.fromkeys(_dataset_warnings(name, read))
+            transparent += [(name, place) for place, file in enumerate(read) if _is_transparent(file)]
+            warnings |= dict.fromkeys((*_dataset_warnings(name, read), *warn_of_animations(name, read)))
         images = {name: file for name, file in first_files.items() if isinstance(file, InputImage)}
         check_mask(images.get("image"), images.get("mask"), params_with_keys)
         check_area_to_edit(model, images)
@@ -115,7 +121,21 @@ class InputReader:
             main_image_size=(main.width, main.height) if main else None,
             video=next(videos, None),
             warnings=tuple(warnings),
+            transparent=tuple(transparent),
         )
+
+    async def find_transparency(self, owner: InputOwner, image: str | bytes) -> tuple[str | bytes, bool]:
+        """Return the image, fetched if it is a URL, and whether it has transparent pixels.
+
+        Raises InvalidRequest, and RateLimited if too many files of the account wait to be read.
+        """
+        async with self._download_slot(owner, InputKind.IMAGE, image):
+            fetched = await fetch_image(image, limits=self.image_limits, fetch=self.url_fetcher.fetch)
+        inspected = await inspect_image(fetched, limits=self.image_limits)
+        if inspected.content_type == "image/jpeg":
+            return fetched, False
+        async with self.slots.decode(owner, InputKind.IMAGE):
+            return fetched, (await run_to_end(decode_inspected_image(inspected))).is_transparent
 
     async def _check_files(
         self, owner: InputOwner, model: Model, params: Mapping[str, Any], raw_params: Mapping[str, Any]
@@ -206,7 +226,8 @@ class InputReader:
         async with self.slots.decode(owner, InputKind.IMAGE):
             image = await run_to_end(decode_inspected_image(file, param=name))
             size = model.limit_image_size(image.width, image.height, name)
-            return await run_to_end(transform_input_image(lambda: scale_image(image, size)))
+            scaled = await run_to_end(transform_input_image(lambda: scale_image(image, size)))
+            return replace(scaled, is_animated=image.is_animated)
 
 
 async def _run_all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -241,6 +262,17 @@ def _dataset_warnings(name: str, read: Iterable[InputFile]) -> Iterator[str]:
             yield from (f"`{name}`: {sentence}" for sentence in file.unused)
 
 
+def _is_transparent(file: InputFile) -> bool:
+    return isinstance(file, InputImage) and file.is_transparent
+
+
+def warn_of_animations(name: str, read: Iterable[InputFile]) -> Iterator[str]:
+    """Yield a sentence for each animation of which only the first frame is used."""
+    for file in read:
+        if isinstance(file, InputImage) and file.is_animated:
+            yield f"`{name}` is an animation, of which only the first frame is used"
+
+
 def input_object_key(file: InputFile) -> str:
     """Return the key of a file's content. The job that stores the file gives it a key of its own."""
     return content_addressed_key("inputs", file.sha256, file.content_type.rpartition("/")[2])
@@ -259,7 +291,7 @@ def check_area_to_edit(model: Model, images: Mapping[str, InputImage]) -> None:
     """Check that a model which replaces a marked area gets one. Raises InvalidRequest (`missing_mask`)."""
     spec, image = model.parameters.get("mask"), images.get("image")
     replaces_area = isinstance(spec, ImageParameter) and spec.canvas
-    if replaces_area and image is not None and "mask" not in images and not image.has_alpha:
+    if replaces_area and image is not None and "mask" not in images and not image.is_transparent:
         raise InvalidRequest(
             f"Model {model.id} needs a `mask`, or an `image` with transparent pixels;"
             " they mark the area to edit",
@@ -272,5 +304,8 @@ def check_mask(image: InputImage | None, mask: InputImage | None, params: Mappin
     """Check that a mask marks an area. Raises InvalidRequest."""
     if image is None or mask is None:
         return
-    if params.get(MASK_CHANNEL_PARAM, ALPHA_CHANNEL) == ALPHA_CHANNEL and not mask.has_alpha:
-        raise invalid_field("mask", "must contain transparent pixels; they mark the area to edit")
+    if params.get(MASK_CHANNEL_PARAM, ALPHA_CHANNEL) == ALPHA_CHANNEL:
+        if not mask.is_transparent:
+            raise invalid_field("mask", "must contain transparent pixels; they mark the area to edit")
+    elif mask.most_red == 0:
+        raise invalid_field("mask", "must contain white pixels; they mark the area to edit (it is all black)")

@@ -26,6 +26,7 @@ from orchestrator.intake.model_names import name_model_in_each
 from orchestrator.intake.moderated_texts import moderated_texts
 from orchestrator.intake.name_defaults import find_name_defaults
 from orchestrator.intake.size_warnings import warn_of_aspect_ratio, warn_of_input_size
+from orchestrator.intake.transparency import warn_of_transparency
 from orchestrator.intake.video_following import FramesAtRate, decides_on_shape, follow_video
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
@@ -84,6 +85,9 @@ class GenerationRequest:
     field_names: Mapping[str, str] = field(default_factory=dict)
     #: The field from which a parameter was computed; errors name it and the parameter.
     computed_from: Mapping[str, str] = field(default_factory=dict)
+    #: The same request for the model that replaces transparent areas, for names that have one: it serves the
+    #: request if the first image has such areas.
+    if_transparent: GenerationRequest | None = None
     #: Stored with the job's parameters and ignored by the model.
     extra_params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -145,6 +149,7 @@ class RequestPreparer:
         """
         await self._check_webhook_url(request.webhook_url, owner.account_id)
         catalog = self.live_catalog.visible_to(owner.account_id)
+        request = await self._choose_by_transparency(request, owner)
         model = catalog[request.served_by or request.model]
         request = with_name_defaults(request, catalog)
         with errors_name_fields(request.field_names, request.computed_from):
@@ -176,6 +181,7 @@ class RequestPreparer:
             *model.describe_unused(request.params),
             *describe_ineffective(model, params, request.params),
             *warn_of_aspect_ratio(params, request.aspect_ratio),
+            *warn_of_transparency(model, params, files.transparent),
         )
         warnings = name_fields((*request.warnings, *unused, *files.warnings), request.field_names)
         if request.shown_model:
@@ -188,6 +194,30 @@ class RequestPreparer:
             captions=files.captions,
             quote=quote,
             lora_objects=loras.objects,
+        )
+
+    async def _choose_by_transparency(
+        self, request: GenerationRequest, owner: InputOwner
+    ) -> GenerationRequest:
+        """Return the request for the model that replaces transparent areas if the first image has some."""
+        fill = request.if_transparent
+        image = fill and _first_image(fill.params)
+        if fill is None or not isinstance(image, str | bytes):
+            return request
+        with errors_name_fields(request.field_names, request.computed_from):
+            fetched, is_transparent = await self.input_reader.find_transparency(owner, image)
+        if not is_transparent:
+            return replace(request, params=_with_first_image(request.params, fetched))
+        return replace(
+            request,
+            model=fill.model,
+            served_by=fill.served_by,
+            tariff_model=fill.tariff_model,
+            params=_with_first_image(fill.params, fetched),
+            encoding=fill.encoding,
+            warnings=fill.warnings,
+            field_names=fill.field_names,
+            computed_from=fill.computed_from,
         )
 
     async def _follow_image(
@@ -232,6 +262,19 @@ def with_name_defaults(request: GenerationRequest, catalog: Catalog) -> Generati
         params={**request.params, **defaults.params},
         frames_at_rate=defaults.frames_at_rate or request.frames_at_rate,
     )
+
+
+def _first_image(params: Mapping[str, Any]) -> Any:
+    """Return the first input image of a request, as it was sent; None if there is none."""
+    several = params.get("images")
+    return params.get("image") or (several[0] if isinstance(several, list) and several else None)
+
+
+def _with_first_image(params: Mapping[str, Any], image: str | bytes) -> dict[str, Any]:
+    """Return the parameters with another file as the first image."""
+    if params.get("image"):
+        return {**params, "image": image}
+    return {**params, "images": [image, *params["images"][1:]]}
 
 
 def _job_file_key(job_id: str, key: str, file: InputFile) -> str:

@@ -163,7 +163,7 @@ def _decode_dataset(data: bytes, limits: DatasetLimits, check_count: CheckCount)
         packed = _pack_dataset(
             _read_pairs(archive, images, captions, limits), limits.archive_limits.max_unpacked_bytes
         )
-        return replace(packed, unused=tuple(_describe_unused(archive, images, captions)))
+        return replace(packed, unused=(*packed.unused, *_describe_unused(archive, images, captions)))
 
 
 def _list_images(archive: ZipArchive) -> list[PurePosixPath]:
@@ -273,10 +273,11 @@ def _pack_dataset(pairs: Iterable[tuple[InputImage, str]], max_bytes: int) -> In
 
     Raises ArchiveTooLarge beyond `max_bytes`: an image that had to be re-encoded may have grown.
     """
-    buffer, image_count, captions = io.BytesIO(), 0, []
+    buffer, image_count, animations, captions = io.BytesIO(), 0, 0, []
     with ZipFile(buffer, "w") as archive:
         for number, (image, caption) in enumerate(pairs):
             image_count += 1
+            animations += image.is_animated
             # ZipInfo's fixed date keeps the bytes, and so the digest, the same for the same dataset.
             archive.writestr(ZipInfo(f"{number:04}.{image.ext}"), image.data)
             if caption:
@@ -289,4 +290,5 @@ def _pack_dataset(pairs: Iterable[tuple[InputImage, str]], max_bytes: int) -> In
         sha256=hashlib.sha256(buffer.getbuffer()).hexdigest(),
         image_count=image_count,
         captions="\n".join(captions),
+        unused=(f"{animations} animation(s), of which only the first frame is used",) if animations else (),
     )

@@ -12,7 +12,7 @@ import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from PIL import Image, ImageFile
@@ -78,6 +78,8 @@ class InspectedImage:
     height: int
     #: EXIF orientation, 1 (upright) to 8.
     orientation: int
+    #: Whether `data` lacks further frames that the file had; decoding finds those that it still has.
+    is_animated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,11 +93,22 @@ class InputImage:
     #: Hexadecimal SHA-256 of `data`.
     sha256: str
     has_alpha: bool
+    #: Alpha of the most transparent pixel, 0 to 255; 255 without an alpha channel.
+    least_alpha: int = 255
+    #: Red of the pixel with the most of it, 0 to 255; of a grey image its brightest pixel.
+    most_red: int = 255
+    #: Whether it is the first frame of an animation.
+    is_animated: bool = False
 
     @property
     def ext(self) -> str:
         """The file extension without the dot."""
         return EXTENSIONS[self.content_type]
+
+    @property
+    def is_transparent(self) -> bool:
+        """Whether some pixel is at least partly transparent; an alpha channel alone is not enough."""
+        return self.least_alpha < 255
 
 
 async def read_image(
@@ -112,15 +125,22 @@ async def read_image(
     return await decode_inspected_image(inspected, param=param)
 
 
+async def fetch_image(
+    value: str | bytes, *, limits: ImageLimits, param: str = "image", fetch: FetchUrl | None = None
+) -> str | bytes:
+    """Return the file behind a URL; any other value unchanged. Raises InvalidRequest as `read_image` does."""
+    try:
+        return await PayloadDecoder("image", limits.max_bytes).fetch_if_url(value, fetch)
+    except InputRejected as rejected:
+        raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
+
+
 async def inspect_image(
     value: str | bytes, *, limits: ImageLimits, param: str = "image", fetch: FetchUrl | None = None
 ) -> InspectedImage:
     """Fetch an image and check its header. Raises InvalidRequest as `read_image` does."""
+    value = await fetch_image(value, limits=limits, param=param, fetch=fetch)
     decoder = PayloadDecoder("image", limits.max_bytes)
-    try:
-        value = await decoder.fetch_if_url(value, fetch)
-    except InputRejected as rejected:
-        raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
     return await _run_decoder(lambda: inspect_image_data(decoder.decode(value), limits), param)
 
 
@@ -160,7 +180,12 @@ def inspect_image_data(data: bytes, limits: ImageLimits) -> InspectedImage:
     orientation = exif_orientation(stripped.exif)
     width, height = reversed(size) if orientation in _SIDEWAYS_ORIENTATIONS else size
     return InspectedImage(
-        data=stripped.data, content_type=content_type, width=width, height=height, orientation=orientation
+        data=stripped.data,
+        content_type=content_type,
+        width=width,
+        height=height,
+        orientation=orientation,
+        is_animated=stripped.lost_frames,
     )
 
 
@@ -178,14 +203,15 @@ def _decode(inspected: InspectedImage, *, lossless: bool) -> InputImage:
     with open_image(data, content_type, inspected.width * inspected.height) as image:
         image.load()
         verify_checksums(data, content_type)
+        is_animated = inspected.is_animated or bool(getattr(image, "is_animated", False))
         transposition = _TRANSPOSE_BY_ORIENTATION.get(inspected.orientation)
         if transposition is None and _is_portable(image):
-            return to_input_image(data, content_type, image)
+            return replace(to_input_image(data, content_type, image), is_animated=is_animated)
         upright = to_8bit_mode(image)
         if transposition is not None:
             upright = upright.transpose(transposition)
         if lossless or content_type != "image/jpeg":
-            return to_input_image(encode_png(upright), "image/png", upright)
+            return replace(to_input_image(encode_png(upright), "image/png", upright), is_animated=is_animated)
         return to_input_image(_encode_jpeg(upright), content_type, upright)
 
 
@@ -220,4 +246,16 @@ def to_input_image(data: bytes, content_type: str, image: Image.Image) -> InputI
         height=image.height,
         sha256=hashlib.sha256(data).hexdigest(),
         has_alpha=has_alpha(image),
+        least_alpha=_extremum(image, "A", 0),
+        most_red=_extremum(image, "R", 1),
     )
+
+
+def _extremum(image: Image.Image, band: str, index: int) -> int:
+    """Return the least (0) or the largest (1) value of a band; 255 if the image does not have it."""
+    bands = image.getbands()
+    band = "L" if band == "R" and bands[0] == "L" else band
+    if band not in bands:
+        return 255
+    extrema = image.getchannel(band).getextrema()[index]
+    return extrema if isinstance(extrema, int) else 255

@@ -46,6 +46,8 @@ class StrippedImage:
     data: bytes
     #: The removed EXIF block; its orientation still applies to the pixels.
     exif: bytes | None = None
+    #: Whether frames of a PNG animation were removed.
+    lost_frames: bool = False
 
 
 class PngChunk(NamedTuple):
@@ -106,14 +108,16 @@ def strip_metadata(data: bytes, content_type: str) -> StrippedImage:
 
 
 def _strip_png(data: bytes) -> StrippedImage:
-    kept, exif = [PNG_SIGNATURE], None
+    kept, exif, frames = [PNG_SIGNATURE], None, 1
     for chunk in iter_png_chunks(data):
         if chunk.kind == b"eXIf":
             exif = chunk.body
+        elif chunk.kind == b"acTL":
+            frames = int.from_bytes(chunk.body[:4])
         elif chunk.kind in _PNG_CHUNKS_KEPT:
             kept.append(chunk.raw)
         if chunk.kind == b"IEND":
-            return StrippedImage(b"".join(kept), exif)
+            return StrippedImage(b"".join(kept), exif, lost_frames=frames > 1)
     raise CorruptMedia("the image is truncated")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 from aiohttp import web
 
@@ -32,6 +30,7 @@ from orchestrator.web.dashboard.schemas import (
     to_playground_model,
 )
 from orchestrator.web.dashboard.sessions import SessionManager
+from orchestrator.web.dialects.model_selection import with_fill
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.http.bodies import read_fields
 from orchestrator.web.http.queries import parse_limit
@@ -179,17 +178,17 @@ async def _read_generation_request(request: web.Request, catalog: Catalog) -> Ge
         raise InvalidRequest(
             f"`params` must be an object (got {type(params).__name__})", code="invalid_params", param="params"
         )
-    return GenerationRequest(
-        model=fields.get("model", ""),
-        served_by=_find_model_of_task(fields.get("model"), params, catalog),
-        params=params,
-    )
+    has_image = bool(params.get("image") or params.get("images"))
+
+    def translate(has_mask: bool) -> GenerationRequest:
+        served_by = _find_model_of_task(fields.get("model"), catalog, has_image=has_image, has_mask=has_mask)
+        return GenerationRequest(model=fields.get("model", ""), served_by=served_by, params=params)
+
+    return with_fill(translate, has_image=has_image, has_mask=bool(params.get("mask")))
 
 
-def _find_model_of_task(name: object, params: Mapping[str, Any], catalog: Catalog) -> str | None:
+def _find_model_of_task(name: object, catalog: Catalog, *, has_image: bool, has_mask: bool) -> str | None:
     """Return the model of a name that has several, by the images of the request; None for other names."""
     if not isinstance(name, str) or not catalog.tasks_of(name):
         return None
-    has_image = bool(params.get("image") or params.get("images"))
-    tasks = find_tasks(image_count=int(has_image), has_mask=bool(params.get("mask")))
-    return catalog.resolve(name, *tasks).id
+    return catalog.resolve(name, *find_tasks(image_count=int(has_image), has_mask=has_mask)).id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -12,6 +12,7 @@ from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter, IntegerParameter
 from orchestrator.catalog.tasks import Task, find_tasks
 from orchestrator.errors import InvalidRequest
+from orchestrator.intake.request_preparer import GenerationRequest
 
 #: Parameters that a request with input images can fill.
 _FILLABLE_PARAMETERS = frozenset({"prompt", "image", "images", "mask"})
@@ -91,6 +92,24 @@ def _suggest(candidates: Iterable[Model], is_suitable: Callable[[Model], bool]) 
     shown = ", ".join(islice(suitable, _MAX_SUGGESTIONS))
     more = ", ..." if len(suitable) > _MAX_SUGGESTIONS else ""
     return f"; use one of: {shown}{more}" if suitable else ""
+
+
+def with_fill(
+    translate: Callable[[bool], GenerationRequest], *, has_image: bool, has_mask: bool
+) -> GenerationRequest:
+    """Return the request that `translate` makes for the task of filling a mask, or for another one.
+
+    For an image without a mask it is also translated for the model that fills masks, if the name has another
+    one for that: transparent areas of the image take the place of a mask. Raises InvalidRequest.
+    """
+    request = translate(has_mask)
+    if has_mask or not has_image:
+        return request
+    try:
+        fill = translate(True)
+    except InvalidRequest:
+        return request  # no model of the name takes such a request with a mask
+    return request if fill.served_by == request.served_by else replace(request, if_transparent=fill)
 
 
 def max_input_images(model: Model) -> int:

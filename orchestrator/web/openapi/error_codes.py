@@ -125,7 +125,7 @@ ERROR_CODES: Mapping[str, str] = {
     "quarantined": "Instances ended while they ran the request, so it is not run again; change the request.",
     "instance_gone": "The instances that ran the request became unreachable.",
     "node_failed": "A step of the model failed.",
-    "node_failed_repeatedly": "A step of the model failed with one error in every attempt; change the request.",
+    "node_failed_repeatedly": "A step of the model failed with one error in every attempt; change inputs.",
     "refused": "The result violates the content policy.",
     "unsupported_output_format": "The result does not fit the requested `output_format`; use webp or png.",
     "no_output": "The model produced no usable output.",

@@ -78,7 +78,7 @@ def test_completes_a_side_of_a_landscape_on_the_grid(given_sides: dict[str, int]
 
 
 def test_the_check_of_a_model_names_sides_that_may_be_odd() -> None:
-    def problems(**rule: int) -> list[str]:
+    def problems(**rule: Any) -> list[str]:
         side = {"type": "integer", "default": 64, "minimum": 64, "maximum": 128, **rule}
         graph = {
             "picture": node("EmptyImage", width="{{ width }}", height="{{ height }}", batch_size=1, color=0),

@@ -11,9 +11,17 @@ from orchestrator.intake.input_reader import check_mask, check_mask_size
 from orchestrator.media.input_images import InputImage, InspectedImage
 
 
-def image(width: int = 64, height: int = 64, *, has_alpha: bool = False) -> InputImage:
+def image(width: int = 64, height: int = 64, *, alpha: int | None = None, red: int = 255) -> InputImage:
+    """An image whose most transparent pixel has this alpha, and whose reddest pixel so much red."""
     return InputImage(
-        data=b"", content_type="image/png", width=width, height=height, sha256="", has_alpha=has_alpha
+        data=b"",
+        content_type="image/png",
+        width=width,
+        height=height,
+        sha256="",
+        has_alpha=alpha is not None,
+        least_alpha=255 if alpha is None else alpha,
+        most_red=red,
     )
 
 
@@ -21,9 +29,11 @@ def image(width: int = 64, height: int = 64, *, has_alpha: bool = False) -> Inpu
     ("mask", "params"),
     [
         (None, {}),
-        (image(has_alpha=True), {}),
-        (image(has_alpha=True), {"mask_channel": "alpha"}),
+        (image(alpha=0), {}),
+        (image(alpha=0, red=0), {"mask_channel": "alpha"}),
+        (image(alpha=128), {}),
         (image(), {"mask_channel": "red"}),
+        (image(alpha=255, red=1), {"mask_channel": "red"}),
     ],
 )
 def test_accepts_valid_masks(mask: InputImage | None, params: dict[str, Any]) -> None:
@@ -35,6 +45,10 @@ def test_accepts_valid_masks(mask: InputImage | None, params: dict[str, Any]) ->
     [
         (image(), {}),
         (image(), {"mask_channel": "alpha"}),
+        (image(alpha=255), {}),
+        (image(alpha=255), {"mask_channel": "alpha"}),
+        (image(red=0), {"mask_channel": "red"}),
+        (image(alpha=0, red=0), {"mask_channel": "red"}),
     ],
 )
 def test_rejects_invalid_masks(mask: InputImage, params: dict[str, Any]) -> None:

@@ -223,6 +223,7 @@ async def test_a_broken_exif_block_turns_nothing(block: bytes) -> None:
 async def test_of_an_animation_the_first_frame_is_taken(kind: str, options: dict[str, bool]) -> None:
     image = await read(animation(kind, **options))
     assert image.content_type == "image/png"
+    assert image.is_animated
     assert probe_media(image.data).frames is None
     assert differ(pixels(image.data), Image.new("RGB", (24, 16), "black")) == 0
 
@@ -246,6 +247,44 @@ async def test_odd_pixels_become_plain_ones(picture: Image.Image, kind: str, mod
     with Image.open(io.BytesIO(image.data)) as plain:
         assert (plain.mode, plain.size) == (mode, (48, 32))
     assert image.has_alpha is alpha
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "GIF"])
+async def test_a_still_is_no_animation(kind: str) -> None:
+    assert not (await read(encoded(gradient(), kind))).is_animated
+    if kind != "JPEG":
+        assert not (await read(animation(kind, frames=1))).is_animated
+
+
+@pytest.mark.parametrize(
+    ("alpha", "is_transparent"), [(0, True), (254, True), (255, False), (None, False)], ids=str
+)
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+async def test_an_alpha_channel_alone_is_not_transparent(
+    kind: str, alpha: int | None, is_transparent: bool
+) -> None:
+    picture = gradient(mode="RGB" if alpha is None else "RGBA")
+    if alpha is not None:
+        picture.putalpha(255)
+        picture.putpixel((5, 5), (1, 2, 3, alpha))
+    image = await read(encoded(picture, kind, lossless=True) if kind == "WEBP" else encoded(picture, kind))
+    assert image.is_transparent is is_transparent
+
+
+@pytest.mark.parametrize(
+    ("picture", "most"),
+    [
+        (Image.new("RGB", (8, 8), (0, 9, 9)), 0),
+        (Image.new("RGBA", (8, 8), (7, 0, 0, 0)), 7),
+        (Image.new("L", (8, 8), 0), 0),
+        (Image.new("L", (8, 8), 255), 255),
+        (Image.new("1", (8, 8), 0), 0),
+        (Image.new("P", (8, 8), 0), 0),
+    ],
+    ids=["rgb", "rgba", "black", "white", "bits", "palette"],
+)
+async def test_knows_the_reddest_pixel(picture: Image.Image, most: int) -> None:
+    assert (await read(encoded(picture, "PNG"))).most_red == most
 
 
 async def test_a_transparent_colour_becomes_alpha() -> None:

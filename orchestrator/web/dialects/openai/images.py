@@ -15,7 +15,12 @@ from orchestrator.number_text import parse_decimal
 from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.image_formats import check_image_format
 from orchestrator.web.dialects.lora_fields import LoraFields, lora_params
-from orchestrator.web.dialects.model_selection import ImageToImageTask, scale_steps, to_image_params
+from orchestrator.web.dialects.model_selection import (
+    ImageToImageTask,
+    scale_steps,
+    to_image_params,
+    with_fill,
+)
 from orchestrator.web.dialects.openai.image_bodies import (
     ImageEditBody,
     ImageRequestBody,
@@ -61,10 +66,14 @@ def to_edit_request(
         raise InvalidRequest(
             "`markup` is not supported; use `prompt` or `mask`", code="unsupported_markup", param="markup"
         )
-    task = ImageToImageTask(image_count=len(images), has_mask=bool(mask))
-    model = task.select_model(catalog, body.model, PREFERRED_EDIT_MODELS)
-    params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
-    return body.to_generation_request(model, params, idempotency_key)
+
+    def translate(has_mask: bool) -> GenerationRequest:
+        task = ImageToImageTask(image_count=len(images), has_mask=has_mask)
+        model = task.select_model(catalog, body.model, PREFERRED_EDIT_MODELS)
+        params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
+        return body.to_generation_request(model, params, idempotency_key)
+
+    return with_fill(translate, has_image=True, has_mask=bool(mask))
 
 
 @names_sent_fields

@@ -11,7 +11,12 @@ from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, Output
-from orchestrator.web.dialects.model_selection import check_image_count, check_mask, to_image_params
+from orchestrator.web.dialects.model_selection import (
+    check_image_count,
+    check_mask,
+    to_image_params,
+    with_fill,
+)
 from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody, ImageRequestBody
 from orchestrator.web.dialects.openai.images import VIDEO_ONLY_FIELDS, image_response_fields, to_model_params
 from orchestrator.web.dialects.openai.schemas import (
@@ -50,12 +55,16 @@ def to_request(
 ) -> GenerationRequest:
     """Translate a generation. Raises InvalidRequest."""
     images, mask = body.input_images(), body.mask_params()
-    tasks = find_tasks(image_count=len(images), has_mask=bool(mask))
-    model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
-    check_image_count(model, len(images))
-    check_mask(model, has_mask=bool(mask))
-    params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
-    return body.to_generation_request(model, params, idempotency_key)
+
+    def translate(has_mask: bool) -> GenerationRequest:
+        tasks = find_tasks(image_count=len(images), has_mask=has_mask)
+        model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
+        check_image_count(model, len(images))
+        check_mask(model, has_mask=has_mask)
+        params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
+        return body.to_generation_request(model, params, idempotency_key)
+
+    return with_fill(translate, has_image=bool(images), has_mask=bool(mask))
 
 
 def to_response(

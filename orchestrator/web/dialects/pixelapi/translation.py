@@ -34,7 +34,7 @@ from orchestrator.web.dialects.dimensions import (
 )
 from orchestrator.web.dialects.ids import job_id_to_uuid
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
-from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
+from orchestrator.web.dialects.model_selection import check_image_count, to_image_params, with_fill
 from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.pixelapi.schemas import (
     PixelApiGenerationResponse,
@@ -140,10 +140,19 @@ def to_request(
     body: PixelApiGenerateBody, catalog: Catalog, *, idempotency_key: str | None
 ) -> GenerationRequest:
     """Translate a request body. Raises InvalidRequest."""
-    images, has_mask = body.input_images, bool(body.passed_fields.get("mask"))
-    tasks = find_tasks(image_count=len(images), has_mask=has_mask)
-    model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
-    name = api_id(model)
+    images = body.input_images
+
+    def translate(has_mask: bool) -> GenerationRequest:
+        tasks = find_tasks(image_count=len(images), has_mask=has_mask)
+        model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
+        return _to_request(body, model, idempotency_key)
+
+    return with_fill(translate, has_image=bool(images), has_mask=bool(body.passed_fields.get("mask")))
+
+
+def _to_request(body: PixelApiGenerateBody, model: Model, idempotency_key: str | None) -> GenerationRequest:
+    """Translate a request body for the model that serves it. Raises InvalidRequest."""
+    images, name = body.input_images, api_id(model)
     passed = take_parameters(model, body.passed_fields, body.taken_fields(model))
     if passed.values.get("n", 1) != 1:
         given = str(passed.values["n"])[:20]

@@ -37,6 +37,7 @@ from orchestrator.web.dialects.model_selection import (
     check_image_count,
     max_input_images,
     to_image_params,
+    with_fill,
 )
 from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.pixeldojo.schemas import RunModelResponse
@@ -78,8 +79,18 @@ def to_request(
 ) -> GenerationRequest:
     """Translate the body of a run of the model `api_id`. Raises InvalidRequest."""
     image_count = sum(map(len, _image_fields(body).values()))
-    has_mask = bool(body.passed_fields.get("mask"))
-    model = catalog.resolve(api_id, *find_tasks(image_count=image_count, has_mask=has_mask))
+
+    def translate(has_mask: bool) -> GenerationRequest:
+        model = catalog.resolve(api_id, *find_tasks(image_count=image_count, has_mask=has_mask))
+        return _to_request(api_id, body, catalog, model, idempotency_key)
+
+    return with_fill(translate, has_image=bool(image_count), has_mask=bool(body.passed_fields.get("mask")))
+
+
+def _to_request(
+    api_id: str, body: RunBody, catalog: Catalog, model: Model, idempotency_key: str | None
+) -> GenerationRequest:
+    """Translate the body of a run for the model that serves it. Raises InvalidRequest."""
     with errors_name_model(api_id, catalog), errors_name_fields(body.given_names):
         params = take_parameters(model, body.passed_fields, body.taken_fields(model))
         params = _with_size(params, body, model)

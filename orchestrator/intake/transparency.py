@@ -1,0 +1,53 @@
+"""Whether the transparency of an input image has an effect, and what a request says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from orchestrator.catalog import Model
+from orchestrator.catalog.checks.effects import UsedInputs, used_inputs_of_request
+from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.rendering.graph import parse_link
+
+#: Loads a mask, whose channel is the node's only output.
+_MASK_LOADER = "LoadImageMask"
+
+#: A parameter and the place of one of its images, which is 0 where the parameter has one image.
+ImagePlace = tuple[str, int]
+
+
+def warn_of_transparency(
+    model: Model, params: Mapping[str, Any], transparent: Collection[ImagePlace]
+) -> Iterator[str]:
+    """Yield a sentence for each parameter with transparent images whose transparency changes nothing.
+
+    `params` are the validated parameters, with keys instead of files.
+    """
+    if not transparent:
+        return
+    try:
+        used = used_inputs_of_request(model, params)
+    except CatalogError:
+        return  # the run reports it
+    ignored = (name for name, place in transparent if _ignores_alpha(used, _file_at(params[name], place)))
+    for name in dict.fromkeys(ignored):
+        yield f"the transparency of `{name}` has no effect: {model.id} uses the colours of its pixels only"
+
+
+def _file_at(value: Any, place: int) -> Any:
+    return value[place] if isinstance(value, list | tuple) else value
+
+
+def _ignores_alpha(used: UsedInputs, file: Any) -> bool:
+    """Return whether the outputs depend on the colours of an image file and not on its alpha channel.
+
+    The first output of nodes that load an image has the colours, the second one the alpha channel.
+    """
+    loaders = {
+        id
+        for id, inputs in used.items()
+        if inputs[""] != _MASK_LOADER and any(value == file for name, value in inputs.items() if name)
+    }
+    links = (parse_link(value) for inputs in used.values() for value in inputs.values())
+    return bool(loaders) and not any(link and link.node in loaders and link.slot > 0 for link in links)

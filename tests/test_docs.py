@@ -47,7 +47,7 @@ _NAMED_PATH = re.compile(
 )
 _SETTING = re.compile(r"`PIXELFACTORY_([A-Z0-9_]+)(?:=[^`]*)?`")
 #: Variables of clients, which are no settings of the service.
-CLIENT_VARIABLES = {"URL", "API_KEY"}
+CLIENT_VARIABLES = {"URL", "API_KEY", "PUBLISH_KEY", "PUBLISH_KEY_FILE"}
 
 
 def settings_table() -> str:
@@ -128,7 +128,7 @@ def test_lists_every_command() -> None:
 def test_named_commands_exist() -> None:
     nouns = verbs_of(typer.main.get_command(build_app()))
     for document in all_documents():
-        for noun, verb in re.findall(r"\bpixelfactory ([a-z]+)(?: ([a-z]+))?", document.read_text()):
+        for noun, verb in re.findall(r"\bpixelfactory ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?", document.read_text()):
             assert noun in nouns, f"{document.name}: pixelfactory {noun}"
             verbs = verbs_of(nouns[noun])
             assert not verb or not verbs or verb in verbs, f"{document.name}: pixelfactory {noun} {verb}"

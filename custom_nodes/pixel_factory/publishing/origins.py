@@ -39,7 +39,8 @@ def read_git_origin(folder: Path) -> tuple[str, str]:
     directory = _git_directory(folder)
     if directory is None:
         return "", ""
-    return _read_url(directory), _read_commit(directory)
+    common = _common_directory(directory)
+    return _read_url(common), _read_commit(directory, common)
 
 
 def _git_directory(folder: Path) -> Path | None:
@@ -52,6 +53,14 @@ def _git_directory(folder: Path) -> Path | None:
         return None
     directory = (folder / target).resolve()
     return directory if directory.is_dir() else None
+
+
+def _common_directory(directory: Path) -> Path:
+    """Return the directory with branches and settings, which worktrees share."""
+    try:
+        return (directory / (directory / "commondir").read_text("utf-8").strip()).resolve()
+    except (OSError, UnicodeDecodeError):
+        return directory
 
 
 def _read_url(directory: Path) -> str:
@@ -72,14 +81,14 @@ def web_address(address: str) -> str:
     return f"https://{scp[1]}/{scp[2]}" if scp and not parts.scheme else ""
 
 
-def _read_commit(directory: Path) -> str:
+def _read_commit(directory: Path, common: Path) -> str:
     try:
         head = (directory / "HEAD").read_text("utf-8").strip()
         if not head.startswith("ref: "):
             return head if _COMMIT.fullmatch(head) else ""
         name = head.removeprefix("ref: ")
-        ref = directory / name
-        text = ref.read_text("utf-8").strip() if ref.is_file() else _read_packed_ref(directory, name)
+        ref = common / name
+        text = ref.read_text("utf-8").strip() if ref.is_file() else _read_packed_ref(common, name)
     except (OSError, UnicodeDecodeError):
         return ""
     return text if _COMMIT.fullmatch(text) else ""

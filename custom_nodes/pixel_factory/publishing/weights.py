@@ -15,6 +15,7 @@ _SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
 #: Folders of ComfyUI without weights.
 _OTHER_FOLDERS = frozenset({"configs", "custom_nodes"})
 _CACHE_NAME = "digests.json"
+_BLOCK_BYTES = 2**22
 
 
 def find_weights(
@@ -99,8 +100,7 @@ class _DigestCache:
             return str(entry.get("sha256", ""))
         if not compute:
             return ""
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = _hash_file(file)
         self._entries[key] = {"state": state, "sha256": digest}
         self._changed = True
         return digest
@@ -112,3 +112,12 @@ class _DigestCache:
         partial = self._file.with_suffix(".partial")
         partial.write_text(json.dumps(self._entries), "utf-8")
         partial.replace(self._file)
+
+
+def _hash_file(file: Path) -> str:
+    """Return the SHA-256. ComfyUI also runs on Python 3.10, whose `hashlib` has no function for files."""
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -224,3 +224,36 @@ def test_a_model_without_a_prompt_refuses_one() -> None:
     with pytest.raises(InvalidRequest) as refused:
         model.validate_params({"prompt": "a fox"})
     assert refused.value.code == "unknown_parameter"
+
+
+def test_the_texts_of_a_loader_that_encodes_both_are_found() -> None:
+    graph = drawn(
+        model=(
+            "TheirEfficientLoader",
+            "",
+            {"ckpt_name": "base.safetensors", "positive": "a fox", "negative": "blurry"},
+        ),
+        both=("TheirEncoder", "", {"text": "a fox", "text_negative": "blurry", "clip": ["model", 1]}),
+    )
+    del graph["text"]
+    graph["sampler"]["inputs"] |= {"positive": ["both", 0], "negative": ["both", 1]}
+    result = imported(graph)
+    assert result.bound_inputs["both.text"] == "{{ prompt }}"
+    assert result.bound_inputs["both.text_negative"] == "{{ negative_prompt }}"
+
+
+def test_another_text_of_a_multiple_guider_is_a_parameter_of_its_own() -> None:
+    inputs: dict[str, Any] = {
+        "model": ["model", 0],
+        "cond1": ["text", 0],
+        "cond2": ["style", 0],
+        "negative": ["negative", 0],
+        "cfg_conds": 5.0,
+        "cfg_cond2_negative": 2.0,
+        "style": "regular",
+    }
+    graph = guided(("DualCFGGuider", "", inputs), style=encoder("watercolor"), negative=encoder("blurry"))
+    result = imported(graph)
+    assert result.bound_inputs["text.text"] == "{{ prompt }}"
+    assert result.bound_inputs["style.text"] == "{{ prompt2 }}"
+    assert parameters(result)["prompt2"]["default"] == "watercolor"

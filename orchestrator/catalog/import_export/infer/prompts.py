@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from orchestrator.catalog.checks.node_facts import ANY_TYPE, NodeInput, output_types
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
@@ -18,6 +19,8 @@ from orchestrator.catalog.rendering.graph import Link, iter_links, parse_link
 _PARAMETER_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]*")
 # Inputs of text encoders with several towers, which take the same text for each.
 _TEXT_ENCODER_INPUTS = frozenset({"clip_l", "clip_g", "t5xxl", "llama", "bert", "mt5xl", "qwen25_7b"})
+#: Inputs of unknown classes that are conditionings.
+_CONDITIONING_NAMES = frozenset({"positive", "negative", "conditioning"})
 _NEGATIVE_NAME = re.compile(r"neg|uncond", re.IGNORECASE)
 #: Conditionings that stand for no text, or for one that another input has too.
 _SECONDARY_NAME = re.compile(r"cond[2-9]|empty|middle", re.IGNORECASE)
@@ -27,7 +30,7 @@ _AUXILIARY_TITLE = re.compile(
 )
 #: Inputs of text nodes that say how texts are joined, replaced or generated.
 _AUXILIARY_INPUT = re.compile(
-    r"delim|separat|find|replace|regex|pattern|system|mode|linebreak|negative|thinking|filename|path",
+    r"delim|separat|find|replace|regex|pattern|system|mode|linebreak|thinking|filename|path",
     re.IGNORECASE,
 )
 #: Words for what callers write, in titles and placeholders.
@@ -67,9 +70,13 @@ def bind_prompts(bindings: ParameterBindings, samplers: Sequence[str], needed: S
     for id in negative:
         if id not in positive:
             _bind_texts(bindings, "negative_prompt", id)
+    # Loaders of some packs encode both texts.
+    for id in {**dict.fromkeys(positive), **dict.fromkeys(negative)}:
+        for input in _named_negative(bindings, id):
+            bindings.bind("negative_prompt", _find_text(bindings, id, input))
     for id in _find_encoders(bindings, consumers, _is_secondary):
         if id not in positive and id not in negative:
-            _bind_texts(bindings, "prompt", id)
+            _bind_secondary(bindings, id)
     if "prompt" not in bindings.parameters:
         for id in _other_text_users(bindings, needed):
             if id not in negative and not _AUXILIARY_TITLE.search(_title(bindings, id)):
@@ -119,16 +126,15 @@ def _find_encoders(
 
 def _is_conditioning(bindings: ParameterBindings, id: str, name: str) -> bool:
     inputs = bindings.node_inputs(id)
-    return inputs[name].type == "CONDITIONING" if name in inputs else name in ("positive", "negative")
+    return "CONDITIONING" in inputs[name].type if name in inputs else name in _CONDITIONING_NAMES
 
 
 def _upstream_conditionings(bindings: ParameterBindings, link: Link) -> list[Link]:
     """Return the conditionings that an output of a node depends on."""
-    inputs = bindings.node_inputs(link.node)
     linked = {
         name: source
         for name, source in iter_links(bindings.graph[link.node]["inputs"])
-        if name in inputs and inputs[name].type == "CONDITIONING"
+        if _is_conditioning(bindings, link.node, name)
     }
     if {"positive", "negative"} <= linked.keys():
         return [linked["positive" if link.slot == 0 else "negative"]]
@@ -137,7 +143,7 @@ def _upstream_conditionings(bindings: ParameterBindings, link: Link) -> list[Lin
 
 def _other_text_users(bindings: ParameterBindings, needed: Sequence[str]) -> Iterator[str]:
     """Yield further nodes that use a text: encoders, then text generators, then other nodes with a prompt."""
-    with_text = [id for id in needed if any(True for _ in _text_inputs(bindings, id))]
+    with_text = [id for id in needed if bindings.node_inputs(id) and _text_inputs(bindings, id)]
     encoders = [id for id in with_text if "CONDITIONING" in output_types(bindings.node_facts(id))]
     generators = [
         id
@@ -154,7 +160,7 @@ def _bind_texts(bindings: ParameterBindings, name: str, id: str) -> None:
 
     Any other text, such as lyrics, becomes a parameter of its own.
     """
-    inputs = list(_text_inputs(bindings, id))
+    inputs = _text_inputs(bindings, id)
     bound = any(InputRef(id, input) in bindings.expressions for input in inputs)
     for input in inputs:
         place = _find_text(bindings, id, input)
@@ -170,12 +176,40 @@ def _bind_texts(bindings: ParameterBindings, name: str, id: str) -> None:
             bindings.bind(input, place)
 
 
-def _text_inputs(bindings: ParameterBindings, id: str) -> Iterator[str]:
-    """Yield the inputs of a node that are texts of several lines."""
-    for name, item in bindings.node_inputs(id).items():
-        is_long = item.options.get("multiline") or item.options.get("dynamicPrompts")
-        if item.type == "STRING" and is_long and not _AUXILIARY_INPUT.search(name):
-            yield name
+def _bind_secondary(bindings: ParameterBindings, id: str) -> None:
+    """Bind the text of a further conditioning: `prompt` if it is the same, else `prompt2`, `prompt3`, ..."""
+    places = (_find_text(bindings, id, input) for input in _text_inputs(bindings, id))
+    place = next((place for place in places if place is not None), None)
+    if place is None or bindings.bind("prompt", place):
+        return
+    number = next(at for at in count(2) if f"prompt{at}" not in bindings.parameters)
+    bindings.bind(f"prompt{number}", place)
+
+
+def _text_inputs(bindings: ParameterBindings, id: str) -> list[str]:
+    """Return the inputs of a node that are texts of several lines; else those that are named like one."""
+    strings = [
+        name
+        for name in _string_inputs(bindings, id)
+        if not _AUXILIARY_INPUT.search(name) and not _is_negative(name)
+    ]
+    inputs = bindings.node_inputs(id)
+    options = {name: inputs[name].options for name in strings if name in inputs}
+    long = [name for name, each in options.items() if each.get("multiline") or each.get("dynamicPrompts")]
+    return long or [name for name in strings if _TEXT_INPUT.search(name)]
+
+
+def _named_negative(bindings: ParameterBindings, id: str) -> list[str]:
+    return [name for name in _string_inputs(bindings, id) if _is_negative(name)]
+
+
+def _string_inputs(bindings: ParameterBindings, id: str) -> list[str]:
+    """Return the inputs of a node that take texts; of an unknown class, those that have one or are linked."""
+    inputs = bindings.node_inputs(id)
+    if inputs:
+        return [name for name, item in inputs.items() if item.type == "STRING"]
+    values = bindings.graph[id]["inputs"]
+    return [name for name, value in values.items() if isinstance(value, str) or parse_link(value)]
 
 
 def _find_text(bindings: ParameterBindings, id: str, name: str) -> InputRef | None:
@@ -238,7 +272,7 @@ def _text_sources(bindings: ParameterBindings, start: Link) -> Iterator[_TextSou
 
 def _carries_text(bindings: ParameterBindings, id: str, name: str) -> bool:
     """Return whether an input of a text node may carry the text that the node hands on."""
-    if _AUXILIARY_INPUT.search(name):
+    if _AUXILIARY_INPUT.search(name) or _is_negative(name):
         return False
     inputs = bindings.node_inputs(id)
     if name in inputs:

@@ -8,9 +8,11 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from orchestrator.catalog import Model, OutputSizes
 from orchestrator.catalog.parameters.size_text import Size
+from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import (
     Conflict,
     Forbidden,
@@ -25,11 +27,13 @@ from orchestrator.errors import (
     ServiceUnavailable,
 )
 from orchestrator.intake.field_names import errors_name_fields
+from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.credits import in_credits, to_json_number
 from orchestrator.web.dialects.dimensions import ASPECT_RATIOS, aspect_ratio_to_dimensions
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.errors import to_error_response
+from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
 from pricing.rates import ModelPrice
@@ -339,3 +343,43 @@ def test_run_schemas_have_all_parameters_of_the_model(model: Model) -> None:
 
 def test_credits_without_a_fraction_are_integers() -> None:
     assert [to_json_number(Fraction(n, 2)) for n in (2, 3)] == [1, 1.5]
+
+
+def ultra(name: str = "flux-1.1-pro-ultra", **fields: Any) -> GenerationRequest:
+    catalog = CATALOG.with_stand_ins({name: TaskModels(model="flux-2-dev")})
+    body = parse_body(pixeldojo.RunBody, {"prompt": "a", **fields})
+    return pixeldojo.to_request(name, body, catalog, idempotency_key=None)
+
+
+def test_the_raw_mode_of_flux_ultra_lowers_the_guidance() -> None:
+    assert ultra(raw=True).params["cfg_scale"] == pytest.approx(CATALOG["flux-2-dev"].default_cfg * 0.6)
+    assert "cfg_scale" not in ultra(raw=False).params
+    with pytest.raises(InvalidRequest, match="send one of them"):
+        ultra(raw=True, guidance_scale=9)
+    with pytest.raises(InvalidRequest, match=r"`raw` must be true or false \(got 'yes'\)"):
+        ultra(raw="yes")
+    with pytest.raises(InvalidRequest, match="has no parameter `raw`"):
+        ultra("flux-2-pro", raw=True)
+
+
+def test_the_schema_of_flux_ultra_has_the_raw_mode() -> None:
+    names = ("flux-1.1-pro-ultra", "flux-2-pro")
+    catalog = CATALOG.with_stand_ins({name: TaskModels(model="flux-2-dev") for name in names})
+    with_raw, without = (schema_of_name(catalog, name) for name in names)
+    assert with_raw["properties"]["raw"]["type"] == "boolean"
+    assert "raw" not in without["properties"]
+    validator = Draft202012Validator(with_raw)
+    assert validator.is_valid({"prompt": "a", "raw": True})
+    assert not validator.is_valid({"prompt": "a", "raw": True, "cfg_scale": 3})
+
+
+@pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
+def test_the_schema_lists_the_size(model: Model) -> None:
+    schema = run_schema(model)
+    assert "size" in schema["properties"]
+    if "size" in model.parameters:
+        return
+    validator = Draft202012Validator(schema["properties"]["size"])
+    size = OutputSizes.from_model(model).default_size  # type: ignore[union-attr]
+    assert validator.is_valid(f"{size.width}x{size.height}")
+    assert not validator.is_valid("1x1")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, WithJsonSchema
 
 from orchestrator.catalog import Model, parse_size
-from orchestrator.catalog.parameters.values import MAX_SEED, NumberParameter
+from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.model_selection import scale_steps
@@ -27,6 +27,7 @@ from orchestrator.web.dialects.pixazo.base_bodies import (
 from orchestrator.web.dialects.pixazo.input_files import FileInput, ImageInput, Url
 from orchestrator.web.dialects.pixazo.prompt_cleanup import clean_prompt
 from orchestrator.web.dialects.pixazo.sizes import AspectRatio, FalImageSize, Flux2ProImageSize
+from orchestrator.web.dialects.raw_mode import RAW_DESCRIPTION, raw_guidance
 
 SAFETY_DESCRIPTION = "Has no effect, which a warning says: the operator's content policy applies."
 FORMAT_DESCRIPTION = "Format of the files; default: as the model makes them."
@@ -37,8 +38,6 @@ RESTORE_PROMPT = (
 )
 #: Number of steps by acceleration, as a multiple of the model's default.
 STEPS_FACTOR_BY_ACCELERATION = {"none": 1.0, "regular": 0.75, "high": 0.5}
-#: Guidance of a less processed, more natural image, as a multiple of the model's default.
-RAW_GUIDANCE_FACTOR = 0.6
 
 Prompt = Annotated[str, Field(description="Description of the image, or of the change.")]
 Seed = Annotated[
@@ -172,9 +171,7 @@ class Flux11ProUltraBody(QueuedBody):
     aspect_ratio: AspectRatio | None = Field(
         None, description="Shape of the image; default: the model's default."
     )
-    raw: bool | None = Field(
-        None, description="Less processed, more natural images: three fifths of the model's default guidance."
-    )
+    raw: bool | None = Field(None, description=RAW_DESCRIPTION)
 
     def to_parameters(self, model: Model) -> ModelParameters:
         params = super().to_parameters(model)
@@ -183,20 +180,10 @@ class Flux11ProUltraBody(QueuedBody):
                 "enhance_prompt",
                 "must be false: no model here rewrites prompts; send the prompt that the model should get",
             )
-        return params.with_computed(_raw_guidance(model)) if self.raw else params
+        return params.with_computed(raw_guidance(model)) if self.raw else params
 
     def _dimensions(self, model: Model) -> dict[str, int]:
         return size_to_dimensions(model, None, aspect_ratio=self.aspect_ratio)
-
-
-def _raw_guidance(model: Model) -> dict[str, float]:
-    """Return the guidance of a less processed image. Raises InvalidRequest if the model has none."""
-    spec = model.parameters.get("cfg_scale")
-    if not isinstance(spec, NumberParameter):
-        raise InvalidRequest(
-            f"`raw` must be false: {model.id} has no guidance to lower", code="unsupported_raw", param="raw"
-        )
-    return {"cfg_scale": max(round(model.default_cfg * RAW_GUIDANCE_FACTOR, 2), spec.minimum)}
 
 
 class DiffusionBody(QueuedBody):

@@ -10,6 +10,8 @@ from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.name_defaults import default_params
 from orchestrator.web.dialects.pixeldojo.run_schema import IMAGE_FIELDS, Schema, run_schema
+from orchestrator.web.dialects.pixeldojo.translation import has_raw_mode
+from orchestrator.web.dialects.raw_mode import RAW_DESCRIPTION
 
 
 def schema_of_name(catalog: Catalog, name: str) -> Schema:
@@ -32,12 +34,12 @@ def _with_name_defaults(schema: Schema, catalog: Catalog, name: str) -> Schema:
 def _schema_of_tasks(catalog: Catalog, name: str) -> Schema:
     models = catalog.models_of(name)
     if len(models) == 1:
-        return run_schema(models[0])
+        return _schema_of_model(name, models[0])
     plain, edit = _find_model(catalog, name, 0), _find_model(catalog, name, 1)
     masked = _find_model(catalog, name, 1, has_mask=True)
     properties: dict[str, Schema] = {}
     for model in models:
-        properties = run_schema(model)["properties"] | properties
+        properties = _schema_of_model(name, model)["properties"] | properties
     return {
         "$schema": run_schema(models[0])["$schema"],
         "title": name,
@@ -47,8 +49,12 @@ def _schema_of_tasks(catalog: Catalog, name: str) -> Schema:
         "additionalProperties": False,
         "required": [],
         "if": require_any(IMAGE_FIELDS),
-        "then": {"if": {"required": ["mask"]}, "then": _part_schema(masked), "else": _part_schema(edit)},
-        "else": _part_schema(plain),
+        "then": {
+            "if": {"required": ["mask"]},
+            "then": _part_schema(name, masked),
+            "else": _part_schema(name, edit),
+        },
+        "else": _part_schema(name, plain),
     }
 
 
@@ -59,8 +65,21 @@ def _find_model(catalog: Catalog, name: str, image_count: int, *, has_mask: bool
         return None
 
 
-def _part_schema(model: Model | None) -> Any:
+def _schema_of_model(name: str, model: Model) -> Schema:
+    """Return the schema of a model, with the raw mode of the name if it has one."""
+    schema = run_schema(model)
+    if not has_raw_mode(name, model) or "cfg_scale" not in model.parameters:
+        return schema
+    raw = {"type": "boolean", "default": False, "description": RAW_DESCRIPTION}
+    one_guidance = {"not": {"required": ["raw", "cfg_scale"], "properties": {"raw": {"const": True}}}}
+    return schema | {
+        "properties": schema["properties"] | {"raw": raw},
+        "allOf": [*schema.get("allOf", ()), one_guidance],
+    }
+
+
+def _part_schema(name: str, model: Model | None) -> Any:
     """Return the schema of one task; no body fits it if no model serves the task."""
     if model is None:
         return False
-    return {key: value for key, value in run_schema(model).items() if key != "$schema"}
+    return {key: value for key, value in _schema_of_model(name, model).items() if key != "$schema"}

@@ -86,7 +86,11 @@ def _size_part(model: Model) -> _Part:
             "description": "Size of the result, such as 720p, 1K, 0.5 MP or 1024x1024.",
         },
     }
+    if "size" not in model.parameters:
+        description = "Size of the result in pixels as WIDTHxHEIGHT."
+        properties["size"] = {"type": "string", **texts, "description": description}
     rules = [exclude(field, side) for field in properties for side in ("width", "height")]
+    rules += [exclude("size", field) for field in ("aspect_ratio", "resolution")]
     rules.append({"if": _has("aspect_ratio"), "then": {"properties": {"resolution": {"enum": names}}}})
     for ratio in ASPECT_RATIOS:
         fitting = [name for name in names if _is_supported(model, ratio, name)]

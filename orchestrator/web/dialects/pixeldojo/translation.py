@@ -14,7 +14,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.tasks import find_tasks
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
@@ -41,8 +41,12 @@ from orchestrator.web.dialects.model_selection import (
 )
 from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.pixeldojo.schemas import RunModelResponse
+from orchestrator.web.dialects.raw_mode import raw_guidance
+from orchestrator.web.http.validation_errors import format_rejected_value
 
 TARIFF = "pixeldojo"
+#: Names that the document advertises "with raw mode".
+RAW_MODELS = frozenset({"flux-1.1-pro-ultra"})
 
 #: Base64 text, a data URL or an http(s) URL.
 EncodedImage = str
@@ -92,7 +96,10 @@ def _to_request(
 ) -> GenerationRequest:
     """Translate the body of a run for the model that serves it. Raises InvalidRequest."""
     with errors_name_model(api_id, catalog), errors_name_fields(body.given_names):
-        params = take_parameters(model, body.passed_fields, body.taken_fields(model))
+        passed = dict(body.passed_fields)
+        raw = passed.pop("raw", None) if has_raw_mode(api_id, model) else None
+        params = take_parameters(model, passed, body.taken_fields(model))
+        params = _with_raw(params, raw, model)
         params = _with_size(params, body, model)
         params = _with_duration(params, body, model)
         params = params.extended(_image_params(body, model)).with_computed(lora_params(body, model))
@@ -110,6 +117,18 @@ def _to_request(
         tariff=TARIFF,
         webhook_url=body.webhook_url,
     )
+
+
+def has_raw_mode(name: str, model: Model) -> bool:
+    """Return whether a name has a raw mode, and its model no parameter `raw` of its own."""
+    return name in RAW_MODELS and "raw" not in model.parameters
+
+
+def _with_raw(params: ModelParameters, raw: object, model: Model) -> ModelParameters:
+    """Return the parameters with the guidance that `raw` asks for."""
+    if raw is not None and not isinstance(raw, bool):
+        raise invalid_field("raw", f"must be true or false{format_rejected_value(raw)}")
+    return params.with_computed(raw_guidance(model), "raw") if raw else params
 
 
 def _with_size(params: ModelParameters, body: RunBody, model: Model) -> ModelParameters:

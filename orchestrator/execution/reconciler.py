@@ -86,8 +86,8 @@ class Reconciler:
         """Mend a finding; False if that failed, which the next looks try again."""
         try:
             await finding.mend()
-        except InstanceError as error:
-            # Its instance is being restarted, for example.
+        except (InstanceError, ServiceUnavailable) as error:
+            # Its instance or the database is being restarted, for example.
             self._suspected.add(finding)
             log.info("could not mend %s of %s yet: %s", finding.kind, finding.subject, error)
             return False

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from typing import ClassVar
 
 from orchestrator.jobs.failures import FailureKind
 from orchestrator.jobs.job import Job, JobRecord, Usage
@@ -154,6 +155,9 @@ def _slot_key(event: JobEvent) -> Hashable:
 class Subscription:
     """Iterates over the events of one job until the job finishes or the service stops."""
 
+    #: Whether the subscriber finds the end of the job in the store itself, and need not be told of it.
+    finds_end: ClassVar[bool] = False
+
     def __init__(self) -> None:
         self._pending: OrderedDict[Hashable, JobEvent] = OrderedDict()
         self._wake = asyncio.Event()
@@ -243,8 +247,12 @@ class EventHub:
             subscription.put(event)
 
     def subscribed_job_ids(self) -> set[str]:
-        """Return the ids of the jobs that have subscribers."""
-        return set(self._subscriptions)
+        """Return the ids of the jobs that have subscribers, except those that find the end themselves."""
+        return {
+            job_id
+            for job_id, readers in self._subscriptions.items()
+            if not all(reader.finds_end for reader in readers)
+        }
 
     def close(self) -> None:
         """End all subscriptions, because the service stops."""

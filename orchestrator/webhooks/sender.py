@@ -186,8 +186,10 @@ class WebhookSender:
     async def _look(self, http: aiohttp.ClientSession) -> None:
         try:
             await self._start_due_deliveries(http)
+        # The outbox still holds the messages, so the next look tries again.
+        except ServiceUnavailable as error:
+            log.warning("due webhooks cannot be read now: %s", error)
         except Exception as error:
-            # The outbox still holds the messages, so the next look tries again.
             report_error(error, "webhook sender")
 
     async def _wait_for_next_look(self) -> None:

@@ -26,10 +26,13 @@ from orchestrator.store.postgres.locks import SERVICE_LOCK, AdvisoryLock
 from orchestrator.store.postgres.signals import format_events, parse_events
 from orchestrator.store.postgres.store import PostgresStore, prepare_database
 from orchestrator.store.signals import StoreEvent, StoreEventKind
+from orchestrator.webhooks.sender import WebhookSender
 from pricing.alerts import AlertMetric
 from tests.support.commit_cutter import CommitCutter
+from tests.support.polling import wait_until
 from tests.support.postgres import PostgresCluster, database_url, shared_cluster
 from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness, open_store, open_world, populate
+from tests.support.webhook_receiver import receiving
 
 WORKER = f"""
 import asyncio, sys
@@ -285,6 +288,29 @@ async def test_a_stopped_server_is_unavailable_and_a_started_one_serves_at_once(
         await until_ok(world.wallet)
         await asyncio.gather(*(world.add() for _ in range(8)))
         assert await world.store.audit_ledger() == []
+
+
+async def test_a_webhook_sender_outlives_a_stopped_server(
+    cluster: PostgresCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It logs a line, no failed task, and delivers once the server runs again."""
+    failures: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["message"]))
+    async with on_cluster(cluster, "sending", tmp_path) as world, receiving(200) as receiver:
+        sender = WebhookSender(
+            world.store, lambda: START, allow_private=True, poll_seconds=0.05, is_only_sender=False
+        )
+        await sender.start()
+        try:
+            await asyncio.to_thread(cluster.stop, signal.SIGQUIT)
+            await wait_until(lambda: "due webhooks cannot be read now" in caplog.text)
+            await asyncio.to_thread(cluster.start)
+            await until_ok(world.wallet)
+            await world.store.add_alert(world.account.id, AlertMetric.BALANCE, 2_000_000, receiver.url, START)
+            await receiver.next()
+        finally:
+            await sender.stop()
+    assert failures == []
 
 
 async def until_ok(call: Callable[[], Awaitable[object]]) -> None:

@@ -13,6 +13,7 @@ import aiohttp
 import openai
 import pytest
 
+from tests.support import metrics
 from tests.support.api import submit_job, wait_for_job
 from tests.support.callers import new_key
 from tests.support.installation import Installation, installed
@@ -167,7 +168,10 @@ async def test_a_standby_answers_probes_only(scheduler: ServiceProcess, installa
             assert (await response.json())["error"]["code"] == "standby"
     assert standby.stop() == 0
     async with scheduler.client() as http, http.get("/metrics") as response:
-        assert "pixelfactory_instance" in await response.text()
+        text = await response.text()
+    assert "pixelfactory_instance" in text
+    # Finished jobs that callers polled at API processes, or followed there, are no faults.
+    assert metrics.read(text).value("pixelfactory_mended_total", kind="unheard_end") == 0
 
 
 @pytest.mark.parametrize("role", ["api", "scheduler", "webhooks"])

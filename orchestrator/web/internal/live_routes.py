@@ -233,7 +233,9 @@ class _Connection:
 
 
 class _Forwarding(Subscription):
-    """Passes the events of a job to a connection."""
+    """Passes the events of a job to a connection, whose process reads ends from the store."""
+
+    finds_end = True
 
     def __init__(self, connection: _Connection, job_id: str) -> None:
         super().__init__()

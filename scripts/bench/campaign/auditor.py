@@ -119,7 +119,7 @@ class Auditor:
                 self._fail("all images are delivered", seen.number, f"{made}: {told}")
         elif seen.outcome is Outcome.LOST and seen.kind in SUBMISSIONS:
             self._collectable += charged
-        elif seen.outcome is not Outcome.LEFT and charged:
+        elif seen.outcome is not Outcome.LEFT and any(job.price for job in charged):
             ids = ", ".join(job.id for job in charged)
             self._fail("what was not delivered is not charged", seen.number, f"{told}: {ids}")
         if len(charged) > 1:

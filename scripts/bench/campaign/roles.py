@@ -28,6 +28,8 @@ from scripts.bench.program import WAIT_SECONDS, Program
 from scripts.child_servers import PIXELFACTORY_COMMAND
 from scripts.postgres_cluster import PostgresCluster
 
+#: Exit status and last line of a process that lost the database while it started.
+FAILED, DATABASE_LOST = 1, "error: The database cannot be reached or written; retry later."
 #: Exit status of a leader that another scheduler has succeeded.
 SUCCEEDED = 75
 RESTART_SECONDS = 0.5
@@ -138,11 +140,15 @@ class RoleRig(Rig):
                 code = program.process.poll() if program.process else None
                 if code is None:
                     continue
-                succeeded = program in self.schedulers and code == SUCCEEDED
-                if code != -signal.SIGKILL and not succeeded:
+                if not self._is_expected_end(program, code):
                     self.unexpected_ends.append(f"{program.name} ended with {code}")
                 program.launch()
                 self.starts += 1
+
+    def _is_expected_end(self, program: Program, code: int) -> bool:
+        if code == FAILED:
+            return program.log_file.read_text(errors="replace").rstrip().endswith(DATABASE_LOST)
+        return code == -signal.SIGKILL or (code == SUCCEEDED and program in self.schedulers)
 
     async def wait_until_ready(self) -> None:
         """Wait until all processes run and answer. Raises TimeoutError."""

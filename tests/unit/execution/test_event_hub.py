@@ -14,6 +14,7 @@ from orchestrator.jobs.events import (
     ShardPreview,
     ShardProgress,
     ShardStarted,
+    Subscription,
 )
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -63,3 +64,15 @@ def test_limits_the_number_of_jobs_with_kept_events() -> None:
         hub.publish(f"j{number}", progress(0, 0.5))
     assert hub.latest_events("j9") == []
     assert hub.latest_events("j10")
+
+
+def test_names_the_jobs_whose_subscribers_must_be_told_of_their_end() -> None:
+    class FindsEnd(Subscription):
+        finds_end = True
+
+    hub = EventHub()
+    with hub.subscribe("j", FindsEnd()):
+        assert hub.subscribed_job_ids() == set()
+        with hub.subscribe("j"):
+            assert hub.subscribed_job_ids() == {"j"}
+        assert hub.subscribed_job_ids() == set()

@@ -142,9 +142,9 @@ class Catalog:
         """Yield models and drafts by the name that chooses them: the id, or `ID@draft` of a live one."""
         for model in self._models:
             yield model.id, model
-        for name, draft in self._drafts.items():
-            if self._by_name.get(draft.id) is not draft:
-                yield name, draft
+        for draft in dict.fromkeys(self._drafts.values()):
+            names = [name for name, named in self._drafts.items() if named is draft]
+            yield min(names, key=lambda name: name != draft.id), draft
 
     def parameters_of(self, name: object) -> Collection[str]:
         """Return the names of the parameters of a name's models; none if there is no such model."""
@@ -202,11 +202,19 @@ class Catalog:
 
         A draft of a model that is not offered has its id as a name too, and is listed by it.
         """
-        visible = self
+        named = dict(drafts)
         for draft in drafts.values():
-            if not any(name in visible for name in (draft.id, *draft.aliases)):
-                visible = Catalog([*visible, draft], self.stand_ins)
-        return Catalog(list(visible), self.stand_ins, drafts)
+            named |= {
+                name: draft for name in (draft.id, *draft.aliases) if name not in self and name not in named
+            }
+        return Catalog(self._models, self.stand_ins, named)
+
+    def model_of_request(self, name: str, served_by: str | None) -> Model:
+        """Return the model of a request: the one chosen for its task, or that of the name.
+
+        A name of a draft means the draft. Raises InvalidRequest (`model_not_found`).
+        """
+        return self[name if served_by is None or name in self._drafts else served_by]
 
 
 def find_model_folders(directory: Path, overlay: Path | None = None) -> list[Path]:

@@ -70,7 +70,7 @@ class LiveCatalog:
 
     def known_models(self, account_id: str) -> list[Model]:
         """Return what an account may call, and the models that are no longer offered."""
-        return [*self.visible_to(account_id), *self._withdrawn.values()]
+        return [*(model for _, model in self.visible_to(account_id).names()), *self._withdrawn.values()]
 
     @property
     def drafts(self) -> list[Draft]:

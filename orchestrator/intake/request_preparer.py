@@ -150,7 +150,7 @@ class RequestPreparer:
         await self._check_webhook_url(request.webhook_url, owner.account_id)
         catalog = self.live_catalog.visible_to(owner.account_id)
         request = await self._choose_by_transparency(request, owner)
-        model = catalog[request.served_by or request.model]
+        model = catalog.model_of_request(request.model, request.served_by)
         request = with_name_defaults(request, catalog)
         with errors_name_fields(request.field_names, request.computed_from):
             params = model.validate_params(
@@ -253,7 +253,7 @@ def with_name_defaults(request: GenerationRequest, catalog: Catalog) -> Generati
     defaults = find_name_defaults(
         request.model,
         catalog.defaults_of(request.model),
-        catalog[request.served_by or request.model],
+        catalog.model_of_request(request.model, request.served_by),
         request.params,
         sets_length=request.frames_at_rate is not None,
     )

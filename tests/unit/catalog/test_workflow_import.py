@@ -195,13 +195,20 @@ def test_reports_input_files_that_requests_cannot_send() -> None:
         "film": ("LoadVideo", "", {"file": "a.mp4"}),
         "parts": ("GetVideoComponents", "", {"video": ["film", 0]}),
         "frames": ("SaveImage", "", {"images": ["parts", 0], "filename_prefix": "x"}),
+        "film2": ("LoadVideo", "", {"file": "b.mp4"}),
+        "parts2": ("GetVideoComponents", "", {"video": ["film2", 0]}),
+        "frames2": ("SaveImage", "", {"images": ["parts2", 0], "filename_prefix": "x"}),
+        "sound": ("LoadAudio", "", {"audio": "a.mp3"}),
+        "heard": ("SaveAudio", "", {"audio": ["sound", 0], "filename_prefix": "x"}),
     }
     result = imported(api(**pictures, **savers, **video))
-    assert list(parameters(result)) == ["image", "image2", "image3", "image4"]
+    assert list(parameters(result)) == ["image", "image2", "image3", "image4", "video", "audio"]
+    assert parameters(result)["video"] == {"type": "video", "required": True}
+    assert result.bound_inputs["sound.audio"] == "{{ audio }}"
     told = [line for line in result.open_questions if "another file" in line]
     assert told == [
         "how requests could give another file than 4.png of node p4",
-        "how requests could give another file than a.mp4 of node film",
+        "how requests could give another file than b.mp4 of node film2",
     ]
 
 

@@ -196,4 +196,6 @@ _WELL_KNOWN_PARAMETERS: Mapping[str, Callable[[Any, Mapping[str, Any]], Paramete
     "image3": lambda value, _: {"type": "image", "required": True},
     "image4": lambda value, _: {"type": "image", "required": True},
     "mask": lambda value, _: {"type": "image", "required": True},
+    "video": lambda value, _: {"type": "video", "required": True},
+    "audio": lambda value, _: {"type": "audio", "required": True},
 }

@@ -59,7 +59,7 @@ def infer_parameters(bindings: ParameterBindings, outputs: Sequence[str]) -> Non
     bind_sizes(bindings, samplers, needed)
     bind_lengths(bindings, samplers, needed, outputs)
     reject_off_grid(bindings, needed)
-    _bind_images(bindings, needed)
+    _bind_files(bindings, needed)
     bind_loras(bindings, needed)
 
 
@@ -170,8 +170,8 @@ def _bind_guidance(bindings: ParameterBindings, samplers: list[str]) -> None:
             bindings.bind("cfg_scale", place)
 
 
-def _bind_images(bindings: ParameterBindings, needed: list[str]) -> None:
-    """Bind images that callers upload, in graph order; requests cannot contain other files."""
+def _bind_files(bindings: ParameterBindings, needed: list[str]) -> None:
+    """Bind images, one video and one sound that callers upload, in graph order; other files stay fixed."""
     for id in needed:
         uploads = {name: item for name, item in bindings.node_inputs(id).items() if item.accepts_uploads}
         for name, item in uploads.items():
@@ -183,6 +183,10 @@ def _bind_images(bindings: ParameterBindings, needed: list[str]) -> None:
                 bindings.bind("mask", place)
             elif item.options.get("image_upload") and count < _MAX_IMAGES:
                 bindings.bind("image" if count == 0 else f"image{count + 1}", place)
+            elif item.options.get("video_upload") and "video" not in bindings.parameters:
+                bindings.bind("video", place)
+            elif item.options.get("audio_upload") and "audio" not in bindings.parameters:
+                bindings.bind("audio", place)
             else:
                 file = bindings.literal_at(place)
                 bindings.notes.append(f"how requests could give another file than {file} of node {id}")

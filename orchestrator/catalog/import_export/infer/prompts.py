@@ -180,7 +180,7 @@ def _bind_secondary(bindings: ParameterBindings, id: str) -> None:
     """Bind the text of a further conditioning: `prompt` if it is the same, else `prompt2`, `prompt3`, ..."""
     places = (_find_text(bindings, id, input) for input in _text_inputs(bindings, id))
     place = next((place for place in places if place is not None), None)
-    if place is None or bindings.bind("prompt", place):
+    if place is None or bindings.bind("prompt", place) or not str(bindings.literal_at(place)).strip():
         return
     number = next(at for at in count(2) if f"prompt{at}" not in bindings.parameters)
     bindings.bind(f"prompt{number}", place)

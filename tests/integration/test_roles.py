@@ -29,6 +29,7 @@ IMAGE = {"model": "sdxl-1.0", "prompt": "a red fox", "width": 512, "height": 512
 @pytest.fixture(scope="module")
 def installation(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with installed(tmp_path_factory.mktemp("installation"), s3) as installation:
+        installation.settings["PIXELFACTORY_PUBLISHED_DIR"] = str(installation.directory / "published")
         yield installation
 
 
@@ -68,6 +69,36 @@ async def test_a_job_is_seen_by_every_process(apis: tuple[ServiceProcess, Servic
         (asset,) = done["assets"]
     async with aiohttp.ClientSession() as anyone, anyone.get(asset["url"]) as response:
         assert response.status == 200
+
+
+async def test_a_published_model_reaches_every_process(
+    apis: tuple[ServiceProcess, ServiceProcess], key: str
+) -> None:
+    first, second = apis
+    author = new_key(first, scopes=["generate", "read", "publish"])
+    size = {"width": 64, "height": 64, "batch_size": 1, "color": 255}
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": size},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    body = {"id": "blue", "prompt": graph, "manifest": {"license": "mit"}, "test_run": True, "publish": True}
+    async with first.client(author) as one, second.client(key) as other:
+        async with one.post("/admin/v1/models", json=body) as response:
+            published = await response.json()
+            assert response.status == 201, published
+        assert (published["state"], published["test"]["status"]) == ("live", "completed")
+
+        async def make() -> int:
+            async with other.post(PATH, json={"model": "blue"}) as response:
+                return response.status
+
+        assert await poll(make, lambda status: status == 200) == 200
+        async with one.get("/admin/v1/models") as response:
+            listed = await response.json()
+            assert response.status == 200, listed
+        assert published["version"] in [row["digest"] for row in listed["models"]]
+        async with other.get("/admin/v1/models") as response:
+            assert response.status == 403
 
 
 async def test_progress_and_previews_reach_the_callers_of_any_process(

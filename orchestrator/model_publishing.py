@@ -15,6 +15,7 @@ from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.publishing.draft_catalog import parse_files
+from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.publisher import Change, ModelPublisher
 from orchestrator.catalog.publishing.records import Author, ModelRecord
 from orchestrator.catalog.publishing.submission import (
@@ -73,6 +74,8 @@ class ModelPublishing:
     load_facts: Callable[[], NodeFacts]
     comfyui_version: str
     clock: Callable[[], datetime]
+    #: Returns what is known about the nodes of installed packs.
+    load_installed: Callable[[], InstalledNodes] = InstalledNodes
     #: Why this process takes no changes; empty if it does.
     refusal: str = ""
 
@@ -83,6 +86,7 @@ class ModelPublishing:
             comfyui_version=self.comfyui_version,
             offered=list(self.live_catalog.catalog),
             today=self.clock().date(),
+            installed=await asyncio.to_thread(self.load_installed),
         )
         try:
             built = await asyncio.to_thread(build_model, submission, knowledge)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 
-from comfy_instances.process.installed_packs import InstalledPack, PackChoice
+from comfy_instances.process.installed_packs import (
+    InstalledPack,
+    PackChoice,
+    load_installed_pack_facts,
+    read_pack_record,
+)
 from orchestrator.catalog import Model
 from orchestrator.catalog.manifest import NodePack
+from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 
 
 def needed_packs(models: Callable[[], Iterable[Model]]) -> PackChoice:
@@ -49,6 +56,22 @@ def find_unmet_packs(models: Iterable[Model], installed: Sequence[InstalledPack]
                     f"{model.id} was made with {pack.name} {required.ref[:12]}; {pack.commit[:12]} is"
                     f" installed: try the model, or `pixelfactory packs update {pack.name}@{required.ref}`"
                 )
+
+
+def load_installed_nodes(comfyui_dir: Path) -> InstalledNodes:
+    """Return what is known about the nodes of the installed packs."""
+    packs = read_pack_record(comfyui_dir).packs
+    origins = {
+        name: {"id": pack.name, "url": _public_url(pack.url), "commit": pack.commit}
+        for pack in packs
+        for name in pack.classes
+    }
+    return InstalledNodes(load_installed_pack_facts(comfyui_dir), origins)
+
+
+def _public_url(url: str) -> str:
+    """Return the URL as a manifest has it, which names no folders and no SSH hosts."""
+    return url if url.startswith(("https://", "http://")) else ""
 
 
 def _is_version(pack: InstalledPack, ref: str) -> bool:

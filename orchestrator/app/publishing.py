@@ -9,6 +9,7 @@ from comfy_instances.protocol.node_facts import (
     load_core_node_facts,
     load_pack_node_facts,
 )
+from orchestrator.app.pack_choice import load_installed_nodes
 from orchestrator.app.resources import OperatorSecrets, utc_now
 from orchestrator.billing.price_files import check_model_priced, load_tariffs
 from orchestrator.catalog import Model
@@ -45,6 +46,7 @@ def build_publishing_routes(
         load_facts=_load_facts,
         comfyui_version=RECORDED_VERSION,
         clock=service.clock,
+        load_installed=partial(load_installed_nodes, settings.comfyui_dir),
         refusal=refusal,
     )
     trial_runs = TrialRuns(

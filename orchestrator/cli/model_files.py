@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json as json_
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from comfy_instances.install.lock import load_comfyui_lock
+from orchestrator.app.pack_choice import load_installed_nodes
 from orchestrator.app.resources import utc_now
 from orchestrator.catalog import Catalog, write_model
 from orchestrator.catalog.import_export import (
@@ -26,7 +28,10 @@ from orchestrator.catalog.import_export import (
     read_workflow_file,
 )
 from orchestrator.catalog.import_export.exporter import format_json
+from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.ui.ui_graph import is_ui_format
+from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
+from orchestrator.catalog.publishing.manifest_edits import add_origins
 from orchestrator.catalog.publishing.submission import WORKFLOW_NAME, edit_files
 from orchestrator.cli.console import (
     CliError,
@@ -82,7 +87,9 @@ def import_(
     author and operators can call it until `pixelfactory models publish`.
     """
     source = _read_workflow_file(file)
-    found = _import_file(source, id, _read_pack_facts(comfyui, nodes))
+    installed = load_installed_nodes(read_settings(data_dir).comfyui_dir)
+    pack_facts = {**installed.facts, **_read_pack_facts(comfyui, nodes)}
+    found = _with_origins(_import_file(source, id, pack_facts), installed)
     if into is not None:
         stored, then = _write_plain_model(into, id, found.files), "pixelfactory models check"
     else:
@@ -132,6 +139,15 @@ def _import_file(source: WorkflowFile, id: str, pack_facts: Mapping[str, Any]) -
         pack_facts=pack_facts,
     )
     return dataclasses.replace(found, open_questions=(*source.notes, *found.open_questions))
+
+
+def _with_origins(imported: ImportedModel, installed: InstalledNodes) -> ImportedModel:
+    """Return the model with the installed packs that its graph uses in its manifest."""
+    packs = installed.complete_origins(json_.loads(imported.graph), ())
+    if not packs:
+        return imported
+    manifest = add_origins(tomllib.loads(imported.manifest), packs, [])
+    return dataclasses.replace(imported, manifest=format_manifest(manifest))
 
 
 def _read_pack_facts(url: str | None, file: Path | None) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -23,7 +25,7 @@ from comfy_instances.install.packs.install import (
     require_installation,
     try_installed,
 )
-from comfy_instances.install.packs.lock_file import PackLock, PackPin
+from comfy_instances.install.packs.lock_file import LOCK_FILE_NAME, PackLock, PackPin, save_pack_lock
 from comfy_instances.install.packs.repository import PackAddress
 from comfy_instances.install.packs.resolver import PackageSource
 from comfy_instances.process.installed_packs import (
@@ -40,6 +42,7 @@ from tests.support.pack_comfyui import (
     make_wheel,
     pack_with,
 )
+from tests.support.service import pixelfactory
 from tests.support.small_comfyui import git
 
 
@@ -326,3 +329,52 @@ async def test_fetches_from_a_mirror_and_refuses_what_differs_from_the_lock(benc
     request = replace(bench.request(), mirror=str(bench.root / "mirror"))
     with pytest.raises(PackError, match="`tree` in the lock file"):
         await install_packs(request, bench.reporter)
+
+
+def test_commands_add_list_update_and_remove_a_pack(tmp_path: Path) -> None:
+    repository = tmp_path / "some-pack"
+    first = make_pack(
+        repository, {"__init__.py": pack_with("SomeNode"), "install.py": "raise SystemExit(9)\n"}
+    )
+    where = {"data_dir": tmp_path / "data", "PIXELFACTORY_COMFYUI_DIR": str(tmp_path / "comfyui")}
+
+    def packs(*words: str, check: bool = True) -> CompletedProcess[str]:
+        return pixelfactory("packs", *words, check=check, **where)  # type: ignore[arg-type]
+
+    added = json.loads(packs("add", f"{repository}@main", "--override", "numpy=numpy", "--json").stdout)
+    assert (added["name"], added["commit"], added["overrides"]) == ("some-pack", first, {"numpy": "numpy"})
+    assert added["findings"] == ["has an install script, which is not run (install.py)"]
+    second = commit_files(repository, {"other.py": ""})
+    [row] = json.loads(packs("list", "--json").stdout)
+    assert (row["commit"], row["installed"], row["models"]) == (first, None, [])
+    assert "is not installed" in row["drift"]
+    updated = json.loads(packs("update", "SOME-PACK", "--json").stdout)
+    assert (updated["before"], updated["commit"], updated["overrides"]) == (first, second, {"numpy": "numpy"})
+
+    refused = packs("install", check=False)
+    assert refused.returncode == 1
+    assert "ComfyUI is not installed" in refused.stderr
+    assert packs("add", str(tmp_path / "nowhere"), check=False).returncode == 1
+    unknown = packs("remove", "other-pack", check=False)
+    assert "there is no pack 'other-pack'" in unknown.stderr
+    packs("remove", "some-pack")
+    assert json.loads(packs("list", "--json").stdout) == []
+
+
+async def test_check_tells_of_drift_and_install_of_reasons(bench: Workbench) -> None:
+    await bench.add_pack("broken-pack", "import no_such_module_at_all\n")
+    data = bench.root / "data"
+    save_pack_lock(data / LOCK_FILE_NAME, bench.lock)
+    where = {"data_dir": data, "PIXELFACTORY_COMFYUI_DIR": str(bench.comfyui)}
+
+    def packs(*words: str) -> CompletedProcess[str]:
+        return pixelfactory("packs", *words, check=False, **where)  # type: ignore[arg-type]
+
+    install = await asyncio.to_thread(packs, "install")
+    assert install.returncode == 1
+    assert "broken-pack: its import fails: No module named 'no_such_module_at_all'" in install.stderr
+    assert "what was installed before is still in use" in install.stderr
+    check = await asyncio.to_thread(packs, "check", "--json")
+    assert check.returncode == 1
+    report = json.loads(check.stdout)
+    assert report["problems"] == ["broken-pack is not installed: run `pixelfactory packs install`"]

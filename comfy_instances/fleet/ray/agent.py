@@ -38,6 +38,7 @@ from comfy_instances.fleet.ray.values import (
 from comfy_instances.hardware.gpus import Gpu, GpuStats, discover_gpus, read_gpu_stats
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.process.installation import find_installation
+from comfy_instances.process.installed_packs import load_all_packs
 from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.session.session import FileRef
@@ -174,6 +175,8 @@ class Agent:
             models_dir=models,
             gpus=gpus[:1] or [None],
             profiles=load_gpu_profiles(),
+            # The agent does not know the models; the operator installs on a node what it is to load.
+            choose_packs=load_all_packs,
         )
         policy = replace(COMFYUI_RESTART_POLICY, startup_seconds=options.startup_seconds)
         return replace(spec, id=options.name, directory=directory.resolve()), policy

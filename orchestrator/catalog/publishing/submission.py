@@ -18,6 +18,7 @@ from orchestrator.catalog.import_export.importer import ImportedModel, import_wo
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.draft_catalog import parse_files
+from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.manifest_edits import (
     PLACEHOLDERS,
     add_origins,
@@ -81,6 +82,8 @@ class Knowledge:
     comfyui_version: str
     offered: Sequence[Model]
     today: date
+    #: Nodes of packs that are installed here.
+    installed: InstalledNodes = field(default_factory=InstalledNodes)
 
 
 def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
@@ -100,7 +103,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             today=knowledge.today,
             comfyui_version=knowledge.comfyui_version,
             prompt=compared,
-            pack_facts=object_info,
+            pack_facts={**knowledge.installed.facts, **object_info},
         )
         files, taken_from = _edit(imported, submission, knowledge)
         model = parse_files(files, Path(submission.id))
@@ -189,10 +192,9 @@ def _edit(
     files, taken_from = edit_files(
         imported.files, submission.manifest, knowledge.offered, submission.default_owner
     )
-    if submission.packs or submission.weights:
-        manifest = add_origins(
-            tomllib.loads(files[MANIFEST_NAME]), [*submission.packs], [*submission.weights]
-        )
+    packs = knowledge.installed.complete_origins(json.loads(files[GRAPH_NAME]), submission.packs)
+    if packs or submission.weights:
+        manifest = add_origins(tomllib.loads(files[MANIFEST_NAME]), packs, [*submission.weights])
         files = _with_manifest(files, manifest, json.loads(files[GRAPH_NAME]))
     if submission.workflow is not None:
         files[WORKFLOW_NAME] = json.dumps(submission.workflow) + "\n"

@@ -1,0 +1,30 @@
+"""What is known about the nodes of installed node packs, for graphs that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.catalog.checks.node_facts import NodeFacts
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledNodes:
+    """The nodes of installed packs."""
+
+    facts: NodeFacts = field(default_factory=dict)
+    #: `{"id", "url", "commit"}` of the pack, by class.
+    origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def complete_origins(
+        self, graph: Mapping[str, Any], known: Iterable[Mapping[str, Any]]
+    ) -> list[Mapping[str, Any]]:
+        """Return the origins of the packs that a graph in API format uses: the `known` ones, completed by
+        those that are installed."""
+        packs = {str(pack["id"]): pack for pack in known}
+        for node in graph.values():
+            origin = self.origins.get(str(node.get("class_type"))) if isinstance(node, dict) else None
+            if origin is not None and not packs.get(origin["id"], {}).get("commit"):
+                packs[origin["id"]] = origin
+        return list(packs.values())

@@ -26,7 +26,7 @@ from orchestrator.intake.model_names import name_model_in_each
 from orchestrator.intake.moderated_texts import moderated_texts
 from orchestrator.intake.name_defaults import find_name_defaults
 from orchestrator.intake.size_warnings import warn_of_aspect_ratio, warn_of_input_size
-from orchestrator.intake.transparency import warn_of_transparency
+from orchestrator.intake.transparency import warn_of_lost_transparency, warn_of_transparency
 from orchestrator.intake.video_following import FramesAtRate, decides_on_shape, follow_video
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
@@ -66,6 +66,8 @@ class GenerationRequest:
     webhook_statuses: frozenset[JobStatus] | None = None
     #: Encoding of stored images; None keeps the model's output unchanged.
     encoding: ImageEncoding | None = None
+    #: Content type in which images are delivered, if they are converted then.
+    delivered_type: str | None = None
     #: How the size of the output follows the first input image, unless the request sets one.
     follow_image: FollowImage = FollowImage.SHAPE
     #: The largest number of pixels by aspect ratio, if the request sets a resolution without a shape: an
@@ -90,6 +92,11 @@ class GenerationRequest:
     if_transparent: GenerationRequest | None = None
     #: Stored with the job's parameters and ignored by the model.
     extra_params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def content_type(self) -> str | None:
+        """The content type that the caller gets images in; None for that of the model."""
+        return self.encoding.content_type if self.encoding else self.delivered_type
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,6 +189,7 @@ class RequestPreparer:
             *describe_ineffective(model, params, request.params),
             *warn_of_aspect_ratio(params, request.aspect_ratio),
             *warn_of_transparency(model, params, files.transparent),
+            *warn_of_lost_transparency(model, request.content_type, files.transparent),
         )
         warnings = name_fields((*request.warnings, *unused, *files.warnings), request.field_names)
         if request.shown_model:

@@ -13,6 +13,9 @@ from orchestrator.catalog.rendering.graph import parse_link
 #: Loads a mask, whose channel is the node's only output.
 _MASK_LOADER = "LoadImageMask"
 
+#: Adds an alpha channel to an image.
+_ALPHA_JOINER = "JoinImageWithAlpha"
+
 #: A parameter and the place of one of its images, which is 0 where the parameter has one image.
 ImagePlace = tuple[str, int]
 
@@ -33,6 +36,32 @@ def warn_of_transparency(
     ignored = (name for name, place in transparent if _ignores_alpha(used, _file_at(params[name], place)))
     for name in dict.fromkeys(ignored):
         yield f"the transparency of `{name}` has no effect: {model.id} uses the colours of its pixels only"
+
+
+def warn_of_lost_transparency(
+    model: Model, content_type: str | None, transparent: Collection[ImagePlace]
+) -> Iterator[str]:
+    """Yield a sentence if the result would have the transparency of an input image, but for its format."""
+    if content_type == "image/jpeg" and keeps_transparency(model):
+        for name in dict.fromkeys(name for name, _ in transparent):
+            yield f"the transparency of `{name}` becomes white: a JPEG has none; ask for png or webp"
+
+
+def keeps_transparency(model: Model) -> bool:
+    """Return whether an output has the transparency of an input image, and none of its own."""
+    template = model.source.template
+    savers = (template[output.node] for output in model.outputs)
+    sources = (_linked(template, value) for saver in savers for value in saver["inputs"].values())
+    joiners = (node for node in sources if node.get("class_type") == _ALPHA_JOINER)
+    alphas = (_linked(template, node["inputs"].get("alpha")) for node in joiners)
+    return any(str(node.get("class_type", "")).startswith("LoadImage") for node in alphas)
+
+
+def _linked(template: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
+    """Return the node to which an input is linked; an empty one if it is not linked."""
+    link = parse_link(value)
+    node: Mapping[str, Any] = template.get(link.node, {}) if link else {}
+    return node
 
 
 def _file_at(value: Any, place: int) -> Any:

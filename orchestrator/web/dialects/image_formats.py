@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.catalog import Model
 from orchestrator.catalog.rendering.graph import parse_link
 from orchestrator.errors import invalid_field
+from orchestrator.intake.transparency import keeps_transparency
 from orchestrator.media.formats import ANIMATION_TYPES, ImageEncoding
 
 #: ComfyUI's nodes whose images have several frames. Those of node packs have one of these inputs.
@@ -43,7 +44,7 @@ def check_image_format(model: Model, encoding: ImageEncoding | None, background:
             "output_format",
             f"must be png or webp for a transparent background (got {given!r}); or send `background` opaque",
         )
-    if spec is None and any(_is_transparent(model, node) for node in nodes):
+    if spec is None and not keeps_transparency(model) and any(_is_transparent(model, node) for node in nodes):
         raise invalid_field(
             "output_format",
             f"must be png or webp for {model.id}, whose images have transparent pixels (got {given!r})",

@@ -194,6 +194,24 @@ async def test_every_parameter_for_images_warns_of_ignored_transparency(offline:
     assert "PixelAPI generate" in warned
 
 
+@pytest.mark.parametrize("model", ["4x-ultrasharp", "creative-upscale"])
+async def test_warns_where_the_format_loses_the_transparency(offline: Offline, model: str) -> None:
+    """An opaque image may become a JPEG; a transparent one too, but not without a word."""
+    preparer, catalog = offline
+    address = find(catalog, "images/generations", model)
+    for image, output_format, count in (
+        (HOLE, "jpeg", 1),
+        (HOLE, "webp", 0),
+        (HOLE, None, 0),
+        (PLAIN, "jpeg", 0),
+        (OPAQUE, "jpeg", 0),
+    ):
+        _, request = address.translate({"image": image, "output_format": output_format})
+        warnings = about_transparency(await preparer.prepare(request, OWNER))
+        assert len(warnings) == count
+        assert all("becomes white" in text for text in warnings)
+
+
 # ------------------------------------------------------------------------------------------ animations
 
 

@@ -99,7 +99,8 @@ class ImageRequestBody(LoraFields):
     ) -> GenerationRequest:
         """Return the request to run `model`; see `format_for_run` for the format of its stored images."""
         request = super().to_generation_request(model, params, idempotency_key)
-        return replace(request, encoding=format_for_run(model, self.encoding))
+        delivered = self.encoding.content_type if self.encoding else None
+        return replace(request, encoding=format_for_run(model, self.encoding), delivered_type=delivered)
 
 
 class ImageInputRequestBody(ImageRequestBody):

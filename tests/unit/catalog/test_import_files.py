@@ -77,6 +77,27 @@ def sound(format: str, codec: str, rate: int = 48_000, **texts: str) -> bytes:
     return buffer.getvalue()
 
 
+def webm(**texts: str) -> bytes:
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", "webm") as container:
+        container.metadata.update(texts)
+        stream = container.add_stream("libvpx-vp9", rate=8)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def jpeg(parameters: str) -> bytes:
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + parameters.encode("utf-16-be")
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
 def animated_png(**texts: str) -> bytes:
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
@@ -100,9 +121,10 @@ def glb(**texts: str) -> bytes:
         lambda **texts: sound("mp3", "libmp3lame", 44_100, **texts),
         lambda **texts: sound("ogg", "libopus", **texts),
         animated_png,
+        webm,
         glb,
     ],
-    ids=["flac", "mp3", "opus", "apng", "glb"],
+    ids=["flac", "mp3", "opus", "apng", "webm", "glb"],
 )
 def test_finds_the_graphs_in_files_of_comfyui(make: Any) -> None:
     found = read_workflow_file(make(workflow=json.dumps(UI), prompt=json.dumps(API)))
@@ -133,6 +155,11 @@ def test_proposes_a_graph_for_parameters_of_a1111() -> None:
     assert found_parameters["width"]["default"] == 640
     assert found_parameters["negative_prompt"]["default"] == "blurry,\nlow quality"
     assert found_parameters["loras"]["default"] == [{"name": "watercolor", "strength": 0.6}]
+
+
+def test_reads_parameters_of_a1111_from_a_jpeg() -> None:
+    graph = read_workflow(jpeg(INFOTEXT))
+    assert graph["positive"]["inputs"]["text"].startswith("a red fox")
 
 
 @pytest.mark.parametrize("text", ["", "a fox", "Steps", "a fox\nSteps: 20, Sampler: Made Up, Size: 0x0"])

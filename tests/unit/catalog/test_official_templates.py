@@ -36,7 +36,7 @@ def paid() -> frozenset[str]:
     return frozenset(name for file in files for name in re.findall(r'"(\w+)"', file.read_text("utf-8")))
 
 
-NOTHING = "refused: no node of the graph saves a result; add one such as SaveImage"  # it ends in text
+NOTHING = "refused: no active node of a known class saves a result"
 PAID = "calls paid services"
 RETIRED = "has nodes that ComfyUI itself has no more"
 PACKS = "has nodes of other packs"
@@ -48,7 +48,7 @@ def outcome(data: Any, paid: frozenset[str]) -> str:
     try:
         result = import_pinned(data, id="template", facts=FACTS)
     except InvalidWorkflow as error:
-        return f"refused: {error}"
+        return NOTHING if str(error).startswith("no node of the graph saves") else f"refused: {error}"
     codes = {problem.code for problem in result.problems if not problem.is_warning}
     if not codes:
         return "right"

@@ -54,6 +54,12 @@ WITHOUT_TOOLTIP = """() => app.graph.nodes.flatMap((node) => node.widgets
     .filter(({name}) => !["upload", "audioUI"].includes(name))
     .filter(({name}) => !node.constructor.nodeData.input.required[name]?.[1]?.tooltip)
     .map(({name}) => `${node.type}.${name}`))"""
+DURATION = """(player) => new Promise((resolve) => {
+    player.onloadedmetadata = () => resolve(player.duration);
+    if (player.duration) {
+        resolve(player.duration);
+    }
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +119,11 @@ def refused(page: Page) -> Locator:
     return dialog(page).locator(".pf-error")
 
 
-def call(studio: Studio, model: str) -> tuple[tuple[int, int], bytes]:
-    """Return what the model makes by default."""
+def call(studio: Studio, model: str, **params: Any) -> tuple[tuple[int, int], bytes]:
+    """Return the first image of a request."""
     client = OpenAI(base_url=f"{studio.service.url}/v1", api_key=studio.key, max_retries=0)
-    called = client.images.generate(model=model, prompt="x" * 64, response_format="b64_json")
+    prompt = params.pop("prompt", "")
+    called = client.images.generate(model=model, prompt=prompt, response_format="b64_json", extra_body=params)
     assert called.data is not None
     return pixels(base64.b64decode(called.data[0].b64_json or ""))
 
@@ -160,7 +167,7 @@ def test_draws_publishes_and_calls_a_model(canvas: Page, studio: Studio) -> None
     expect(shown.get_by_text('model="swatch"')).to_be_visible()
     assert studio.key not in canvas.content()
 
-    assert call(studio, "swatch") == pixels(first)
+    assert call(studio, "swatch", prompt="x" * 64) == pixels(first)
     client = OpenAI(base_url=f"{studio.service.url}/v1", api_key=studio.key, max_retries=0)
     with pytest.raises(BadRequestError, match="color"):
         client.images.generate(model="swatch", prompt="x", extra_body={"color": 0xFFFFFF})
@@ -182,9 +189,9 @@ def test_replaces_a_model_and_rolls_it_back(canvas: Page, studio: Studio) -> Non
     shown.get_by_label("Replace the model with this id").check()
     shown.get_by_role("button", name="Publish", exact=True).click()
     expect(shown.get_by_text("changing is live")).to_be_visible()
-    assert call(studio, "changing") == ((64, 32), b"\x00\xff\x00" * 64 * 32)
+    assert call(studio, "changing", prompt="x" * 64) == ((64, 32), b"\x00\xff\x00" * 64 * 32)
     admin(studio.service, "models/changing/rollback", version=first)
-    assert call(studio, "changing") == ((64, 32), b"\xff\x00\x00" * 64 * 32)
+    assert call(studio, "changing", prompt="x" * 64) == ((64, 32), b"\xff\x00\x00" * 64 * 32)
 
 
 def test_opens_a_model_as_its_author_drew_it(canvas: Page, studio: Studio) -> None:
@@ -263,27 +270,42 @@ def test_parameter_nodes_are_pleasant(browser: Browser, studio: Studio, nodes_2:
     assert errors == []
 
 
-def test_files_run_from_the_page(canvas: Page, studio: Studio) -> None:
+def test_files_run_from_the_page_and_as_a_model(canvas: Page, studio: Studio) -> None:
     for name, color in (("red.png", (255, 0, 0)), ("blue.png", (0, 0, 255))):
         Image.new("RGB", (16, 16), color).save(studio.base / "input" / name)
     write_sound(studio.base / "input" / "beep.wav")
-    canvas.reload()
-    canvas.wait_for_function("() => window.app?.graph")
+    # The page reads the lists of files when it starts.
     open_page(canvas, studio.url)
     images = {"images": ["red.png", "blue.png"], "max_items": 2}
+    flip = {"name": "way", "choices": "x-axis: vertically\ny-axis: horizontally"}
     add_nodes(
         canvas,
         {
             "images": {"class": "PixelFactoryImages", "values": images},
-            "saved": {"class": "PixelFactoryOutput", "links": {"result": ["images", 0]}},
+            "way": {"class": "PixelFactoryChoice", "values": flip},
+            "flip": {"class": "ImageFlip", "links": {"image": ["images", 0], "flip_method": ["way", 0]}},
+            "saved": {"class": "PixelFactoryOutput", "links": {"result": ["flip", 0]}},
         },
     )
     assert pixels(run_on_canvas(canvas, studio.url)) == ((16, 16), b"\xff\x00\x00" * 256)
+    publish(canvas, "flipped")
+    canvas.keyboard.press("Escape")
+    blue = base64.b64encode((studio.base / "input" / "blue.png").read_bytes()).decode()
+    made = call(studio, "flipped", images=[blue, blue], way="y-axis: horizontally")
+    assert made == ((16, 16), b"\x00\x00\xff" * 256)
     add_nodes(
         canvas,
         {
-            "audio": {"class": "PixelFactoryAudio", "values": {"audio": "beep.wav"}},
+            "audio": {"class": "PixelFactoryAudio", "values": {"audio": "beep.wav", "max_seconds": 5}},
             "saved": {"class": "PixelFactoryOutput", "links": {"result": ["audio", 0]}},
         },
     )
     assert run_on_canvas(canvas, studio.url).startswith(b"fLaC")
+    shown = open_publish_dialog(canvas, "echo")
+    expect(shown.get_by_text("The graph runs.")).to_be_visible()
+    shown.get_by_role("button", name="Save draft and test").click()
+    expect(shown.locator(".pf-result")).to_contain_text("Draft saved")
+    shown.locator("input[type=file]").set_input_files(studio.base / "input" / "beep.wav")
+    shown.get_by_role("button", name="Run", exact=True).click()
+    expect(shown.locator("audio")).to_be_visible(timeout=60_000)
+    assert shown.locator("audio").evaluate(DURATION) == 1

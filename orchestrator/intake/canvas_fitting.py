@@ -32,7 +32,8 @@ async def fit_canvas(
     if plan is None or files.main_image_size is None:
         return files
     layout = CanvasLayout(image=plan.image, canvas=plan.canvas, bordered=plan.made)
-    params = {**files.params, **plan.margins}
+    planned = {name: value for name, value in plan.params.items() if name in model.parameters}
+    params = {**files.params, **planned}
     files_by_key = dict(files.files_by_key)
     for name in ("image", "mask"):
         key = params.get(name)

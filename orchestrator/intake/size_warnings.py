@@ -15,6 +15,8 @@ from orchestrator.catalog.parameters.size_text import Size
 ASKED_TOLERANCE = 0.02
 #: How far a shape may be from that of the input, as a logarithm: sides are rounded to the model's multiples.
 INPUT_TOLERANCE = 0.05
+#: The same for a result that is the input image at another scale: sides are rounded to pixels.
+SCALED_TOLERANCE = 0.005
 
 
 def warn_of_input_size(
@@ -29,7 +31,8 @@ def warn_of_input_size(
     if has_margins(model) or (all(asked[:2]) and not other_area):
         return
     if model.makes_video or other_area or any(asked):
-        yield from warn_of_shape(made, size, "image")
+        is_scaled = not any(asked[:2]) and not other_area and not model.makes_video
+        yield from warn_of_shape(made, size, "image", SCALED_TOLERANCE if is_scaled else INPUT_TOLERANCE)
     elif made != size:
         yield (
             f"the result has {made.width}x{made.height} pixels, not the {size.width}x{size.height} of its"
@@ -37,9 +40,9 @@ def warn_of_input_size(
         )
 
 
-def warn_of_shape(made: Size, size: Size, kind: str) -> Iterator[str]:
+def warn_of_shape(made: Size, size: Size, kind: str, tolerance: float = INPUT_TOLERANCE) -> Iterator[str]:
     """Yield that a result does not have the shape of its input, a video or an image by `kind`."""
-    if not _is_near(made, Fraction(*size), INPUT_TOLERANCE):
+    if not _is_near(made, Fraction(*size), tolerance):
         yield (
             f"the result has {made.width}x{made.height} pixels, not the shape of its input {kind} of"
             f" {size.width}x{size.height}; send a size to get another one"

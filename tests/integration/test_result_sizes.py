@@ -170,6 +170,12 @@ def test_outpainting_adds_margins_up_to_the_size(client: httpx.Client) -> None:
     image, _ = edit(client, png(256, 256), model="flux-1-outpaint", size="512x256")
     with Image.open(io.BytesIO(image)) as made:
         assert made.size == (512, 256)
+    red = Image.new("RGB", (256, 250), RED)
+    image, usage = edit(client, saved(red), model="flux-1-outpaint", size="600x500")
+    with Image.open(io.BytesIO(image)) as made:
+        assert (made.size, usage["size"]) == ((600, 500), "600x500")
+        middle = np.asarray(made.convert("RGB"), np.float32)[150:350, 200:400]
+    assert np.abs(middle - np.asarray(RED)).mean() < 3
     response = client.post(
         "/api/v1/images/generations",
         json={

@@ -34,6 +34,11 @@ class CanvasPlan:
     #: Margins that lead to the requested size.
     margins: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def params(self) -> dict[str, int | None]:
+        """The parameters of the model after this: the image has its megapixels already."""
+        return {**self.margins, "megapixels": None}
+
 
 def has_canvas(model: Model) -> bool:
     """Return whether the output is the input image itself, with the same pixels where nothing is changed."""
@@ -77,21 +82,49 @@ def plan_canvas(
     `given` are the parameters that the request sets. Returns None if the graph takes the image as it is.
     """
     sizes = model.output_sizes
-    if not has_canvas(model) or sizes is None or given.get("megapixels"):
+    if not has_canvas(model) or sizes is None:
         return None
     size = Size(params["width"], params["height"])
     if not has_margins(model):
-        return CanvasPlan(image=_fit_inside(image_size, size), canvas=size, made=sizes.made_size(size))
+        image = _fit_inside(image_size, size)
+        is_same_shape = size.width - image.width <= 1 and size.height - image.height <= 1
+        image = size if is_same_shape else image
+        return CanvasPlan(image=image, canvas=size, made=sizes.made_size(size))
     if given.get("width") is None and given.get("height") is None:
         made = Size(*(-(-side // _BLOCK) * _BLOCK for side in image_size))
         return CanvasPlan(image=image_size, canvas=image_size, made=made)
-    inner = Size(
-        *(max(_BLOCK, side // _BLOCK * _BLOCK) for side in _fit_inside(image_size, size, grow=False))
+    inner = _fit_inside(image_size, size, grow=False)
+    across, down = (_place_side(side, outer) for side, outer in zip(inner, size, strict=True))
+    return CanvasPlan(
+        image=Size(across.image, down.image),
+        canvas=Size(across.image, down.image),
+        made=Size(across.made, down.made),
+        margins=dict(zip(MARGINS, (across.before, down.before, across.after, down.after), strict=True)),
     )
-    left, top = ((outer - side) // 2 // _BLOCK * _BLOCK for outer, side in zip(size, inner, strict=True))
-    right, bottom = size.width - inner.width - left, size.height - inner.height - top
-    margins = dict(zip(MARGINS, (left, top, right, bottom), strict=True))
-    return CanvasPlan(image=inner, canvas=inner, made=inner, margins=margins)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The pixels of one side of an image between its margins."""
+
+    image: int
+    #: With a border that is cut off again.
+    made: int
+    before: int
+    after: int
+
+
+def _place_side(image: int, size: int) -> _Side:
+    """Return how the side of an image is placed in the middle of a size.
+
+    The graph makes the size in whole blocks, of which the middle is cut out; no row of the image is lost.
+    """
+    made = -(-size // _BLOCK) * _BLOCK
+    if size - image < _BLOCK:
+        return _Side(size, made, 0, 0)
+    image = max(_BLOCK, image // _BLOCK * _BLOCK)
+    before = (made - image) // 2 // _BLOCK * _BLOCK
+    return _Side(image, image, before, made - image - before)
 
 
 def _fit_inside(size: Size, outer: Size, *, grow: bool = True) -> Size:

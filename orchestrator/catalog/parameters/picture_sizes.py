@@ -40,7 +40,7 @@ def size_params_for_image(
     if sides:
         return _complete_side(sizes, sides, image_size)
     if given.get("megapixels"):
-        return scale_to_megapixels(image_size, given["megapixels"]).to_params()
+        return _scale(model, sizes, image_size, given["megapixels"])
     if has_margins(model):
         left, top, right, bottom = margins_of(model, given)
         return Size(left + image_size.width + right, top + image_size.height + bottom).to_params()
@@ -66,6 +66,20 @@ def reshape_for_image(model: Model, image_size: Size, max_pixels: float) -> dict
     area = min(max_pixels, sizes.max_pixels)
     found = sizes.fit_exact_ratio(Fraction(*image_size), area, on_grid=model.makes_video)
     return found.to_params() if found else {}
+
+
+def _scale(model: Model, sizes: OutputSizes, image_size: Size, megapixels: float) -> dict[str, int]:
+    """Return the size with that many megapixels: of exactly the image's shape, or up to a pixel.
+
+    The graph of a model without a canvas scales the image itself.
+    """
+    if not has_canvas(model):
+        return scale_to_megapixels(image_size, megapixels).to_params()
+    area = megapixels * 1024 * 1024
+    largest = min(sizes.width.maximum / image_size.width, sizes.height.maximum / image_size.height)
+    factor = min(math.sqrt(area / image_size.area), largest)
+    near = sizes.fit_size(*(round(side * factor) for side in image_size))
+    return sizes.prefer_exact(Fraction(*image_size), near, area).to_params()
 
 
 def _complete_side(sizes: OutputSizes, sides: Mapping[str, int], image_size: Size) -> dict[str, int]:

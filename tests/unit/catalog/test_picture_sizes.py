@@ -106,6 +106,48 @@ def test_margins_lead_to_the_size(width: int, height: int, size: tuple[int, int]
     assert plan.image.width <= max(8, width)
 
 
+@given(
+    width=st.integers(16, 2048),
+    height=st.integers(16, 2048),
+    size=st.tuples(st.integers(16, 2048), st.integers(16, 2048)),
+)
+def test_outpainting_makes_any_number_of_pixels(width: int, height: int, size: tuple[int, int]) -> None:
+    given = {"width": size[0], "height": size[1]}
+    plan = plan_canvas(OUTPAINT, given, OUTPAINT.example_params(**given), Size(width, height))
+    assert plan is not None
+    assert OUTPAINT.output_sizes is not None
+    made = OUTPAINT.output_sizes.made_size(Size(*size))
+    sides = (("left", "right", "width"), ("top", "bottom", "height"))
+    for before, after, side in sides:
+        margins = plan.margins[before], plan.margins[after]
+        assert getattr(plan.made, side) + sum(margins) == getattr(made, side)
+        # What the cut takes away is a border or a margin, never a part of the image.
+        cut = getattr(made, side) - given[side]
+        border = getattr(plan.made, side) - getattr(plan.canvas, side)
+        assert min(margins) * 2 + border >= cut
+        assert all(margin % 8 == 0 for margin in margins)
+
+
+@pytest.mark.parametrize("image", [(300, 500), (301, 503), (1920, 1080), (64, 2048), (997, 1009)])
+@pytest.mark.parametrize("megapixels", [0.1, 0.25, 1.0, 4.0])
+def test_an_image_with_megapixels_keeps_its_shape(image: tuple[int, int], megapixels: float) -> None:
+    made = followed(FILL, image, megapixels=megapixels)
+    width, height = made["width"], made["height"]
+    factor = math.sqrt(width * height / math.prod(image))
+    assert abs(width - image[0] * factor) <= 1
+    assert abs(height - image[1] * factor) <= 1
+    assert width * height <= megapixels * 1024 * 1024 + max(width, height)
+    plan = plan_canvas(FILL, {"megapixels": megapixels}, FILL.example_params() | made, Size(*image))
+    assert plan is not None
+    assert (plan.image, plan.params["megapixels"]) == (Size(width, height), None)
+
+
+def test_a_shape_with_small_parts_is_exact_at_every_number_of_megapixels() -> None:
+    for megapixels in (0.25, 1.0):
+        made = followed(FILL, (300, 500), megapixels=megapixels)
+        assert made["width"] * 5 == made["height"] * 3
+
+
 @given(width=st.integers(16, 2048), height=st.integers(16, 2048))
 def test_margins_are_added_to_an_image_of_any_size(width: int, height: int) -> None:
     params = OUTPAINT.example_params() | followed(OUTPAINT, (width, height))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from comfy_instances.protocol.node_facts import extract_node_facts, load_core_no
 from orchestrator.catalog import load_model, write_model
 from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
 from tests.support.canvas import import_pinned
+from tests.support.media_samples import film
 from tests.support.real_comfyui import RealServer, installation
 
 pytestmark = pytest.mark.comfyui
@@ -118,6 +120,83 @@ async def test_our_facts_of_the_pack_are_the_servers(server: NodePackServer) -> 
     found = {name: nodes[name] for name in ours}
     recorded = {name: FACTS[name] for name in ours}
     assert json.loads(json.dumps(found)) == recorded
+
+
+def drawn_lists() -> dict[str, Any]:
+    """Two images, turned by a choice; and the sound of a file."""
+    declared = {"required": True, "description": ""}
+    return {
+        "images": node(
+            "PixelFactoryImages",
+            images={"__value__": ["small.png", "other.png"]},
+            max_items=3,
+            name="images",
+            **declared,
+        ),
+        "way": node(
+            "PixelFactoryChoice",
+            name="way",
+            value="x-axis: vertically",
+            choices="x-axis: vertically\ny-axis: horizontally",
+            **declared,
+        ),
+        "flip": node("ImageFlip", image=["images", 0], flip_method=["way", 0]),
+        "save": node("PixelFactoryOutput", result=["flip", 0], name="flipped"),
+        "sound": node("PixelFactoryAudio", audio="beep.wav", max_seconds=5.0, name="sound", **declared),
+        "keep": node("PixelFactoryOutput", result=["sound", 0], name="kept"),
+        "film": node("PixelFactoryVideo", file="film.mp4", max_seconds=5.0, name="film", **declared),
+        "show": node("PixelFactoryOutput", result=["film", 0], name="shown"),
+    }
+
+
+async def test_lists_clips_and_named_results_run_as_drawn_and_as_imported(
+    server: NodePackServer, tmp_path: Path
+) -> None:
+    folder = server.base / "input"
+    top_red = Image.new("RGB", (32, 32), (0, 0, 200))
+    top_red.paste((200, 0, 0), (0, 0, 32, 16))
+    top_red.save(folder / "small.png")
+    Image.new("RGB", (64, 64), (0, 200, 0)).save(folder / "other.png")
+    with wave.open(str(folder / "beep.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(b"\0\1" * 8000)
+    (folder / "film.mp4").write_bytes(film(frames=8))
+
+    def names(outputs: dict[str, Any]) -> dict[str, list[Path]]:
+        """The files by node."""
+        return {
+            node: [
+                server.base / "output" / file["subfolder"] / file["filename"]
+                for files in shown.values()
+                for file in files
+                if isinstance(file, dict)
+            ]
+            for node, shown in outputs.items()
+        }
+
+    first = names(await run(server, drawn_lists()))
+    assert {files[0].name.partition("_")[0] for files in first.values()} == {"flipped", "kept", "shown"}
+    imported = import_pinned(drawn_lists(), id="drawn", facts=FACTS)
+    assert imported.problems == ()
+    model = load_model(write_model(tmp_path, "drawn", imported.files))
+    assert {output.name: output.media for output in model.outputs} == {
+        "flipped": "image",
+        "kept": "audio",
+        "shown": "video",
+    }
+    given = {"images": ["small.png", "other.png"], "sound": "beep.wav", "film": "film.mp4"}
+    params = model.example_params(**given, way="x-axis: vertically")
+    second = names(await run(server, model.render_graph(params, filename_prefix="imported")))
+    assert [len(second[node]) for node in ("save", "keep", "show")] == [2, 1, 1]
+    for drew, made in zip(first["save"], second["save"], strict=True):
+        with Image.open(drew) as one, Image.open(made) as other:
+            assert one.size == (32, 32)
+            assert one.tobytes() == other.tobytes()
+    with Image.open(first["save"][0]) as flipped:
+        assert flipped.getpixel((0, 0)) == (0, 0, 200)
+    assert first["keep"][0].suffix == second["keep"][0].suffix == ".flac"
 
 
 async def test_the_graph_runs_as_drawn_and_as_imported(server: NodePackServer, tmp_path: Path) -> None:

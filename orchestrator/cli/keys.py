@@ -14,7 +14,8 @@ import typer
 from orchestrator.app.resources import load_catalog_and_tariff, utc_now
 from orchestrator.billing.api_keys import mask_api_key
 from orchestrator.billing.values import DEFAULT_SCOPES
-from orchestrator.cli.billing_context import open_billing_context
+from orchestrator.catalog.publishing.version_files import OPERATORS_ACCOUNT_NAME, VersionFiles
+from orchestrator.cli.billing_context import BillingContext, open_billing_context
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
@@ -25,7 +26,7 @@ from orchestrator.cli.console import (
     read_settings,
 )
 from orchestrator.settings import Settings
-from orchestrator.store import ApiKey, ApiKeyLimits, ApiKeyScope
+from orchestrator.store import Account, ApiKey, ApiKeyLimits, ApiKeyScope
 from pricing.money import format_usd, parse_usd
 
 app = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_help=True)
@@ -44,6 +45,8 @@ class KeyRequest:
     plan: str | None
     credit: int
     limits: ApiKeyLimits
+    #: For the account by which operators call drafts of models.
+    for_operators: bool
 
 
 @app.command()
@@ -54,6 +57,9 @@ def create(
     account: Annotated[
         str | None, typer.Option(help="Create the key for this existing account instead of a new one.")
     ] = None,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Create it for the operators' account, which may call drafts.")
+    ] = False,
     scope: Annotated[
         list[ApiKeyScope] | None,
         typer.Option(help="A scope of the key; repeatable, by default all but publish."),
@@ -73,6 +79,8 @@ def create(
 
     The secret is shown only now, alone on the last line.
     """
+    if operators and account:
+        raise CliError("--operators names the account; omit --account")
     if account and (plan or credit):
         raise CliError(
             "--plan and --credit are for new accounts; for an existing one use `pixelfactory keys plan`"
@@ -87,7 +95,9 @@ def create(
         month_cap=_parse_spend_cap(monthly_cap),
     )
     micros = parse_usd(credit) if credit else 0
-    request = KeyRequest(name=name, account=account, plan=plan, credit=micros, limits=limits)
+    request = KeyRequest(
+        name=name, account=account, plan=plan, credit=micros, limits=limits, for_operators=operators
+    )
     _print_new_key(*asyncio.run(_create_key(settings, request)), as_json=json)
 
 
@@ -140,13 +150,25 @@ def parse_expiry(text: str, start: datetime) -> datetime:
 
 async def _create_key(settings: Settings, request: KeyRequest) -> tuple[ApiKey, str]:
     async with open_billing_context(settings) as context:
-        if request.account:
+        if request.for_operators:
+            account = await _get_operators_account(settings, context)
+        elif request.account:
             account = await context.resolve_account(request.account)
         else:
             account = await context.accounts.create_account(request.name, request.plan)
         if request.credit:
             await context.store.credit(account.id, request.credit, "first credit", utc_now())
         return await context.accounts.create_key(account.id, request.name, request.limits)
+
+
+async def _get_operators_account(settings: Settings, context: BillingContext) -> Account:
+    """Return the account whose keys may call every draft; it is created at first use."""
+    files = VersionFiles(settings.published_path)
+    if (account_id := files.read_operators_account()) is not None:
+        return await context.resolve_account(account_id)
+    account = await context.accounts.create_account(OPERATORS_ACCOUNT_NAME)
+    files.write_operators_account(account.id)
+    return account
 
 
 async def _list_keys(settings: Settings, account: str | None) -> list[dict[str, Any]]:

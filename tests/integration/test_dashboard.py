@@ -237,6 +237,21 @@ async def test_limits_of_a_key_apply_to_its_session(service: ServiceProcess) -> 
         assert (status, body["error"]["code"]) == (403, "insufficient_scope")
 
 
+async def test_a_key_gives_no_scope_that_it_lacks(service: ServiceProcess, key: str) -> None:
+    headers = {"Authorization": f"Bearer {service.admin_token}"}
+    async with browser(service) as http:
+        await sign_in(http, key)
+        status, body = await ask(http, "POST", f"{API}/keys", json={"scopes": ["read", "publish"]})
+        assert (status, body["error"]["code"]) == (403, "insufficient_scope")
+        assert (await ask(http, "POST", f"{API}/keys", json={"scopes": ["read"]}))[0] == 201
+    every = {"scopes": ["generate", "read", "billing", "publish"]}
+    async with browser(service) as http:
+        made = (await ask(http, "POST", "/admin/v1/keys", json=every, headers=headers))[1]
+        await sign_in(http, made["key"])
+        assert (await ask(http, "GET", f"{API}/keys"))[1]["may_change"] is True
+        assert (await ask(http, "POST", f"{API}/keys", json={"scopes": ["publish"]}))[0] == 201
+
+
 async def test_pages_have_a_strict_content_security_policy_and_an_etag(service: ServiceProcess) -> None:
     async with browser(service) as http, http.get("/sign-in") as response:
         policy = dict(rule.split(" ", 1) for rule in response.headers["Content-Security-Policy"].split("; "))

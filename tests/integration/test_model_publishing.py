@@ -300,6 +300,17 @@ async def test_commands_and_requests_change_the_same_models(service: ServiceProc
     assert f'-      "color": {GREEN}' in diff["diff"]
 
 
+async def test_operators_call_drafts_by_a_key_of_their_account(service: ServiceProcess, author: str) -> None:
+    assert (await publish(service, author, "reviewed"))[0] == 201
+    created = ("keys", "create", "--operators", "--credit", "1.00", "--json")
+    key = (await asyncio.to_thread(service.run, *created))["key"]
+
+    async def status() -> int:
+        return (await make(service, key, "reviewed"))[0]
+
+    assert await poll(status, lambda found: found == 200) == 200
+
+
 async def test_jobs_of_a_version_go_on_when_it_is_replaced_rolled_back_and_removed(tmp_path: Path) -> None:
     environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "1"}
     prompt = json.loads((SHIPPED_WORKFLOWS_DIR / "sd-1.5" / "graph.json").read_text())

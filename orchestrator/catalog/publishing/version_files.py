@@ -25,7 +25,8 @@ from orchestrator.catalog.publishing.records import ModelRecord
 
 DRAFTS_FOLDER = ".drafts"
 VERSIONS_FOLDER = ".versions"
-#: File with the id of the account by which operators call drafts.
+#: Name of the account by which operators call drafts, and the file with its id.
+OPERATORS_ACCOUNT_NAME = "operators"
 OPERATORS_NAME = ".operators-account"
 _RECORD_NAME = "record.json"
 _PENDING_NAME = "pending"

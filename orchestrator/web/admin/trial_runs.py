@@ -16,7 +16,7 @@ from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.example_values import example_value
 from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter, Parameter
 from orchestrator.catalog.publishing.draft_catalog import DRAFT_SUFFIX
-from orchestrator.catalog.publishing.version_files import VersionFiles
+from orchestrator.catalog.publishing.version_files import OPERATORS_ACCOUNT_NAME, VersionFiles
 from orchestrator.errors import InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, PendingResponse
@@ -25,7 +25,6 @@ from orchestrator.store.protocol import ApiKeyStore
 from orchestrator.web.jobs.schemas import JobResponse, JobResponseBuilder
 from orchestrator.web.protocols import GenerationApi
 
-OPERATORS_ACCOUNT_NAME = "operators"
 #: How long a response waits for the result; the job goes on.
 WAIT_SECONDS = 600
 #: How long instances may take to learn of a new version, in another process.

@@ -6,7 +6,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,15 +21,28 @@ _END_CONNECTIONS = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 
 
 class RoleFaultInjector(FaultInjector):
-    """Injects one fault at a time, and waits until all processes answer again."""
+    """Injects one fault at a time, once the processes that it concerns answer."""
 
     def __init__(self, rig: RoleRig, rng: random.Random, tmpfs: Path | None) -> None:
         super().__init__(rig, rng, tmpfs)
         self._roles = rig
 
     async def inject(self, kind: str) -> None:
+        await self._roles.wait_until_ready(self._concerned(kind))
         await super().inject(kind)
-        await self._roles.wait_until_ready()
+
+    def _concerned(self, kind: str) -> Sequence[Program]:
+        if kind in ("kill_leader", "kill_standby", "stop_leader"):
+            return self._roles.schedulers
+        if kind == "kill_api":
+            return self._roles.apis
+        if kind in ("restart_postgres", "kill_postgres", "end_connections", "read_only"):
+            return self._roles.programs
+        return ()
+
+    async def end(self) -> None:
+        await super().end()
+        await self._roles.wait_until_ready(self._roles.programs)
 
     async def kill_leader(self) -> None:
         await self._kill(await self._leader())

@@ -150,10 +150,10 @@ class RoleRig(Rig):
             return program.log_file.read_text(errors="replace").rstrip().endswith(DATABASE_LOST)
         return code == -signal.SIGKILL or (code == SUCCEEDED and program in self.schedulers)
 
-    async def wait_until_ready(self) -> None:
-        """Wait until all processes run and answer. Raises TimeoutError."""
+    async def wait_until_ready(self, programs: Sequence[Program]) -> None:
+        """Wait until processes run and answer. Raises TimeoutError."""
         async with asyncio.timeout(2 * WAIT_SECONDS):
-            for program in self.programs:
+            for program in programs:
                 while True:
                     try:
                         await program.wait_until_ready()

@@ -157,6 +157,10 @@ class ModelManifest(StrictModel):
     parameters: dict[str, Parameter]
     #: Values with which the author shows the model: the prompt, and names of files in ComfyUI's input folder.
     example: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    #: A small picture that the author has made with the graph, as a `data:` URL; empty for none.
+    example_picture: str = Field(
+        "", pattern=r"^(data:image/webp;base64,[A-Za-z0-9+/=]+)?$", max_length=100_000
+    )
     outputs: tuple[OutputNode, ...] = Field(min_length=1)
     weights: tuple[WeightFile, ...] = ()
     requires: Requirements

@@ -136,6 +136,7 @@ def _import_file(source: WorkflowFile, id: str, pack_facts: Mapping[str, Any]) -
         today=utc_now().date(),
         comfyui_version=load_comfyui_lock().version,
         prompt=source.prompt,
+        picture=source.picture,
         pack_facts=pack_facts,
     )
     return dataclasses.replace(found, open_questions=(*source.notes, *found.open_questions))

@@ -92,12 +92,14 @@ def import_workflow(
     today: date,
     comfyui_version: str,
     prompt: Any = None,
+    picture: str = "",
     pack_facts: NodeFacts = MappingProxyType({}),
 ) -> ImportedModel:
     """Create the model `id` from a graph in UI or API format, as `read_workflow_file` returns it.
 
     `today` and `comfyui_version`, the version of `facts`, become part of the manifest. `prompt` is the graph
-    in API format of the same file, with which the result is compared. `pack_facts` are the author's facts of
+    in API format of the same file, with which the result is compared, and `picture` a small picture that the
+    author has made, as a `data:` URL. `pack_facts` are the author's facts of
     further classes; those that the graph uses become part of the model. Raises InvalidWorkflow if `data` is
     not a graph, or has no node that could save a result.
     """
@@ -127,6 +129,9 @@ def import_workflow(
         if node in kept
     ]
     unknown = {node["class_type"] for node in kept.values()} & source.unknown_classes.keys()
+    if picture:
+        text = f"example_picture = {json.dumps(picture)}\n{result.manifest}"
+        result = replace(result, manifest=text)
     return replace(
         result,
         problems=(*result.problems, *problems),

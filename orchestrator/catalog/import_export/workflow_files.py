@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.catalog.import_export.embedded_metadata import MAX_TEXT_BYTES, read_embedded_texts
+from orchestrator.catalog.import_export.example_picture import make_example_picture
 from orchestrator.catalog.import_export.infotext import parse_infotext, propose_graph
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
 from orchestrator.catalog.rendering.graph import check_nesting_depth
@@ -34,6 +35,8 @@ class WorkflowFile:
     graph: dict[str, Any]
     #: The graph in API format that the file has beside the one in UI format.
     prompt: dict[str, Any] | None = None
+    #: A small picture of the file, as a `data:` URL; empty if it shows nothing.
+    picture: str = ""
     #: What the author should review, if the graph is not the author's own.
     notes: tuple[str, ...] = ()
 
@@ -57,7 +60,7 @@ def read_workflow_file(data: bytes) -> WorkflowFile:
             found.setdefault(name, text)
     graphs = [_parse_json(found[name]) for name in ("workflow", "prompt") if name in found]
     if graphs:
-        return find_graphs(graphs)
+        return replace(find_graphs(graphs), picture=make_example_picture(data))
     info = parse_infotext(found.get("parameters", ""))
     if info is None:
         raise InvalidWorkflow(
@@ -65,7 +68,7 @@ def read_workflow_file(data: bytes) -> WorkflowFile:
             " ComfyUI's page and save what it shows"
         )
     graph, notes = propose_graph(info)
-    return WorkflowFile(graph, notes=tuple(notes))
+    return WorkflowFile(graph, notes=tuple(notes), picture=make_example_picture(data))
 
 
 def find_graphs(data: Any) -> WorkflowFile:

@@ -41,6 +41,9 @@ class PlaygroundModel(ResponseModel):
     parameters: dict[str, dict[str, Any]] = Field(description="Declarations of its parameters.")
     sizes: dict[str, tuple[int, int]] = Field(description="Width and height by aspect ratio.")
     example: dict[str, Any] = Field(description="The author's own values, such as the prompt.")
+    example_picture: str = Field(
+        description="A picture that the author has made, as a `data:` URL; or empty."
+    )
 
 
 class PlaygroundModelList(ResponseModel):
@@ -110,4 +113,5 @@ def to_playground_model(name: str, model: Model, tariff: Tariff) -> PlaygroundMo
         parameters={name: spec.model_dump(mode="json") for name, spec in model.parameters.items()},
         sizes=preset_sizes(model),
         example=model.manifest.example,
+        example_picture=model.manifest.example_picture,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+from datetime import date
 from typing import Any
 
 import av
@@ -11,7 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from orchestrator.catalog.import_export import InvalidWorkflow, read_workflow, read_workflow_file
+from orchestrator.catalog.import_export import (
+    InvalidWorkflow,
+    import_workflow,
+    read_workflow,
+    read_workflow_file,
+)
 from orchestrator.catalog.import_export.infotext import parse_infotext, propose_graph
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from tests.support.canvas import (
@@ -27,7 +34,7 @@ from tests.support.canvas import (
     socket,
     workflow,
 )
-from tests.support.drafts import FACTS
+from tests.support.drafts import FACTS, parse_imported
 
 API = api(empty=("EmptyImage", "", {"width": 8}))
 UI = sdxl()
@@ -294,3 +301,25 @@ def test_writes_paths_of_windows_with_slashes() -> None:
     assert result.usable
     assert result.fixed_inputs["4.ckpt_name"] == "sdxl/base.safetensors"
     assert "checkpoints/sdxl/base.safetensors" in result.manifest
+
+
+def test_keeps_a_small_picture_of_the_file() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", json.dumps(UI))
+    buffer = io.BytesIO()
+    Image.new("RGB", (1024, 512), "red").save(buffer, "PNG", pnginfo=info)
+    found = read_workflow_file(buffer.getvalue())
+    shown = Image.open(io.BytesIO(base64.b64decode(found.picture.partition(",")[2])))
+    assert (shown.format, shown.size) == ("WEBP", (256, 128))
+    result = import_workflow(
+        found.graph,
+        id="drawn",
+        facts=FACTS,
+        today=date(2026, 7, 1),
+        comfyui_version="0.33.0",
+        picture=found.picture,
+    )
+    assert parse_imported(result).manifest.example_picture == found.picture
+    assert read_workflow_file(webm(workflow=json.dumps(UI))).picture.startswith("data:image/webp")
+    assert read_workflow_file(json.dumps(UI).encode()).picture == ""
+    assert read_workflow_file(buffer.getvalue()[:-60]).picture == ""

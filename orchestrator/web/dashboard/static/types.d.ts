@@ -230,6 +230,8 @@ export interface Model {
   sizes: Record<string, [number, number]>;
   /** The author's own values, such as the prompt. */
   example: Params;
+  /** A picture that the author has made, as a `data:` URL; or empty. */
+  example_picture: string;
 }
 
 export type Params = Record<string, any>;

@@ -32,7 +32,10 @@ export class ModelForm {
   get mainFields() {
     const required = this.imageControls.filter((control) => control.required);
     const controls = [...required, ...this.#controlsWhere(true), this.aspectRatio, this.controls.get("n")];
-    return [...new Set(controls)].flatMap((control) => (control ? [control.node] : []));
+    const nodes = [...new Set(controls)].flatMap((control) => (control ? [control.node] : []));
+    const src = this.model.example_picture;
+    if (src) nodes.push(el("img", { src, className: "example-picture", alt: `Example of ${this.model.name}` }));
+    return nodes;
   }
 
   get advancedFields() {

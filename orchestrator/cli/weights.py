@@ -25,6 +25,7 @@ from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
 from orchestrator.app.backup_storage import open_object_store
 from orchestrator.catalog import Catalog, Model, WeightFile
+from orchestrator.catalog.publishing.draft_catalog import DraftCatalog
 from orchestrator.cli.console import GB, CliError, JsonOption, err, print_error, print_json, read_settings
 from orchestrator.cli.numbers import integer_between
 from orchestrator.net.egress import create_public_session
@@ -226,7 +227,9 @@ async def _mirror(settings: Settings, weights: list[WeightFile]) -> None:
 
 
 def _select_models(settings: Settings, names: list[str] | None) -> list[Model]:
-    catalog = Catalog.load(settings.workflows_dir, settings.published_path)
+    drafts = DraftCatalog(settings.published_path, lambda model: None)
+    drafts.reload()
+    catalog = drafts.add_all_to(Catalog.load(settings.workflows_dir, settings.published_path))
     return list(dict.fromkeys(catalog[name] for name in names)) if names else list(catalog)
 
 

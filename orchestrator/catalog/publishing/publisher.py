@@ -206,7 +206,8 @@ class ModelPublisher:
         version = self.files.keep_version(id, files)
         self.files.write_draft(id, files)
         event = change.to_event(VersionAction.DRAFT, version)
-        changed = record.with_event(event, draft=version, draft_author=change.author.account)
+        author = change.author.account or record.owner
+        changed = record.with_event(event, draft=version, draft_author=author)
         self.files.write_record(id, changed)
         return version
 

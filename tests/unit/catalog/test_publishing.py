@@ -283,6 +283,30 @@ def test_drafts_are_visible_to_their_author_and_operators_only(publisher: ModelP
     assert "hare" not in live.catalog
 
 
+def test_an_author_calls_the_draft_that_an_operator_makes_of_its_model(publisher: ModelPublisher) -> None:
+    publish(publisher, files_of("hare"))
+    publisher.save_draft(
+        "hare", files_of("hare", "by an operator"), by(OPERATOR), offered(publisher), replace=True
+    )
+    live = LiveCatalog(SHIPPED, lambda model: None, published=publisher.files.directory)
+    assert live.visible_to("acct_anne")["hare@draft"].description.startswith("by an operator")
+    assert publisher.files.read_record("hare").owner == "acct_anne"
+
+
+def test_a_draft_is_served_where_its_name_is_asked_for(publisher: ModelPublisher) -> None:
+    publish(publisher, files_of("hare"))
+    publisher.save_draft("hare", files_of("hare", "next"), by(ANNE), offered(publisher), replace=True)
+    publisher.save_draft("fox", files_of("fox"), by(ANNE), offered(publisher), replace=True)
+    live = LiveCatalog(SHIPPED, lambda model: None, published=publisher.files.directory)
+    mine = live.visible_to("acct_anne")
+    # A dialect chooses a model for the task of a request by its id.
+    assert mine.model_of_request("hare@draft", "hare").description.startswith("next")
+    assert mine.model_of_request("hare", "hare") is live.catalog["hare"]
+    assert mine.model_of_request("fox", "fox").id == "fox"
+    # A request without a model gets no draft.
+    assert "fox" not in [model.id for model in mine]
+
+
 def test_earlier_versions_are_found_by_the_jobs_that_name_them(publisher: ModelPublisher) -> None:
     one = publish(publisher, files_of("hare", "one"))
     two = publish(publisher, files_of("hare", "two"))

@@ -81,9 +81,7 @@ class Tariff:
 
     def quote(self, work: BillableWork) -> Quote:
         """Return the price of a request. Raises ModelNotPriced."""
-        price = self._find_price(work.model)
-        scale = price.scale or self.scales[work.kind]
-        exact = price.rate_for(work) * scale.factor_for(work) * work.n
+        exact = self._exact_units(work)
         units = max(exact, self.minimum)
         return Quote(
             micros=round_up(units * self.unit),
@@ -92,6 +90,10 @@ class Tariff:
             effective=self.effective,
             units=units,
         )
+
+    def cents_before_minimum(self, work: BillableWork) -> float:
+        """Return the price in cents without the minimum of a request (`0.05`). Raises ModelNotPriced."""
+        return to_cents(round_up(self._exact_units(work) * self.unit))
 
     def base_micros(self, model: str) -> Fraction:
         """Return the price of one output of base size, before the minimum. Raises ModelNotPriced."""
@@ -115,6 +117,12 @@ class Tariff:
             case _:
                 entry = _parse_price(model, price)
         return replace(self, prices={**self.prices, model: entry})
+
+    def _exact_units(self, work: BillableWork) -> Fraction:
+        """Return the price in units, before rounding and the minimum. Raises ModelNotPriced."""
+        price = self._find_price(work.model)
+        scale = price.scale or self.scales[work.kind]
+        return price.rate_for(work) * scale.factor_for(work) * work.n
 
     def _find_price(self, model: str) -> ModelPrice:
         try:

@@ -92,7 +92,7 @@ def models_document() -> str:
 
     parts = [
         "# The models that ship",
-        "Written by `python -m tests.test_docs`. Prices are for one result of base size.",
+        "Written by `python -m tests.test_docs`. Prices are for one result of the default size and length.",
     ]
     parts.append(format_model_table(catalog, price))
     for model in catalog:
@@ -128,7 +128,9 @@ def test_lists_every_command() -> None:
 def test_named_commands_exist() -> None:
     nouns = verbs_of(typer.main.get_command(build_app()))
     for document in all_documents():
-        for noun, verb in re.findall(r"\bpixelfactory ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?", document.read_text()):
+        for noun, verb in re.findall(
+            r"\bpixelfactory ([a-z]+)(?: ([a-z]+(?:-[a-z]+)*))?", document.read_text()
+        ):
             assert noun in nouns, f"{document.name}: pixelfactory {noun}"
             verbs = verbs_of(nouns[noun])
             assert not verb or not verbs or verb in verbs, f"{document.name}: pixelfactory {noun} {verb}"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from calendar import timegm
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
+from orchestrator.billing.price_book import to_billable_work
 from orchestrator.catalog import Model
 from pricing.tariff import Tariff
 
@@ -27,8 +31,25 @@ class ModelListing:
     featured: bool
 
 
-def list_model(model: Model, tariff: Tariff, name: str | None = None) -> ModelListing:
-    """Return a model and its price, under its id or another `name` that requests may use."""
+def default_cents(model: Model, tariff: Tariff, values: Mapping[str, Any] = MappingProxyType({})) -> float:
+    """Return the price in cents of one result of a request that sets nothing.
+
+    The minimum of a request is left out. `values` are the size and length that belong to a name of the model.
+    Raises ModelNotPriced.
+    """
+    return tariff.cents_before_minimum(to_billable_work(model, model.example_params(**values), None))
+
+
+def list_model(
+    model: Model,
+    tariff: Tariff,
+    name: str | None = None,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> ModelListing:
+    """Return a model and its price, under its id or another `name` that requests may use.
+
+    `values` are as in `default_cents`.
+    """
     return ModelListing(
         id=name or model.id,
         created=timegm(model.manifest.created.timetuple()),
@@ -39,6 +60,6 @@ def list_model(model: Model, tariff: Tariff, name: str | None = None) -> ModelLi
         max_resolution=model.manifest.max_resolution,
         default_steps=model.default_steps,
         default_cfg=model.default_cfg,
-        price_per_image_cents=tariff.base_cents(model.price_class),
+        price_per_image_cents=default_cents(model, tariff, values),
         featured=model.manifest.featured,
     )

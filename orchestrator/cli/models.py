@@ -25,6 +25,7 @@ from orchestrator.cli.console import (
 )
 from orchestrator.cli.node_facts import load_node_facts
 from orchestrator.cli.own_models import OwnModels
+from orchestrator.intake.name_defaults import default_params
 from orchestrator.settings import Settings
 from pricing.tariff import Tariff
 
@@ -47,7 +48,8 @@ def list_(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     catalog, tariff, models = _load(read_settings(data_dir))
     live = set(catalog)
     rows = [
-        asdict(list_model(model, tariff, name)) | {"state": "live" if model in live else "draft"}
+        asdict(list_model(model, tariff, name, default_params(models.defaults_of(name), model)))
+        | {"state": "live" if model in live else "draft"}
         for name, model in models.offers()
     ]
     print_rows(rows, LIST_COLUMNS, as_json=json)
@@ -61,7 +63,7 @@ def show(
 ) -> None:
     """Show one model and its parameters."""
     _, tariff, models = _load(read_settings(data_dir))
-    view = _model_to_json(id, models[id], tariff)
+    view = _model_to_json(id, models, tariff)
     if json:
         print_json(view)
         return
@@ -114,12 +116,13 @@ def _select_models(settings: Settings, names: list[str] | None) -> tuple[list[Mo
     return list(dict.fromkeys(catalog[name] for name in names if name not in unread)), broken
 
 
-def _model_to_json(name: str, model: Model, tariff: Tariff) -> dict[str, Any]:
+def _model_to_json(name: str, models: Catalog, tariff: Tariff) -> dict[str, Any]:
+    model = models[name]
     parameters = [
         {"name": name, **json_.loads(spec.model_dump_json())} for name, spec in model.parameters.items()
     ]
     return {
-        **asdict(list_model(model, tariff, name)),
+        **asdict(list_model(model, tariff, name, default_params(models.defaults_of(name), model))),
         "description": model.description,
         "license": model.manifest.license,
         "aliases": list(model.aliases),

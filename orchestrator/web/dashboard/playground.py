@@ -11,6 +11,7 @@ from orchestrator.billing.api_keys import mask_api_key
 from orchestrator.catalog import Catalog
 from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.intake.name_defaults import default_params
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectNotFound
@@ -98,11 +99,12 @@ class PlaygroundRoutes:
     async def list_models(self, request: web.Request) -> web.Response:
         """List the models that the key may use, with the parameters for their forms."""
         key = await self._sessions.require_key(request, ApiKeyScope.READ)
-        models = {
-            name: model for name, model in self._api.catalog_for(key).names() if key.can_use_model(model.id)
-        }
-        tariff = self._api.default_tariff
-        views = [to_playground_model(name, model, tariff) for name, model in models.items()]
+        catalog, tariff = self._api.catalog_for(key), self._api.default_tariff
+        views = [
+            to_playground_model(name, model, tariff, default_params(catalog.defaults_of(name), model))
+            for name, model in dict(catalog.names()).items()
+            if key.can_use_model(model.id)
+        ]
         return json_response(PlaygroundModelList(models=views, default=pixel_factory.DEFAULT_MODEL))
 
     async def quote_job(self, request: web.Request) -> web.Response:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
 from pydantic import Field
 
+from orchestrator.billing.model_listing import default_cents
 from orchestrator.catalog import Model
 from orchestrator.jobs import JobRecord
 from orchestrator.web.account.billing_schemas import BudgetAlert, WalletBalance
@@ -37,7 +40,7 @@ class PlaygroundModel(ResponseModel):
     kind: str = Field(description="What it makes.")
     description: str = Field(description="What it is good for.")
     max_n: int = Field(description="Most results of a job.")
-    price_usd: float = Field(description="Base price of a result.")
+    price_usd: float = Field(description="Price of a result of the default size and length.")
     parameters: dict[str, dict[str, Any]] = Field(description="Declarations of its parameters.")
     sizes: dict[str, tuple[int, int]] = Field(description="Width and height by aspect ratio.")
     example: dict[str, Any] = Field(description="The author's own values, such as the prompt.")
@@ -101,15 +104,17 @@ def to_playground_job(record: JobRecord, delivery: OutputDelivery, request: web.
     return PlaygroundJob(**(fields | {"params": params}), outputs=outputs)
 
 
-def to_playground_model(name: str, model: Model, tariff: Tariff) -> PlaygroundModel:
-    """Return a model as the playground shows it; `name` chooses it."""
+def to_playground_model(
+    name: str, model: Model, tariff: Tariff, values: Mapping[str, Any] = MappingProxyType({})
+) -> PlaygroundModel:
+    """Return a model as the playground shows it; `name` chooses it and has the defaults `values`."""
     return PlaygroundModel(
         id=name,
         name=model.name,
         kind=model.kind.value,
         description=model.description,
         max_n=model.max_n,
-        price_usd=tariff.base_cents(model.price_class) / 100,
+        price_usd=default_cents(model, tariff, values) / 100,
         parameters={name: spec.model_dump(mode="json") for name, spec in model.parameters.items()},
         sizes=preset_sizes(model),
         example=model.manifest.example,

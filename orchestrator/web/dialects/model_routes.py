@@ -125,7 +125,7 @@ class ModelRoutes:
         is_own_entry = bool(catalog.tasks_of(name)) or name in pixelapi.DOCUMENTED_MODELS
         if name in model.aliases and not is_own_entry:
             name = model.id
-        entry = pixel_factory.to_model_entry(model, tariff, name)
+        entry = pixel_factory.to_model_entry(model, tariff, name, catalog)
         # Without the fields that were never set, so that they stay unset in the response.
         entry = pixel_factory.with_serving_models(entry, catalog, tariff)
         return {field: value for field, value in entry if field in entry.model_fields_set}

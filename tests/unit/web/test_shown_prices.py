@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from fractions import Fraction
 from typing import Any
@@ -14,6 +15,8 @@ from orchestrator.catalog import Catalog, Model, load_stand_ins
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.name_defaults import default_params
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
+from orchestrator.web.dashboard.schemas import to_playground_model
+from orchestrator.web.dialects.pixel_factory.translation import to_model_list
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.models import model_credit_cost
 from orchestrator.web.dialects.pixeldojo.run_schema import RESOLUTION_NAMES
@@ -50,6 +53,24 @@ def test_every_name_shows_the_price_that_it_is_charged(catalog: Catalog) -> None
         else:
             assert Fraction(str(shown.amount)) == row[1].rate_for(work), name
             assert PRICES.find_price(TARIFF, model, name) == (row[0], row[1])
+
+
+def test_every_list_shows_the_price_of_a_request_that_sets_nothing(catalog: Catalog) -> None:
+    tariff = PRICES.default_tariff
+    free = replace(tariff, minimum=Fraction(0))
+    for entry in to_model_list(catalog, tariff).data:
+        model = catalog[entry.id]
+        defaults = default_params(catalog.defaults_of(entry.id), model)
+        work = to_billable_work(model, model.example_params(**defaults), None)
+        assert entry.price_per_image_cents == free.quote(work).cents, entry.id
+        assert to_playground_model(entry.id, model, tariff, defaults).price_usd * 100 == pytest.approx(
+            entry.price_per_image_cents
+        )
+        for task, served in (entry.served_by or {}).items():
+            model = catalog[served.model]
+            row = default_params(catalog.defaults_of(entry.id), model)
+            work = to_billable_work(model, model.example_params(**row), None)
+            assert served.price_per_image_cents == free.quote(work).cents, (entry.id, task)
 
 
 #: Models of small and large results, as stand-ins for every name that has prices by size or length.

@@ -28,7 +28,7 @@ class ServingModel(ResponseModel):
 
     model: str = Field(description="Id of the model.", examples=["qwen-image-edit"])
     price_per_image_cents: JsonNumber = Field(
-        description="Price of one result of base size, in US cents.", examples=[1]
+        description="Price of one result of the default size and length, in US cents.", examples=[1]
     )
 
 
@@ -50,7 +50,7 @@ class ModelEntry(ResponseModel):
     default_steps: int = Field(description="Number of denoising steps if a request sets none.", examples=[4])
     default_cfg: JsonNumber = Field(description="Guidance scale if a request sets none.", examples=[1])
     price_per_image_cents: JsonNumber = Field(
-        description="Price of one result of base size, in US cents.", examples=[0.05]
+        description="Price of one result of the default size and length, in US cents.", examples=[0.05]
     )
     featured: bool = Field(description="Whether clients should show the model first.", examples=[True])
     served_by: dict[str, ServingModel] | None = Field(

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.billing.model_listing import list_model
+from orchestrator.billing.model_listing import default_cents, list_model
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.tasks import find_tasks
+from orchestrator.intake.name_defaults import default_params
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, Output
 from orchestrator.web.dialects.model_selection import (
@@ -115,7 +116,7 @@ def duration_ms(job: Job) -> int | None:
 def to_model_list(catalog: Catalog, tariff: Tariff) -> ModelEntryList:
     """Return all models, and names that they stand in for, with their prices."""
     entries = [
-        with_serving_models(to_model_entry(model, tariff, name), catalog, tariff)
+        with_serving_models(to_model_entry(model, tariff, name, catalog), catalog, tariff)
         for name, model in catalog.offers()
     ]
     return ModelEntryList(object="list", data=entries)
@@ -133,11 +134,17 @@ def serving_models(catalog: Catalog, tariff: Tariff, name: str) -> dict[str, Ser
     if not models and name in catalog.stand_ins:
         models = {"model": catalog[name]}
     return {
-        task: ServingModel(model=model.id, price_per_image_cents=tariff.base_cents(model.price_class))
+        task: ServingModel(
+            model=model.id,
+            price_per_image_cents=default_cents(
+                model, tariff, default_params(catalog.defaults_of(name), model)
+            ),
+        )
         for task, model in models.items()
     }
 
 
-def to_model_entry(model: Model, tariff: Tariff, name: str | None = None) -> ModelEntry:
+def to_model_entry(model: Model, tariff: Tariff, name: str, catalog: Catalog) -> ModelEntry:
     """Return a model and its price, under its id or another `name` that requests may use."""
-    return ModelEntry.model_validate({"object": "model", **asdict(list_model(model, tariff, name))})
+    listing = list_model(model, tariff, name, default_params(catalog.defaults_of(name), model))
+    return ModelEntry.model_validate({"object": "model", **asdict(listing)})

@@ -23,7 +23,12 @@ ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 _PARAMETER_NAME = re.compile(NAME_PATTERN)
 # Names that expressions of the graph define already.
-RESERVED_NAMES = frozenset({"n", "filename_prefix", "weights", "weight_dtypes", "item", "index"})
+RESERVED_NAMES = frozenset(
+    {"n", "filename_prefix", "weights", "weight_dtypes", "transparent_inputs", "item", "index"}
+)
+#: Parameter of a job with the names of its parameters whose images have transparent pixels, if the graph asks
+#: for them (`transparent_inputs`). No parameter of a model has a name like it.
+TRANSPARENT_PARAM = "@transparent_inputs"
 
 
 class ModelKind(StrEnum):

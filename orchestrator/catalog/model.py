@@ -15,6 +15,7 @@ from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.manifest import (
     RESERVED_NAMES,
+    TRANSPARENT_PARAM,
     ModelKind,
     ModelManifest,
     OutputNode,
@@ -310,6 +311,7 @@ class Model:
             "filename_prefix": filename_prefix,
             "weights": {weight.slot: weight.file for weight in weights},
             "weight_dtypes": {weight.slot: weight.load_as for weight in weights},
+            "transparent_inputs": list(params.get(TRANSPARENT_PARAM) or ()),
         }
         graph = self._graph.render(context)
         output_cut = find_cut(self.manifest, requested) if cut else OutputCut()

@@ -26,7 +26,11 @@ from orchestrator.intake.model_names import name_model_in_each
 from orchestrator.intake.moderated_texts import moderated_texts
 from orchestrator.intake.name_defaults import find_name_defaults
 from orchestrator.intake.size_warnings import warn_of_aspect_ratio, warn_of_input_size
-from orchestrator.intake.transparency import warn_of_lost_transparency, warn_of_transparency
+from orchestrator.intake.transparency import (
+    transparency_params,
+    warn_of_lost_transparency,
+    warn_of_transparency,
+)
 from orchestrator.intake.video_following import FramesAtRate, decides_on_shape, follow_video
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
@@ -179,7 +183,7 @@ class RequestPreparer:
                 )
                 warnings = (*files.warnings, *followed.warnings)
                 files = replace(files, params=followed.params, warnings=warnings)
-        params = dict(files.params)
+        params = {**files.params, **transparency_params(model, files.transparent)}
         work = to_billable_work(model, params, files.main_image_size)
         quote = self.get_price_book().quote(
             request.tariff, model, work, request.tariff_model or request.model

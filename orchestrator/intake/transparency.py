@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks.effects import UsedInputs, used_inputs_of_request
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.manifest import TRANSPARENT_PARAM
 from orchestrator.catalog.rendering.graph import parse_link
 
 #: Loads a mask, whose channel is the node's only output.
@@ -62,6 +63,12 @@ def _linked(template: Mapping[str, Any], value: Any) -> Mapping[str, Any]:
     link = parse_link(value)
     node: Mapping[str, Any] = template.get(link.node, {}) if link else {}
     return node
+
+
+def transparency_params(model: Model, transparent: Collection[ImagePlace]) -> dict[str, list[str]]:
+    """Return the parameter that tells the graph which of its images are transparent, if it asks for that."""
+    names = [*dict.fromkeys(name for name, _ in transparent)]
+    return {TRANSPARENT_PARAM: names} if names and "transparent_inputs" in model.source.graph else {}
 
 
 def _file_at(value: Any, place: int) -> Any:

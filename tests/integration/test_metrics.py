@@ -138,8 +138,11 @@ def test_counts_each_job_once(load: LoadReport) -> None:
     assert after.value("pixelfactory_jobs_finished_total", model="flux-1-schnell", status="succeeded") == 6
     assert after.value("pixelfactory_jobs_finished_total", status="cancelled") == 1
     assert after.value("pixelfactory_jobs_finished_total", status="failed") == 1
-    code = "node_failed_repeatedly"
-    assert after.value("pixelfactory_job_errors_total", model="flux-1-schnell", code=code) == 1
+    # The fault is in the first node that runs, which may be another one on an instance with other results
+    # in its cache: then it is another error.
+    codes = ("node_failed", "node_failed_repeatedly")
+    model = "flux-1-schnell"
+    assert sum(after.value("pixelfactory_job_errors_total", model=model, code=code) for code in codes) == 1
     assert after.value("pixelfactory_jobs_unfinished") == 0
 
 

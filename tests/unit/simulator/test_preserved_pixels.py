@@ -130,6 +130,9 @@ async def test_upscaling_keeps_the_transparency(
     assert made.shape == (64 * scale, 96 * scale, 4)
     corners = made[8 :: 64 * scale - 17, 8 :: 96 * scale - 17, 3].tolist()
     assert corners == [[0, 255], [255, 128]]
+    for mode in ("RGB", "RGBA"):
+        opaque = await make(preparer, bench, model, image=png(gradient(96, 64, mode)))
+        assert opaque.shape == (64 * scale, 96 * scale, 3)
 
 
 async def test_a_cutout_keeps_what_is_transparent(preparer: RequestPreparer, bench: ExecutorHarness) -> None:

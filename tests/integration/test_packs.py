@@ -42,25 +42,9 @@ from tests.support.pack_comfyui import (
     make_wheel,
     pack_with,
 )
+from tests.support.packs import RecordingPackReporter
 from tests.support.service import pixelfactory
 from tests.support.small_comfyui import git
-
-
-@dataclass
-class RecordingPackReporter:
-    """A reporter that remembers."""
-
-    steps: list[PackStep] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def on_step(self, step: PackStep) -> None:
-        self.steps.append(step)
-
-    def on_note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def on_output(self, line: str) -> None:
-        pass
 
 
 @dataclass
@@ -156,7 +140,8 @@ async def test_installs_a_set_into_its_own_environment_and_loads_it_only_where_i
     [pack] = result.record.packs
     assert (pack.name, pack.commit, pack.classes) == ("useful-pack", pin.commit, ("UsefulNode",))
     assert result.record.packages == ("useful==1.5",)
-    assert load_installed_pack_facts(bench.comfyui)["UsefulNode"]["input"]["required"].keys() == {"text"}
+    inputs = load_installed_pack_facts(bench.comfyui)["UsefulNode"]["input"]["required"]
+    assert inputs == {"text": ["STRING", {"default": "a"}], "file": ["COMBO"]}
 
     installation = require_installation(bench.comfyui)
     assert "useful" not in await list_distributions(installation.python)

@@ -85,7 +85,7 @@ class Node:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"text": ("STRING", {"default": "a"})}}
+        return {"required": {"text": ("STRING", {"default": "a"}), "file": ([],)}}
 
 NODE_CLASS_MAPPINGS = {"THE_NAME": Node}
 """

@@ -271,13 +271,31 @@ def _write_facts(directory: Path, record: PackRecord, trial: TrialResult) -> Non
             "url": pack.url,
             "commit": pack.commit,
             "comfyui_version": trial.version,
-            "nodes": extract_node_facts(trial.nodes[pack.name]),
+            "nodes": _without_file_lists(extract_node_facts(trial.nodes[pack.name])),
         }
         file = facts_file(directory, pack.name)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(content, separators=(",", ":")), "utf-8")
         partial.replace(file)
+
+
+def _without_file_lists(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts whose empty choices are open: they list files of folders that the trial leaves empty."""
+    return {
+        name: {
+            **facts,
+            "input": {
+                section: {key: _open_choice(spec) for key, spec in inputs.items()}
+                for section, inputs in facts["input"].items()
+            },
+        }
+        for name, facts in nodes.items()
+    }
+
+
+def _open_choice(spec: Any) -> Any:
+    return ["COMBO", *spec[1:]] if isinstance(spec, list) and spec and spec[0] == [] else spec
 
 
 def _use_record(directory: Path, lock: PackLock, record: PackRecord, before: PackRecord) -> None:

@@ -66,6 +66,8 @@ def open_page(page: Page, url: str, *, nodes_2: bool = False) -> None:
     page.request.post(f"{url}/api/settings", data=settings)
     page.goto(url)
     page.wait_for_function(_IS_READY, timeout=START_MS)
+    # The page loads a default graph, which would replace one that is drawn earlier.
+    page.wait_for_function("() => app.graph.nodes.length > 0", timeout=START_MS)
     page.evaluate("() => app.graph.clear()")
 
 

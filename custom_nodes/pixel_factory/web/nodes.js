@@ -2,8 +2,10 @@
 
 /* global LiteGraph */
 
+import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 
+const PREVIEW_DELAY_MS = 200;
 const PREFIX = "PixelFactory";
 /** Classes without a name in the title. */
 const UNNAMED = new Set(["PixelFactoryOutputCheck"]);
@@ -27,6 +29,9 @@ export function setUpNode(node) {
   followName(node);
   if (className === "PixelFactoryChoice") {
     followChoices(node);
+  }
+  if (className === "PixelFactoryImages") {
+    followImages(node);
   }
 }
 
@@ -90,6 +95,31 @@ function takeOptions(node, link, choices, value) {
     choices.value = listed.join("\n");
     value.value = widget.value;
   }
+}
+
+/** Show all images of the list. The page takes the names of several files for one name. */
+function followImages(node) {
+  const widget = node.widgets.find((each) => each.name === "images");
+  const update = () => {
+    // After the page has shown its own preview, in the next frame.
+    setTimeout(() => {
+      if (Array.isArray(widget.value) && widget.value.length > 1 && node.graph === app.graph) {
+        showImages(node, widget.value);
+      }
+    }, PREVIEW_DELAY_MS);
+  };
+  chain(widget, "callback", update);
+  addRefresh(node, update);
+}
+
+function showImages(node, names) {
+  const images = names.map((name) => {
+    const slash = name.lastIndexOf("/");
+    return { filename: name.slice(slash + 1), subfolder: name.slice(0, Math.max(0, slash)), type: "input" };
+  });
+  const id = String(node.id);
+  const detail = { node: id, display_node: id, output: { images }, prompt_id: "" };
+  api.dispatchCustomEvent("executed", detail);
 }
 
 function addRefresh(node, update) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.process.installation import Installation
+from comfy_instances.process.installed_packs import InstalledPack, PackRecord
 from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
 
 
@@ -79,3 +81,38 @@ def test_simulators(tmp_path: Path) -> None:
     assert made[0].command[-4:] == ("--time-scale", "0.25", "--vram-gb", "48")
     assert all(launch.simulated and launch.vram_total == 48 * 2**30 for launch in made)
     assert made[0].environment == {"SSL_CERT_FILE": "/dev/null"}
+
+
+def test_managed_packs_run_in_their_own_environment_on_loopback_without_an_index(
+    install: Installation, tmp_path: Path
+) -> None:
+    packs = tuple(
+        InstalledPack(name=name, url="https://example.com/a/b", ref="main", commit="a" * 40, tree="b" * 40)
+        for name in ("one-pack", "other-pack")
+    )
+    install = replace(install, packs=PackRecord(environment="e1", packs=packs))
+
+    def launch(*names: str) -> LaunchSpec:
+        (spec,) = comfyui_launch_specs(
+            install,
+            directory=tmp_path / "instances",
+            models_dir=tmp_path / "models",
+            gpus=[],
+            profiles=load_gpu_profiles(),
+            choose_packs=lambda installed: names,
+        )
+        return spec
+
+    spec = launch("one-pack")
+    assert spec.command[0] == str(tmp_path / "comfyui" / "pack-environments" / "e1" / "bin" / "python")
+    assert spec.command[spec.command.index("--listen") + 1] == "127.0.0.1"
+    allowed = spec.command[spec.command.index("--whitelist-custom-nodes") + 1 :]
+    assert allowed == ("pixel_factory", "websocket_image_save.py", "one-pack")
+    [copied] = spec.copied_packs
+    assert copied.directory == tmp_path / "comfyui" / "packs" / "one-pack" / "aaaaaaaaaaaa"
+    assert (spec.environment["PIP_NO_INDEX"], spec.environment["PIP_REQUIRE_HASHES"]) == ("1", "1")
+
+    plain = launch()
+    assert plain.command[0] == str(install.python)
+    assert plain.copied_packs == ()
+    assert "PIP_NO_INDEX" not in plain.environment

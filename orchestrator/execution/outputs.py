@@ -66,7 +66,7 @@ class OutputStorage:
         encoding: ImageEncoding | None,
     ) -> Output:
         data = await session.fetch_file(item.file) if item.file else _inline_bytes(item)
-        prepare = _prepare_text if item.text is not None else partial(_prepare_file, encoding=encoding)
+        prepare = _prepare_text if item.text is not None else partial(prepare_file, encoding=encoding)
         try:
             data, info, sha256 = await asyncio.to_thread(prepare, data)
         except CorruptMedia as error:
@@ -89,10 +89,10 @@ def _prepare_text(data: bytes) -> tuple[bytes, MediaInfo, str]:
     return data, MediaInfo(content_type="text/plain"), hashlib.sha256(data).hexdigest()
 
 
-def _prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
+def prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
     """Return the file to store, its media information and its SHA-256.
 
-    Raises CorruptMedia, and FormatUnsupported if `encoding` does not hold the frames of the image.
+    Raises CorruptMedia, and FormatUnsupported if `encoding` does not hold the image's frames, or so many.
     """
     info = probe_media(data)
     data = strip_graph_metadata(data, info.content_type)

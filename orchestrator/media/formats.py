@@ -29,13 +29,16 @@ __all__ = [
     "probe_media",
 ]
 
+#: The quality at which a file loses as little as its format allows.
+BEST_QUALITY = 100
+
 
 @dataclass(frozen=True, slots=True)
 class ImageEncoding:
     """The image format that the caller asked for. Videos are not converted."""
 
     content_type: str
-    #: JPEG or WebP quality, 1 to 100; None to keep images of this format as they are.
+    #: JPEG or WebP quality, 1 to 100; None, like 100, to keep images of this format as they are.
     quality: int | None = None
     #: Quality of images of other formats if `quality` is None.
     default_quality: int = field(default=DEFAULT_QUALITY, repr=False)
@@ -44,7 +47,8 @@ class ImageEncoding:
         """Return whether files of this type stay as they are: another encoding would only cost detail."""
         if not content_type.startswith("image/"):
             return True
-        return content_type == self.content_type and (self.quality is None or content_type == "image/png")
+        is_best = self.quality in (None, BEST_QUALITY) or content_type == "image/png"
+        return content_type == self.content_type and is_best
 
     def encode(self, data: bytes) -> bytes:
         """Convert an image to this format, with all of its frames.

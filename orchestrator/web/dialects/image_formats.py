@@ -54,12 +54,12 @@ def check_image_format(model: Model, encoding: ImageEncoding | None, background:
 def format_for_run(model: Model, encoding: ImageEncoding | None) -> ImageEncoding | None:
     """Return the format to store the images in if only the run shows whether it holds them, else None.
 
-    A result that it does not hold then fails the job, which is not charged, instead of the delivery of a
-    job that was.
+    A result that it does not hold, or that has too many frames to be converted, then fails the job, which is
+    not charged, instead of the delivery of a job that was.
     """
     nodes = (model.source.template[output.node] for output in model.outputs if output.media == "image")
     is_known = all(node.get("class_type") in STILL_NODES for node in nodes)
-    if encoding is None or encoding.content_type in ANIMATION_TYPES or is_known:
+    if encoding is None or is_known:
         return None
     return replace(encoding, quality=encoding.quality or encoding.default_quality)
 

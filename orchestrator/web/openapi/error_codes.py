@@ -127,7 +127,7 @@ ERROR_CODES: Mapping[str, str] = {
     "node_failed": "A step of the model failed.",
     "node_failed_repeatedly": "A step of the model failed with one error in every attempt; change inputs.",
     "refused": "The result violates the content policy.",
-    "unsupported_output_format": "The result does not fit the requested `output_format`; use webp or png.",
+    "unsupported_output_format": "The `output_format` does not hold the result, or not one so large.",
     "no_output": "The model produced no usable output.",
     "stalled": "The run made no progress.",
     "lora_unavailable": "The file of a LoRA no longer exists, or is too large for the instance.",

@@ -100,11 +100,14 @@ def test_a_transparent_background_needs_a_format_that_holds_it() -> None:
     [
         ("SaveImage", "jpeg", None),
         ("SaveImageAdvanced", "jpeg", "image/jpeg"),
-        ("SaveImageAdvanced", "webp", None),
-        ("SaveImageAdvanced", "png", None),
+        ("SaveImageAdvanced", "webp", "image/webp"),
+        ("SaveImageAdvanced", "png", "image/png"),
+        ("SaveAnimatedWEBP", "png", "image/png"),
+        ("SaveAnimatedPNG", "webp", "image/webp"),
+        ("SaveImage", "webp", None),
     ],
 )
-def test_stores_a_format_of_one_frame_where_only_the_run_shows_the_frames(
+def test_stores_the_format_where_only_the_run_shows_the_frames(
     class_type: str, wanted: str, stored: str | None
 ) -> None:
     graph = saving()

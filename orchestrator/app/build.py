@@ -16,7 +16,7 @@ from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.process.installation import find_installation
 from orchestrator.app.input_rules import open_moderation
-from orchestrator.app.pack_choice import needed_packs
+from orchestrator.app.pack_choice import find_untried_packs, needed_packs
 from orchestrator.app.parts import (
     Execution,
     ServiceCore,
@@ -220,6 +220,8 @@ def build_fleet(settings: Settings, live_catalog: LiveCatalog) -> Fleet:
         log.warning(choice.notice)
     if isinstance(choice, RunComfyUI):
         log.info("ComfyUI %s at %s", choice.installation.version, choice.installation.directory)
+        if warning := find_untried_packs(choice.installation):
+            log.warning(warning)
     return create_fleet(
         choice,
         directory=settings.data_dir / "instances",

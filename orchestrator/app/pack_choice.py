@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from comfy_instances.process.installation import Installation
 from comfy_instances.process.installed_packs import (
     InstalledPack,
     PackChoice,
@@ -67,6 +68,17 @@ def load_installed_nodes(comfyui_dir: Path) -> InstalledNodes:
         for name in pack.classes
     }
     return InstalledNodes(load_installed_pack_facts(comfyui_dir), origins)
+
+
+def find_untried_packs(installation: Installation) -> str | None:
+    """Return a warning if ComfyUI has changed since the installed packs were tried with it; else None."""
+    tried, now = installation.packs.comfyui_commit, installation.record.get("commit", "")
+    if not installation.packs.packs or not tried or not now or tried == now:
+        return None
+    return (
+        f"the node packs were tried with ComfyUI {tried[:12]}, and {now[:12]} is installed now: run"
+        " `pixelfactory packs install` and `pixelfactory packs check`"
+    )
 
 
 def _public_url(url: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from comfy_instances.process.installation import Installation
 from comfy_instances.process.installed_packs import (
     InstalledPack,
     PackRecord,
@@ -18,6 +19,7 @@ from comfy_instances.process.installed_packs import (
 )
 from orchestrator.app.pack_choice import (
     find_unmet_packs,
+    find_untried_packs,
     load_installed_nodes,
     models_needing_pack,
     needed_packs,
@@ -126,3 +128,22 @@ def test_says_which_packs_are_missing_or_of_another_version() -> None:
         "was made with ComfyUI-CogVideoXWrapper 1.5.1; cccccccccccc is installed" in line for line in other
     )
     assert list(find_unmet_packs(SHIPPED_CATALOG, [dataclasses.replace(COG, ref="1.5.1")])) == []
+
+
+def test_warns_where_comfyui_changed_after_the_packs_were_tried(tmp_path: Path) -> None:
+    def warning(tried: str, installed: str) -> str | None:
+        return find_untried_packs(
+            Installation(
+                directory=tmp_path,
+                python=tmp_path / "python",
+                main=tmp_path / "main.py",
+                version="0.34.0",
+                record={"commit": installed},
+                packs=PackRecord(comfyui_commit=tried, packs=(INVERTER,)),
+            )
+        )
+
+    assert warning("a" * 40, "a" * 40) is None
+    text = warning("a" * 40, "b" * 40)
+    assert text is not None
+    assert "tried with ComfyUI aaaaaaaaaaaa, and bbbbbbbbbbbb is installed" in text

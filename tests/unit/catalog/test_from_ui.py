@@ -267,6 +267,7 @@ def doubling_subgraphs() -> dict[str, Any]:
         {"nodes": "many"},
         {"nodes": [1]},
         {"nodes": [{"id": 1}]},
+        {"nodes": [{"id": 1, "type": {}}]},
         {"nodes": [], "links": [[1, 2]]},
         {"nodes": [], "links": [[1, 1, "x", 2, 0, "*"]]},
         {"nodes": [], "links": [{"id": 1}]},

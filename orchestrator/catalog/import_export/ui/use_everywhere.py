@@ -37,7 +37,7 @@ def add_broadcast_links(data: Mapping[str, Any]) -> Mapping[str, Any]:
 def _link_graph(graph: Mapping[str, Any]) -> Mapping[str, Any]:
     nodes = [node for node in as_list(graph.get("nodes")) if isinstance(node, dict)]
     stored = as_list(as_mapping(graph.get("extra")).get("ue_links"))
-    if not stored and not any(node.get("type") in BROADCAST_TYPES for node in nodes):
+    if not stored and not any(str(node.get("type")) in BROADCAST_TYPES for node in nodes):
         return graph
     nodes = [
         node | {"inputs": [dict(as_mapping(each)) for each in as_list(node.get("inputs"))]} for node in nodes
@@ -81,7 +81,7 @@ def _broadcast_links(
     nodes: list[Json], links: Mapping[str, tuple[str, int, str]]
 ) -> Iterator[tuple[str, int, str, int]]:
     """Yield the links of all broadcasting nodes; those that choose inputs by name come first."""
-    senders = [node for node in nodes if node.get("type") in BROADCAST_TYPES and _is_active(node)]
+    senders = [node for node in nodes if str(node.get("type")) in BROADCAST_TYPES and _is_active(node)]
     for sender in sorted(senders, key=lambda node: node["type"] not in _SELECTIVE_TYPES):
         for number, socket in enumerate(sender["inputs"]):
             source = links.get(str(socket.get("link")))
@@ -112,7 +112,11 @@ def _origin_type(nodes: list[Json], origin: str, slot: int, type: str) -> str:
 def _open_inputs(nodes: list[Json], origin: str, type: str) -> Iterator[tuple[Json, int]]:
     """Yield the unlinked inputs of a type that must be linked, but not those of the origin itself."""
     for node in nodes:
-        if node.get("type") in VIRTUAL_NODE_TYPES or not _is_active(node) or str(node.get("id")) == origin:
+        if (
+            str(node.get("type")) in VIRTUAL_NODE_TYPES
+            or not _is_active(node)
+            or str(node.get("id")) == origin
+        ):
             continue
         for position, socket in enumerate(node["inputs"]):
             if socket.get("link") is None and not socket.get("widget") and socket.get("type") == type:

@@ -119,6 +119,17 @@ class ImageInputRequestBody(ImageRequestBody):
         first = self.image if isinstance(self.image, list) else [] if self.image is None else [self.image]
         return [unwrap_image_input(image, "image") for image in (*first, *(self.images or ()))]
 
+    def to_generation_request(
+        self, model: Model, params: ModelParameters, idempotency_key: str | None
+    ) -> GenerationRequest:
+        """Return the request to run `model`; errors and warnings of images name the field that was sent."""
+        request = super().to_generation_request(model, params, idempotency_key)
+        sent = [name for name in ("image", "images") if getattr(self, name)]
+        if len(sent) != 1 or {"image", "images"} <= params.values.keys():
+            return request
+        field = self.given_names.get(sent[0], sent[0])
+        return replace(request, field_names={**request.field_names, "image": field, "images": field})
+
     def mask_params(self) -> dict[str, str | bytes]:
         """Return the mask as a model parameter, if there is one. Raises InvalidRequest."""
         return {} if self.mask is None else {"mask": unwrap_image_input(self.mask, "mask")}

@@ -28,8 +28,8 @@ from scripts.bench.program import WAIT_SECONDS, Program
 from scripts.child_servers import PIXELFACTORY_COMMAND
 from scripts.postgres_cluster import PostgresCluster
 
-#: Exit status and last line of a process that lost the database while it started.
-FAILED, DATABASE_LOST = 1, "error: The database cannot be reached or written; retry later."
+#: Exit status and last line of a process that could not use the database while it started.
+FAILED, DATABASE_LOST = 1, "error: The database "
 #: Exit status of a leader that another scheduler has succeeded.
 SUCCEEDED = 75
 RESTART_SECONDS = 0.5
@@ -147,7 +147,8 @@ class RoleRig(Rig):
 
     def _is_expected_end(self, program: Program, code: int) -> bool:
         if code == FAILED:
-            return program.log_file.read_text(errors="replace").rstrip().endswith(DATABASE_LOST)
+            _, _, last = program.log_file.read_text(errors="replace").rstrip().rpartition("\n")
+            return last.startswith(DATABASE_LOST)
         return code == -signal.SIGKILL or (code == SUCCEEDED and program in self.schedulers)
 
     async def wait_until_ready(self, programs: Sequence[Program]) -> None:

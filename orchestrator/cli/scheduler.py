@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.app.build import SchedulerRole, run_service
+from orchestrator.app.build import SchedulerRole, build_fleet, run_service
+from orchestrator.app.parts import load_offer
 from orchestrator.app.resources import Term, require_postgres_driver
 from orchestrator.app.roles import require_shared_state
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
@@ -54,6 +55,8 @@ def scheduler(
     )
     require_shared_state(settings, "scheduler")
     own_url = find_own_url(settings)
+    # A standby that could not lead would be of no use: what is wrong with the settings is found before.
+    build_fleet(settings, load_offer(settings).live_catalog)
     prepare_process(settings)
     with locked_data_directory(settings.data_dir):
         asyncio.run(run(settings, own_url, SchedulerRole(sends_webhooks=send_webhooks)))

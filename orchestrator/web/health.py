@@ -31,7 +31,9 @@ class StorageHealth(Protocol):
 class StoreHealth(Protocol):
     """The part of the store that readiness needs."""
 
-    async def get_installation_id(self) -> str: ...
+    async def check_available(self) -> None:
+        """Raise ServiceUnavailable if new jobs could not be stored now."""
+        ...
 
 
 class ExpectedInstances(Protocol):
@@ -123,7 +125,7 @@ class HealthRoutes:
     async def _does_store_respond(self) -> bool:
         try:
             async with asyncio.timeout(STORE_SECONDS):
-                await self._store.get_installation_id()
+                await self._store.check_available()
         except (ServiceUnavailable, TimeoutError):
             return False
         return True

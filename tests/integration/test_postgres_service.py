@@ -136,6 +136,7 @@ async def test_a_read_only_database_refuses_new_jobs_and_takes_them_again(
                 assert int(response.headers["Retry-After"]) > 0
             async with http.get("/api/v1/jobs") as response:
                 assert response.status == 200
+        assert await readiness(service) == (503, False)
     finally:
         cluster.execute("SET default_transaction_read_only = off", set_read_only.format("off"), disconnect)
     async with service.client(key) as http:

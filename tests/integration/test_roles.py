@@ -216,6 +216,37 @@ def test_a_role_without_a_shared_database_is_refused(role: str, tmp_path: Path) 
     assert "PIXELFACTORY_S3_ENDPOINT" in done.stderr
 
 
+def test_a_scheduler_that_could_not_lead_does_not_stand_by(installation: Installation) -> None:
+    odd = installation.prepare("scheduler", "odd", "--instances", "gpu-1:8188")
+    database = odd.environment
+    done = pixelfactory(
+        "scheduler", "--port", "1", *odd.options, data_dir=odd.data_dir, check=False, **database
+    )
+    installation.processes.remove(odd)
+    assert done.returncode == 1
+    assert "gpu-1:8188" in done.stderr
+    assert "standing by" not in done.stderr
+
+
+async def test_another_session_secret_is_named_as_the_reason(
+    installation: Installation, scheduler: ServiceProcess
+) -> None:
+    stranger = installation.prepare("api", "stranger")
+    (stranger.data_dir / "session-secret").write_text("another-secret-of-some-length-1234567890")
+    stranger.process = stranger.launch(dict(stranger.environment))
+    log = stranger.data_dir / "service.log"
+    try:
+        await wait_until(lambda: log.exists() and "session secret is another one" in log.read_text())
+        async with stranger.client(stranger.admin_token) as http:
+            async with http.get("/admin/v1/instances") as response:
+                assert (await response.json())["error"]["code"] == "no_scheduler"
+            async with http.get("/readyz") as response:
+                assert response.status == 503
+    finally:
+        stranger.stop()
+        installation.processes.remove(stranger)
+
+
 async def test_a_standby_goes_on_with_what_the_killed_leader_ran(s3: S3Server, tmp_path: Path) -> None:
     """Waiting callers of both API processes get their results, each is charged once, nothing runs twice."""
     with installed(tmp_path, s3, time_scale="0.5") as installation:

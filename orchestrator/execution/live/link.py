@@ -50,6 +50,12 @@ PING_SECONDS = 2.0
 #: How often a scheduler that cannot be reached is logged, in seconds.
 LOG_SECONDS = 30.0
 
+#: Logged where the scheduler does not know this process as one of its installation.
+WRONG_SECRET = (
+    "it refuses this process, whose session secret is another one: give all processes the same"
+    " DATA_DIR/session-secret, or the same PIXELFACTORY_SESSION_SECRET"
+)
+
 LIVE_PATH = "/internal/v1/live"
 CAPACITY_PATH = "/internal/v1/capacity"
 LORAS_PATH = "/internal/v1/lora-architectures"
@@ -116,12 +122,14 @@ class SchedulerLink:
         """Ask how soon a new job could start.
 
         While no scheduler answers, jobs for models of the known fleet are taken: they are stored, and the
-        next leader runs them within seconds.
+        next leader runs them within seconds. Raises ServiceUnavailable once that has not come about for long.
         """
         request = CapacityRequest(account_id=account_id, model=model)
         with suppress(ServiceUnavailable):
             answer = await self._ask(CAPACITY_PATH, request.model_dump_json())
             return CapacityResponse.model_validate_json(answer).capacity
+        if self._url is None and not self.mirror.expects_instance(monotonic()):
+            raise no_scheduler()
         serves = self.mirror.expects_to_serve(model)
         return Capacity(0.0 if self.mirror.expects_instance(monotonic()) else None, serves_model=serves)
 
@@ -172,7 +180,11 @@ class SchedulerLink:
             url + LIVE_PATH, heartbeat=PING_SECONDS, max_msg_size=MAX_MESSAGE_BYTES
         )
         async with asyncio.timeout(CONNECT_SECONDS + ANSWER_SECONDS):
-            socket = await connecting
+            try:
+                socket = await connecting
+            except aiohttp.WSServerHandshakeError as error:
+                self._log_failure(WRONG_SECRET if error.status == HTTPStatus.UNAUTHORIZED else str(error))
+                return
         async with socket:
             log.info("connected to the scheduler at %s", url)
             self._url = url

@@ -259,6 +259,9 @@ class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles, Me
         jobs = self._tables.jobs.values()
         return [self._tables.record(job.id) for job in jobs if job.finished_at is None]
 
+    async def check_available(self) -> None:
+        pass
+
     async def list_newest_unfinished(self, limit: int) -> list[str]:
         jobs = reversed(self._tables.jobs.values())
         return [job.id for job in jobs if job.finished_at is None][:limit]

@@ -64,6 +64,10 @@ class PostgresStore(SqlStore):
         """Return where API processes reach the scheduler; None if none has said so."""
         return await self._pool.read(_find_scheduler_url)
 
+    async def check_available(self) -> None:
+        # A server that only reads, such as a replica, answers queries.
+        await self._pool.write(lambda db: db.execute("DELETE FROM installation WHERE id = ''").rowcount)
+
     async def close(self) -> None:
         if self._closed:
             return

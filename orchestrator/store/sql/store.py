@@ -76,6 +76,9 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox):
     def signals(self) -> StoreSignals:
         return self._signals
 
+    async def check_available(self) -> None:
+        await self._db.read(lambda db: db.execute("SELECT 1").fetchone())
+
     async def close(self) -> None:
         await self._db.close()
 

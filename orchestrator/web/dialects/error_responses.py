@@ -40,9 +40,14 @@ ERROR_FORMATS = (
         to_error_response=pixazo.to_error_response,
     ),
     ErrorFormat(
-        path_pattern=re.compile(r"/api/v1/(models/.+/(run|schema)$|jobs(/|$))"),
+        path_pattern=re.compile(r"/api/v1/models/.+/run$"),
         schema=pixeldojo.PixelDojoErrorResponse,
         to_error_response=pixeldojo.to_error_response,
+    ),
+    ErrorFormat(
+        path_pattern=re.compile(r"/api/v1/(models/.+/schema$|jobs(/|$))"),
+        schema=pixeldojo.PixelDojoErrorResponse,
+        to_error_response=pixeldojo.to_reading_error_response,
     ),
     ErrorFormat(
         path_pattern=re.compile(""),

@@ -226,7 +226,8 @@ def test_rejects_invalid_parameter_nodes(bad: dict[str, Any], said: str) -> None
 
 
 def loras(**rows: Any) -> dict[str, Any]:
-    values = {"model": ["ckpt", 0], "name": "loras", "max_items": 4, "minimum": -2.0, "maximum": 2.0}
+    values: dict[str, Any] = {"model": ["ckpt", 0], "name": "loras", "max_items": 4}
+    values |= {"minimum": -2.0, "maximum": 2.0}
     return node("PixelFactoryLoras", **values | rows)
 
 
@@ -315,7 +316,7 @@ def test_several_images_become_a_batch_of_as_many_loaders(files: Any, required: 
     ("kind", "file", "loader"), [("Video", "file", "LoadVideo"), ("Audio", "audio", "LoadAudio")]
 )
 def test_clips_are_loaded_by_comfyui(kind: str, file: str, loader: str) -> None:
-    clip = {file: "mine.mp4", "max_seconds": 8.0, "required": True}
+    clip: dict[str, Any] = {file: "mine.mp4", "max_seconds": 8.0, "required": True}
     medium = kind.lower()
     saver = node("PixelFactoryOutput", result=["clip", 0], name="result")
     result = imported({"clip": node(f"PixelFactory{kind}", name="given", **clip), "save": saver})

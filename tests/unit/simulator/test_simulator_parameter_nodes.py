@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 from PIL import Image
 
@@ -50,7 +51,7 @@ def test_a_lora_list_changes_the_model(bench: ExecutorHarness) -> None:
         listed = {"name": "loras", "max_items": 4, "minimum": -2.0, "maximum": 2.0, "description": ""}
         rows = {f"lora_{number}": "none" for number in range(1, 5)} | rows
         rows = {f"strength_{number}": 1.0 for number in range(1, 5)} | rows
-        sampler = {"seed": 1, "steps": 1, "cfg": 1.0, "denoise": 1.0}
+        sampler: dict[str, Any] = {"seed": 1, "steps": 1, "cfg": 1.0, "denoise": 1.0}
         sampler |= {"sampler_name": "euler", "scheduler": "simple"}
         graph = {
             "model": node("CheckpointLoaderSimple", ckpt_name="base.safetensors"),

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from orchestrator.catalog import Model, OutputSizes
 from orchestrator.catalog.parameters.size_text import Size
@@ -30,6 +30,7 @@ from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.credits import in_credits, to_json_number
 from orchestrator.web.dialects.dimensions import ASPECT_RATIOS, aspect_ratio_to_dimensions
+from orchestrator.web.dialects.error_responses import to_error_response as to_error_response_of_path
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo_models
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.errors import to_error_response
@@ -281,6 +282,15 @@ def test_applies_one_strength_to_all_loras() -> None:
 def test_reports_the_documented_codes_and_statuses(error: ServiceError, status: int, code: str) -> None:
     found, body = to_error_response(error)
     assert (found, body.error.code, body.error.message) == (status, code, "no")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/jobs/job_1", "/api/v1/models/x/schema"])
+def test_an_unavailable_service_fails_no_submission_where_nothing_is_submitted(path: str) -> None:
+    error = ServiceUnavailable("no", code="store_unavailable")
+    status, body = to_error_response_of_path(path, error)
+    assert (status, body["error"]["code"]) == (503, "store_unavailable")
+    status, body = to_error_response_of_path("/api/v1/models/x/run", error)
+    assert (status, body["error"]["code"]) == (500, "submission_failed")
 
 
 def test_reports_a_missing_balance_in_credits() -> None:

@@ -65,10 +65,21 @@ class PixelDojoErrorResponse(ResponseModel):
     error: PixelDojoErrorDetails = Field(description="What went wrong.")
 
 
+def to_reading_error_response(error: ServiceError) -> tuple[int, PixelDojoErrorResponse]:
+    """Return status and body of an error of a request that submits nothing."""
+    if isinstance(error, ServiceUnavailable):
+        return _build_response(error, DocumentedError(error.code, error.status))
+    return to_error_response(error)
+
+
 def to_error_response(error: ServiceError) -> tuple[int, PixelDojoErrorResponse]:
     """Return status and body of an error. Errors that the document does not list keep code and status."""
     by_class = (row for kind, row in ERRORS_BY_CLASS.items() if isinstance(error, kind))
     row = ERRORS_BY_CODE.get(error.code) or next(by_class, DocumentedError(error.code, error.status))
+    return _build_response(error, row)
+
+
+def _build_response(error: ServiceError, row: DocumentedError) -> tuple[int, PixelDojoErrorResponse]:
     # Amounts of this dialect are in credits; see `credits.in_credits`.
     further = {name: value for name, value in error.details.items() if not name.endswith("_usd")}
     details = PixelDojoErrorDetails(

@@ -155,7 +155,7 @@ def _slot_key(event: JobEvent) -> Hashable:
 class Subscription:
     """Iterates over the events of one job until the job finishes or the service stops."""
 
-    #: Whether the subscriber finds the end of the job in the store itself, and need not be told of it.
+    #: Whether the subscriber finds the end of the job in the store itself, and needs no notification.
     finds_end: ClassVar[bool] = False
 
     def __init__(self) -> None:

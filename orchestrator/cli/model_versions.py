@@ -20,6 +20,7 @@ from orchestrator.cli.console import (
     print_rows,
     read_settings,
 )
+from orchestrator.cli.numbers import number_at_least
 from orchestrator.cli.own_models import OwnModels
 from orchestrator.errors import NotFound
 from orchestrator.model_publishing import diff_files
@@ -37,9 +38,15 @@ def publish(
     owner: Annotated[str | None, typer.Option(help="Who made the model.")] = None,
     kind: Annotated[str | None, typer.Option(help="What it makes, such as image or video.")] = None,
     price_class: Annotated[str | None, typer.Option(help="Row of the price list.")] = None,
-    vram_gb: Annotated[float | None, typer.Option(help="GPU memory of a run in GB.", min=0)] = None,
-    step_seconds: Annotated[float | None, typer.Option(help="Seconds per sampling step.", min=0)] = None,
-    load_seconds: Annotated[float | None, typer.Option(help="Seconds to load the model.", min=0)] = None,
+    vram_gb: Annotated[
+        float | None, typer.Option(help="GPU memory of a run in GB.", parser=number_at_least(0))
+    ] = None,
+    step_seconds: Annotated[
+        float | None, typer.Option(help="Seconds per sampling step.", parser=number_at_least(0))
+    ] = None,
+    load_seconds: Annotated[
+        float | None, typer.Option(help="Seconds to load the model.", parser=number_at_least(0))
+    ] = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:

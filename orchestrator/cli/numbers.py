@@ -1,4 +1,4 @@
-"""Options of commands that are integers, written in plain digits."""
+"""Options of commands that are numbers, written in plain digits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from orchestrator.number_text import NumberTextError, parse_integer
+from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 
 
 def integer_between(minimum: int, maximum: int | None = None) -> Callable[[str | int], int]:
@@ -23,3 +23,18 @@ def integer_between(minimum: int, maximum: int | None = None) -> Callable[[str |
         return number
 
     return integer
+
+
+def number_at_least(minimum: float) -> Callable[[str | float], float]:
+    """Return the parser of an option. It rejects what only Python reads as a number, such as `1e3`."""
+
+    def number(value: str | float) -> float:
+        try:
+            found = float(parse_decimal(value)) if isinstance(value, str) else value
+        except NumberTextError as error:
+            raise typer.BadParameter(f"must be {error} (got {value!r})") from error
+        if found < minimum:
+            raise typer.BadParameter(f"must be at least {minimum:g} (got {found:g})")
+        return found
+
+    return number

@@ -11,7 +11,7 @@ import typer
 
 from orchestrator.cli.generate import parse_params
 from orchestrator.cli.main import build_app
-from orchestrator.cli.numbers import integer_between
+from orchestrator.cli.numbers import integer_between, number_at_least
 
 
 def iter_options(app: typer.Typer) -> Iterator[tuple[str, Any, Any]]:
@@ -51,6 +51,18 @@ def test_rejects_numbers_outside_the_limits() -> None:
     with pytest.raises(typer.BadParameter, match="at least 1"):
         integer_between(1)("0")
     assert (integer_between(1)("1000"), integer_between(0, 5)("5"), integer_between(0, 5)(3)) == (1000, 5, 3)
+
+
+@pytest.mark.parametrize("text", ["1_0.5", " 5", "+5", "1e3", "nan", "inf", "", "five"])
+def test_rejects_decimal_numbers_that_are_not_plain_digits(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="plain digits"):
+        number_at_least(0)(text)
+
+
+def test_takes_decimal_numbers_from_a_limit_on() -> None:
+    assert [number_at_least(0)(text) for text in ("0", "2.5", 3.0)] == [0.0, 2.5, 3.0]
+    with pytest.raises(typer.BadParameter, match="at least 0"):
+        number_at_least(0)("-0.5")
 
 
 def test_values_of_parameters_are_numbers_in_plain_digits_or_text() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
@@ -60,12 +61,14 @@ def apply_loras(context: NodeContext, model: Any, clip: Any = None, **values: An
 
 
 def save_result(context: NodeContext, result: Any, name: str) -> NodeResult:
-    """Save an image, a video or audio, by the type of the value."""
+    """Save an image, a video or audio, by the type of the value; the node itself has no outputs."""
     if isinstance(result, VideoClip):
-        return save_video(context, result, "auto", {"codec": "auto"}, name)
-    if isinstance(result, AudioClip):
-        return make_save_audio_node(".flac")(context, result, name)
-    return save_image(context, result, name)
+        saved = save_video(context, result, "auto", {"codec": "auto"}, name)
+    elif isinstance(result, AudioClip):
+        saved = make_save_audio_node(".flac")(context, result, name)
+    else:
+        saved = save_image(context, result, name)
+    return replace(saved, outputs=())
 
 
 NODES: Mapping[str, NodeFunction] = {

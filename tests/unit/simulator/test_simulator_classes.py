@@ -73,7 +73,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> ExecutorHarness:
 
 
 #: They read files of their own kinds; tested with those elsewhere.
-READERS = {"LoadAudio", "LoadLatent", "LoadVideo"}
+READERS = {"LoadAudio", "LoadLatent", "LoadVideo", "PixelFactoryAudio", "PixelFactoryVideo"}
 #: Called only on inputs that a first input does not stand for.
 ARITHMETIC = {"ComfyMathExpression", "StringFormat", "ComfyNumberConvert", "ManualSigmas"}
 

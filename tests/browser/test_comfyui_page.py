@@ -21,7 +21,7 @@ from tests.support.browser import admin
 from tests.support.comfyui_page import add_nodes, open_page, read_titles, run_on_canvas, set_widget
 from tests.support.real_comfyui import installation
 
-pytestmark = pytest.mark.comfyui
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 #: Red, by a parameter; as wide as the prompt is long.
 GRAPH: dict[str, Any] = {

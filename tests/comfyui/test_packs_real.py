@@ -26,7 +26,7 @@ from tests.support.pack_comfyui import make_pack, make_wheel
 from tests.support.packs import RecordingPackReporter
 from tests.support.real_comfyui import installation
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(900)]
 
 STARTUP_SECONDS = 240
 #: A pack that calls pip when it is imported and when `/object_info` is read, and writes into its folder.

@@ -46,6 +46,8 @@ from tests.support.packs import RecordingPackReporter
 from tests.support.service import pixelfactory
 from tests.support.small_comfyui import git
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Workbench:

@@ -24,7 +24,10 @@ from tests.support.s3_server import S3Server
 from tests.support.service import ServiceProcess
 
 #: A client over TLS whose body the service refuses midway leaves its socket to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 PATH = "/api/v1/images/generations"
 IMAGE = {"model": "sdxl-1.0", "prompt": "a red fox", "width": 512, "height": 512, "response_format": "url"}
 MIB = 2**20

@@ -44,21 +44,23 @@ class PixelFactoryRoutes:
 
         Takes the body of `POST /api/v1/images/generations` or `POST /v1/images/generations`, or with
         `seconds`, `duration` or `input_reference` that of `POST /v1/videos`; `path` of the response names the
-        one that takes the body. Nothing is generated or charged.
+        one that takes the body, where it is not the generation's beside the quote. Nothing is generated or
+        charged.
         """
         key = await authenticate(request, ApiKeyScope.GENERATE, ApiKeyScope.READ)
         fields, catalog = await read_fields(request), self._service.catalog_for(key)
         is_video, generation_request = _to_request(request, fields, catalog)
         prepared = await self._service.quote(key, generation_request)
-        return json_response(
-            QuoteResponse(
-                model=prepared.request.model,
-                path=_path_of_body(request, is_video=is_video, n=prepared.params["n"]),
-                cost_usd=prepared.quote.usd,
-                cost_cents=prepared.quote.cents,
-                minimum_applied=prepared.quote.minimum_applied,
-            )
+        quote = QuoteResponse(
+            model=prepared.request.model,
+            cost_usd=prepared.quote.usd,
+            cost_cents=prepared.quote.cents,
+            minimum_applied=prepared.quote.minimum_applied,
         )
+        path = _path_of_body(request, is_video=is_video, n=prepared.params["n"])
+        if path != request.path.replace("/quote", "/images/generations"):
+            quote = quote.model_copy(update={"path": path})
+        return json_response(quote)
 
     @openapi_operation(response=ModelEntryList, access=Access.NONE, tag="models")
     async def list_models(self, request: web.Request) -> web.Response:

@@ -14,9 +14,10 @@ class QuoteResponse(ResponseModel):
 
     model: str = Field(description="Id of the model.", examples=["flux-1-schnell"])
     path: str = Field(
-        description="The path that takes the body: `/v1/videos` for a body of a video, and"
-        " `/v1/images/generations` for more than 4 images.",
-        examples=["/api/v1/images/generations"],
+        "",
+        description="The path that takes the body, where that is not `/images/generations` beside the quote:"
+        " `/v1/videos` for a body of a video, and `/v1/images/generations` for more than 4 images.",
+        examples=["/v1/videos"],
     )
     cost_usd: JsonNumber = Field(description="Price in US dollars.", examples=[0.0005])
     cost_cents: JsonNumber = Field(description="Price in US cents; may have a fraction.", examples=[0.05])

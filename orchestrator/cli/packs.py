@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -139,11 +139,7 @@ def plan(
 ) -> None:
     """Show what `install` would do: findings in the sources, and Python packages to add."""
     settings = read_settings()
-    request = _build_request(
-        settings,
-        mirror,
-        PackageSource(wheels=wheels, allow_sdist=tuple(allow_sdist or ()), allow_url=tuple(allow_url or ())),
-    )
+    request = _build_request(settings, mirror, wheels, allow_sdist, allow_url)
     with exclusive_access(settings.comfyui_dir), show_progress() as progress:
         found = _run_or_list_problems(plan_packs(request, progress))
         progress.finish()
@@ -160,11 +156,7 @@ def install(
 ) -> None:
     """Install exactly the pinned packs, after a trial start. The earlier set stays if anything fails."""
     settings = read_settings()
-    request = _build_request(
-        settings,
-        mirror,
-        PackageSource(wheels=wheels, allow_sdist=tuple(allow_sdist or ()), allow_url=tuple(allow_url or ())),
-    )
+    request = _build_request(settings, mirror, wheels, allow_sdist, allow_url)
     with exclusive_access(settings.comfyui_dir), show_progress() as progress:
         result = _run_or_list_problems(install_packs(request, progress))
         progress.finish()
@@ -252,7 +244,16 @@ def _load_catalog(settings: Settings) -> Catalog:
     return load_catalog_and_tariff(settings)[0]
 
 
-def _build_request(settings: Settings, mirror: str | None, packages: PackageSource) -> PackInstallRequest:
+def _build_request(
+    settings: Settings,
+    mirror: str | None,
+    wheels: Path | None = None,
+    allow_sdist: Sequence[str] | None = None,
+    allow_url: Sequence[str] | None = None,
+) -> PackInstallRequest:
+    packages = PackageSource(
+        wheels=wheels, allow_sdist=tuple(allow_sdist or ()), allow_url=tuple(allow_url or ())
+    )
     return PackInstallRequest(
         comfyui_dir=settings.comfyui_dir,
         lock=load_pack_lock(_lock_file(settings)),
@@ -301,7 +302,7 @@ async def _find_problems(settings: Settings, *, start: bool, remote: bool, mirro
     if remote:
         problems += await find_moved_refs(lock, mirror)
     if start and record.packs and not any("environment of the packs is missing" in line for line in drift):
-        request = _build_request(settings, mirror, PackageSource())
+        request = _build_request(settings, mirror)
         trial = await try_installed(request, installation)
         problems += trial.problems
         for pack in record.packs:

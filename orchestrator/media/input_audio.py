@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from orchestrator.errors import InvalidRequest
-from orchestrator.fair_slots import run_to_end
-from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.input_videos import PROBE_POOL
-from orchestrator.media.payloads import FetchUrl, InputRejected, PayloadDecoder
+from orchestrator.media.input_streams import read_stream_file
+from orchestrator.media.payloads import FetchUrl, InputRejected
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
 from orchestrator.media.streams import STREAM_TYPES, probe_stream
 
@@ -46,20 +42,15 @@ async def read_audio(
     downloaded. Raises InvalidRequest with `param` and a code such as `invalid_audio` or `audio_too_large`,
     and what `fetch` raises.
     """
-    decoder = PayloadDecoder("audio", max_bytes)
-    try:
-        value = await decoder.fetch_if_url(value, fetch)
-        async with probe_slot or nullcontext():
-            loop = asyncio.get_running_loop()
-            return await run_to_end(
-                loop.run_in_executor(PROBE_POOL, lambda: _inspect_audio(decoder.decode(value)))
-            )
-    except InputRejected as rejected:
-        raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
-    except CorruptMedia as error:
-        raise InvalidRequest(
-            f"The audio cannot be read: {error}.", code="invalid_audio", param=param
-        ) from error
+    return await read_stream_file(
+        "audio",
+        value,
+        _inspect_audio,
+        max_bytes=max_bytes,
+        param=param,
+        fetch=fetch,
+        probe_slot=probe_slot,
+    )
 
 
 def _inspect_audio(data: bytes) -> InputAudio:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from orchestrator.errors import InvalidRequest
-from orchestrator.fair_slots import run_to_end
-from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.payloads import FetchUrl, InputRejected, PayloadDecoder
+from orchestrator.media.input_streams import read_stream_file
+from orchestrator.media.payloads import FetchUrl, InputRejected
 from orchestrator.media.sniffing import EXTENSIONS, detect_content_type
 from orchestrator.media.streams import probe_stream
-
-#: Reads the streams of input videos and of input audio.
-PROBE_POOL = ThreadPoolExecutor(max_workers=2, thread_name_prefix="video-input")
 
 VIDEO_FORMATS = frozenset({"video/mp4", "video/quicktime", "video/webm", "video/x-matroska"})
 
@@ -68,20 +61,15 @@ async def read_video(
     `unsupported_video_format`, `video_url_refused`, `video_url_unreachable`; `video_url_not_supported` if
     `fetch` is None.
     """
-    decoder = PayloadDecoder("video", limits.max_bytes)
-    try:
-        value = await decoder.fetch_if_url(value, fetch)
-        async with probe_slot or nullcontext():
-            loop = asyncio.get_running_loop()
-            return await run_to_end(
-                loop.run_in_executor(PROBE_POOL, lambda: _inspect_video(decoder.decode(value)))
-            )
-    except InputRejected as rejected:
-        raise InvalidRequest(str(rejected), code=rejected.code, param=param) from rejected
-    except CorruptMedia as error:
-        raise InvalidRequest(
-            f"The video cannot be read: {error}.", code="invalid_video", param=param
-        ) from error
+    return await read_stream_file(
+        "video",
+        value,
+        _inspect_video,
+        max_bytes=limits.max_bytes,
+        param=param,
+        fetch=fetch,
+        probe_slot=probe_slot,
+    )
 
 
 def _inspect_video(data: bytes) -> InputVideo:

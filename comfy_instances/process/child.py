@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -120,13 +121,25 @@ def child_environment(**additions: str) -> dict[str, str]:
     return inherited | {"PYTHONUNBUFFERED": "1"} | additions
 
 
+#: Linux takes the ports of outgoing connections from 32768 on, unless `ip_local_port_range` says otherwise.
+_FIRST_PORT, _PORT_COUNT = 22_768, 10_000
+#: How far apart the first ports of two processes are whose ids follow each other; a prime.
+_PORTS_PER_PROCESS = 131
+_MAX_PORTS_TRIED = 200
+_port_numbers = itertools.count()
+
+
 def find_free_port(host: str = "127.0.0.1", *, preferred: int = 0) -> int:
     """Return a free TCP port, `preferred` if that one is free.
 
     Another process may take the port before the caller's child binds it; the child then exits with an
-    error and must be started again on another port.
+    error and must be started again on another port. To make that rare, ports lie below the range from which
+    the system takes those of outgoing connections, and each process tries them in order from one of its own.
     """
-    for port in (preferred, 0):
+    # The process id sets forked processes apart, which share the counter.
+    numbers = (os.getpid() * _PORTS_PER_PROCESS + next(_port_numbers) for _ in range(_MAX_PORTS_TRIED))
+    candidates = (_FIRST_PORT + number % _PORT_COUNT for number in numbers)
+    for port in itertools.chain([preferred] if preferred else [], candidates, [0]):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

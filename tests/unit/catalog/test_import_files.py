@@ -233,7 +233,7 @@ def test_rejects_groups_within_themselves() -> None:
 
 
 def everywhere(**fields: Any) -> dict[str, Any]:
-    """A broadcasting node gives a checkpoint to every node that needs it; only a link to the saver is drawn."""
+    """A broadcasting node gives a checkpoint to all nodes that need it; only a link to the saver is drawn."""
     nodes = [each for each in sdxl()["nodes"] if each["id"] not in (9, 10)]
     for each in nodes:
         for one in each["inputs"]:

@@ -51,7 +51,9 @@ class StoredJobs:
     async def _follow(self, subscription: Subscription) -> None:
         """Handle notifications for a second, after a look at the newest jobs."""
         looked_at = monotonic()
-        await self._schedule_missing(await self.store.list_newest_unfinished(NEWEST_JOBS))
+        newest = await self.store.list_newest_unfinished(NEWEST_JOBS)
+        known = {active.job.id for active in self.dispatcher.unfinished_shards()}
+        await self._schedule([job_id for job_id in newest if job_id not in known])
         while monotonic() - looked_at < POLL_SECONDS:
             await self._handle_events(await subscription.next_events())
 
@@ -59,14 +61,11 @@ class StoredJobs:
         for event in events:
             if event.kind is StoreEventKind.JOB_CANCELLED:
                 self.dispatcher.cancel_job(event.id)
-        await self._schedule_missing([event.id for event in events if event.kind is StoreEventKind.JOB_ADDED])
+        await self._schedule([event.id for event in events if event.kind is StoreEventKind.JOB_ADDED])
 
-    async def _schedule_missing(self, job_ids: list[str]) -> None:
-        """Schedule those of the jobs that the scheduler does not know."""
-        known = {active.job.id for active in self.dispatcher.unfinished_shards()}
+    async def _schedule(self, job_ids: list[str]) -> None:
+        """Schedule what waits of these jobs; shards that the scheduler knows already are left alone."""
         for job_id in job_ids:
-            if job_id in known:
-                continue
             record = await self.store.find_job(job_id)
             waits = record and any(shard.status is ShardStatus.WAITING for shard in record.shards)
             if record and waits and not record.job.is_finished:

@@ -82,9 +82,9 @@ class SchedulerLink:
         self._events = events
         self._stored_events = stored_events
         self._responses = responses
-        self._recently_read = RecentlyRead()
-        events.on_read = self._recently_read.note
-        self.mirror = FleetMirror(self._read_architectures, self._recently_read.note)
+        self._progress_read, self._waits_read = RecentlyRead(), RecentlyRead()
+        events.on_read = self._progress_read.note
+        self.mirror = FleetMirror(self._read_architectures, self._waits_read.note)
         self._url: str | None = None
         self._http: aiohttp.ClientSession | None = None
         self._logged_at = float("-inf")
@@ -210,10 +210,13 @@ class SchedulerLink:
         sent: CallersMessage | None = None
         while not socket.closed:
             # Those that callers poll are followed too: the next response tells their progress.
-            followed = frozenset(self._events.subscribed_job_ids() | self._recently_read.job_ids())
-            current = CallersMessage(followed=followed, awaited=self._responses.live_job_ids())
+            estimated = frozenset(self._waits_read.job_ids())
+            followed = estimated | self._events.subscribed_job_ids() | self._progress_read.job_ids()
+            current = CallersMessage(
+                followed=followed, estimated=estimated, awaited=self._responses.live_job_ids()
+            )
             if current != sent:
-                self.mirror.keep_estimates(followed)
+                self.mirror.keep_estimates(estimated)
                 with suppress(ConnectionError):
                     await socket.send_str(current.model_dump_json())
                 sent = current

@@ -164,20 +164,21 @@ class _Connection:
         self._wake = asyncio.Event()
         self._followed: dict[str, ExitStack] = {}
         self._fleet: FleetSnapshot | None = None
-        self._estimates: dict[str, WaitMessage] = {}
+        #: The latest waiting time of each job for which it is wanted; None before the first.
+        self._estimates: dict[str, WaitMessage | None] = {}
 
     def set_callers(self, message: CallersMessage) -> None:
         """Follow the jobs that the process names, and no others."""
         self._sources.callers.set_awaited(self, message.awaited)
         for job_id in self._followed.keys() - message.followed:
             self._followed.pop(job_id).close()
-            self._estimates.pop(job_id, None)
         for job_id in message.followed - self._followed.keys():
             stack = self._followed[job_id] = ExitStack()
             stack.enter_context(self._sources.events.subscribe(job_id, _Forwarding(self, job_id)))
             for event in self._sources.events.latest_events(job_id):
                 self.put_event(job_id, event)
-            self._update_estimate(job_id)
+        self._estimates = {job_id: self._estimates.get(job_id) for job_id in message.estimated}
+        self._update_estimates()
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -192,7 +193,8 @@ class _Connection:
                 self._put(("changed", job_id), JobChangedMessage(job_id=job_id))
             case ShardStarted():
                 self._put(("started", job_id, event.index), ShardMessage(job_id=job_id, started=event))
-                self._update_estimate(job_id)
+                if job_id in self._estimates:
+                    self._update_estimate(job_id)
             case ShardProgress():
                 self._put(("progress", job_id, event.index), ShardMessage(job_id=job_id, progress=event))
             case ShardPreview():
@@ -205,8 +207,7 @@ class _Connection:
             if fleet != self._fleet:
                 self._fleet = fleet
                 self._put("fleet", FleetMessage(fleet=fleet))
-            for job_id in list(self._followed):
-                self._update_estimate(job_id)
+            self._update_estimates()
             await asyncio.sleep(UPDATE_SECONDS)
 
     async def send_all(self, socket: web.WebSocketResponse) -> None:
@@ -219,10 +220,14 @@ class _Connection:
                     _, message = self._pending.popitem(last=False)
                     await socket.send_str(message.model_dump_json())
 
+    def _update_estimates(self) -> None:
+        for job_id in self._estimates:
+            self._update_estimate(job_id)
+
     def _update_estimate(self, job_id: str) -> None:
         estimate = self._sources.scheduler.estimate_job_wait(job_id, monotonic())
         message = WaitMessage(job_id=job_id, estimate=estimate)
-        if self._estimates.get(job_id) != message:
+        if self._estimates[job_id] != message:
             self._estimates[job_id] = message
             self._put(("wait", job_id), message)
 

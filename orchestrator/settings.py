@@ -135,6 +135,16 @@ class Settings(RaySettings, SecretSettings, DirectorySettings):
         None, description="URL at which callers reach the S3 server; default: s3_endpoint."
     )
 
+    s3_instance_endpoint: str | None = Field(
+        None,
+        description="URL at which ComfyUI instances reach the S3 server, to which their node pack sends"
+        " results; default: s3_endpoint.",
+    )
+    direct_delivery: bool = Field(
+        True,
+        description="Whether instances with our node pack store results themselves, while their next prompt"
+        " runs, and fetch input files themselves. Instances without it are not concerned.",
+    )
     instances: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="URLs of running ComfyUI servers to use, separated by commas."
     )

@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+#: Key of an output that says that our node pack delivers it.
+DELIVERY_KEY = "delivery"
+
 
 @dataclass(frozen=True, slots=True)
 class FileRef:
@@ -27,6 +30,8 @@ class NodeOutput:
     file: FileRef | None = None
     data: bytes | None = field(default=None, repr=False)
     text: str | None = None
+    #: Whether our node pack delivers it, and the others of its node (`session.deliveries`).
+    delivered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ def _parse_items(node: str, key: str, value: Any) -> Iterator[NodeOutput]:
     elif isinstance(value, Mapping):
         if isinstance(value.get("filename"), str):
             yield NodeOutput(node, key, file=_parse_file_ref(value))
+        elif isinstance(value.get(DELIVERY_KEY), int):
+            yield NodeOutput(node, key, delivered=True)
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _parse_items(node, key, item)

@@ -47,8 +47,9 @@ class ComfyUIClient:
         """Create the connection pool."""
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=self._settings.gone_after_s),
-            # Enough for the uploads, downloads and state requests of one running and one waiting prompt.
-            connector=aiohttp.TCPConnector(limit=16),
+            # Enough for the uploads, downloads and state requests of one running and one waiting prompt, and
+            # for those that wait for results of earlier ones.
+            connector=aiohttp.TCPConnector(limit=48),
             headers=self._settings.auth_headers,
         )
 
@@ -57,10 +58,12 @@ class ComfyUIClient:
             await self._http.close()
             self._http = None
 
-    async def submit(self, graph: Graph, prompt_id: str, client_id: str) -> dict[str, Any]:
+    async def submit(
+        self, graph: Graph, prompt_id: str, client_id: str, extra_data: Mapping[str, Any] = EXTRA_DATA
+    ) -> dict[str, Any]:
         """Queue a prompt. Return the errors by node id if the instance accepts only a part of the graph
         (and would skip the rest), else an empty dict. Raises BadGraph if it rejects the whole graph."""
-        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": EXTRA_DATA}
+        body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id, "extra_data": extra_data}
         try:
             data = json.dumps(body, allow_nan=False).encode()
         except (TypeError, ValueError) as error:
@@ -182,22 +185,37 @@ class ComfyUIClient:
     async def fetch_file(self, file: FileRef) -> bytes:
         """Return a file's bytes. Raises NoOutput if it does not exist or exceeds `max_output_bytes`."""
         params = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
+        return await self.fetch_path("view", str(file), params=params)
+
+    async def fetch_path(self, path: str, description: str = "the file", **options: Any) -> bytes:
+        """Return the body of a response. Raises NoOutput as `fetch_file` does."""
         # A large file may take long, but each read must deliver data in time.
         read_timeout = self._settings.gone_after_s
         timeout = aiohttp.ClientTimeout(total=None, connect=read_timeout, sock_read=read_timeout)
-        async with self._request("GET", "view", params=params, timeout=timeout) as response:
+        async with self._request("GET", path, timeout=timeout, **options) as response:
             if response.status in (400, 403, 404):
-                raise NoOutput(f"the instance does not serve {file} (status {response.status})")
+                raise NoOutput(f"the instance does not serve {description} (status {response.status})")
             _raise_for_status(response)
-            return await self._read_limited(response, file)
+            return await self._read_limited(response, description)
 
-    async def _read_limited(self, response: aiohttp.ClientResponse, file: FileRef) -> bytes:
+    async def call(self, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
+        """Send a request to a route of a node pack; return status and body.
+
+        The body is empty if the instance does not have the route.
+        """
+        async with self._request(method, path, **options) as response:
+            if response.status >= 500 and response.status != 502:
+                _raise_for_status(response)
+            is_json = response.content_type == "application/json"
+            return response.status, dict(await response.json()) if is_json else {}
+
+    async def _read_limited(self, response: aiohttp.ClientResponse, description: str) -> bytes:
         limit = self._settings.max_output_bytes
         content = bytearray()
         async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
             content += chunk
             if len(content) > limit:
-                raise NoOutput(f"{file} is larger than the limit of {limit} bytes")
+                raise NoOutput(f"{description} is larger than the limit of {limit} bytes")
         return bytes(content)
 
     async def _get_json(self, path: str, parse: Callable[[Any], T]) -> T:

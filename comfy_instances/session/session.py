@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from random import Random, SystemRandom
 from types import TracebackType
@@ -39,7 +39,8 @@ from comfy_instances.protocol.progress import (
 )
 from comfy_instances.protocol.rejections import format_node_errors
 from comfy_instances.protocol.system_stats import DeviceStats, SystemStats
-from comfy_instances.session.client import ComfyUIClient
+from comfy_instances.session.client import EXTRA_DATA, ComfyUIClient
+from comfy_instances.session.deliveries import Deliveries
 from comfy_instances.session.event_socket import EventSocket
 from comfy_instances.session.prompt_run import PromptRun
 from comfy_instances.session.reconciler import Reconciler
@@ -89,6 +90,8 @@ class InstanceSession:
         self._settings = settings or SessionSettings()
         self._client = ComfyUIClient(root, self._settings)
         self._reconciler = Reconciler(self._client, self._settings)
+        #: Results and input files that the node pack of the instance moves itself.
+        self.deliveries = Deliveries(self._client, self._settings)
         self._event_socket = EventSocket(root, self._settings, rng or SystemRandom(), self._reconciler)
         self._tasks: list[asyncio.Task[None]] = []
         self._downloads = 0
@@ -141,8 +144,8 @@ class InstanceSession:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a prompt of this session has not ended, or a file is being downloaded."""
-        return bool(self._reconciler.prompt_runs) or self._downloads > 0
+        """Whether a prompt of this session has not ended, or results of one are still on the instance."""
+        return bool(self._reconciler.prompt_runs) or self._downloads > 0 or self.deliveries.is_in_use
 
     async def wait_disconnected(self, timeout_s: float) -> None:
         """Wait until the socket closes, or for `timeout_s` seconds."""
@@ -159,7 +162,12 @@ class InstanceSession:
             raise InstanceGone(f"cannot open a websocket to the instance within {timeout_s:g} s") from None
 
     async def run_prompt(
-        self, prompt_id: str, graph: Graph, listener: ProgressListener | None = None
+        self,
+        prompt_id: str,
+        graph: Graph,
+        listener: ProgressListener | None = None,
+        *,
+        extra_data: Mapping[str, Any] | None = None,
     ) -> RunResult:
         """Submit a graph under `prompt_id` (a new UUID in canonical form) and return its result.
 
@@ -169,7 +177,7 @@ class InstanceSession:
         await self.wait_connected(self._settings.connect_timeout_s)
         graph = with_unique_filename_prefix(graph, prompt_id)
         with self._track_run(prompt_id, graph, listener) as prompt_run:
-            await self._submit(prompt_run, graph)
+            await self._submit(prompt_run, graph, {**EXTRA_DATA, **(extra_data or {})})
             return await self._await_result(prompt_run)
 
     async def resume_prompt(
@@ -289,11 +297,13 @@ class InstanceSession:
         finally:
             del runs[prompt_id]
 
-    async def _submit(self, prompt_run: PromptRun, graph: Graph) -> None:
+    async def _submit(self, prompt_run: PromptRun, graph: Graph, extra_data: Mapping[str, Any]) -> None:
         findings: dict[str, Any] = {}
         prompt_run.sent = True
         try:
-            findings = await self._client.submit(graph, prompt_run.prompt_id, self._event_socket.client_id)
+            findings = await self._client.submit(
+                graph, prompt_run.prompt_id, self._event_socket.client_id, extra_data
+            )
         except InstanceGone as gone:
             # The response may be lost although the server accepted the prompt.
             prompt_run.sent = not (gone.connection_refused or gone.self_inflicted)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from comfy_instances.protocol.delivery import DeliveredFile
 from comfy_instances.protocol.errors import (
     InstanceError,
     NodeFailed,
@@ -61,6 +62,14 @@ def classify_execution_error(error: ExecutionError) -> InstanceError:
         node_id=error.node_id,
         node_type=error.node_type,
         exception_type=error.exception_type,
+    )
+
+
+def to_instance_error(file: DeliveredFile) -> InstanceError:
+    """Return the InstanceError for a file that the node pack could not encode."""
+    kind, _, message = file.error.partition(": ")
+    return classify_execution_error(
+        ExecutionError("", file.node, "saver in another thread", kind, message, (), None)
     )
 
 

@@ -5,6 +5,9 @@ the graph, from ComfyUI's page or by the command `pixelfactory models import`, t
 the model, with its name, default and range, and removes it from the graph, which then needs no node pack. The
 output check node stays in the graph.
 
+`delivery/` brings results to object storage while the next prompt runs; the service puts its nodes into
+graphs.
+
 `web/` adds the commands to publish and to open models to ComfyUI's page, `publishing/` the routes that these
 use.
 """
@@ -12,6 +15,8 @@ use.
 from __future__ import annotations
 
 from . import check, lists, media, parameters
+from .delivery import nodes as delivery_nodes
+from .delivery.routes import register_routes as register_delivery_routes
 from .publishing.routes import register_routes
 
 NODE_CLASS_MAPPINGS = {
@@ -19,12 +24,14 @@ NODE_CLASS_MAPPINGS = {
     **lists.NODE_CLASS_MAPPINGS,
     **media.NODE_CLASS_MAPPINGS,
     **check.NODE_CLASS_MAPPINGS,
+    **delivery_nodes.NODE_CLASS_MAPPINGS,
 }
 NODE_DISPLAY_NAME_MAPPINGS = {
     **parameters.NODE_DISPLAY_NAME_MAPPINGS,
     **lists.NODE_DISPLAY_NAME_MAPPINGS,
     **media.NODE_DISPLAY_NAME_MAPPINGS,
     **check.NODE_DISPLAY_NAME_MAPPINGS,
+    **delivery_nodes.NODE_DISPLAY_NAME_MAPPINGS,
 }
 #: ComfyUI's page loads every module in it.
 WEB_DIRECTORY = "./web"
@@ -32,3 +39,4 @@ WEB_DIRECTORY = "./web"
 __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]
 
 register_routes()
+register_delivery_routes()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -74,6 +74,19 @@ class PromptFinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptFailed:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputDelivered:
+    """An instance has delivered an output by its node pack."""
+
+    instance_id: str
+    #: Whether it is in object storage; otherwise the service fetches it.
+    is_stored: bool
+    #: Bytes.
+    size: int
+    #: Seconds by step: `blocked` of the graph's thread, `queued`, `encode`, `upload`.
+    timings: Mapping[str, float]
+
+
     """An attempt of a shard failed."""
 
     shard_id: str
@@ -136,6 +149,7 @@ ExecutionEvent = (
     | PromptFinished
     | AttemptFailed
     | ShardQuarantined
+    | OutputDelivered
     | TaskFailed
     | WriteRetried
     | StateMended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import io
 import logging
@@ -64,6 +65,8 @@ class S3Config:
     region: str = "us-east-1"
     #: Address at which callers reach the same server, if it differs from `endpoint`.
     public_endpoint: str | None = None
+    #: Address at which ComfyUI instances reach the same server, if it differs from `endpoint`.
+    instance_endpoint: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +116,9 @@ class ObjectStore:
         )
         self._executor = ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="object-store")
 
+        self._instance_client = _minio_client(
+            config, config.instance_endpoint or config.endpoint, self._pools[0]
+        )
     async def __aenter__(self) -> Self:
         return self
 
@@ -296,6 +302,27 @@ class ObjectStore:
 
     def presigned_url_prefix(self, prefix: str) -> str:
         """Return the start that the presigned URLs of all objects below `prefix` have in common."""
+    def presign_for_instances(self, key: str, lifetime: float = 60.0) -> str:
+        """Return a presigned download URL for ComfyUI instances. Makes no request."""
+        with translate_s3_errors():
+            return self._instance_client.presigned_get_object(
+                self._bucket, key, expires=timedelta(seconds=lifetime)
+            )
+
+    def presign_upload(
+        self, key: str, *, content_type: str, md5: str, lifetime: float
+    ) -> tuple[str, dict[str, str]]:
+        """Return URL and headers of a PUT request that stores an object, for ComfyUI instances.
+
+        The server rejects other bytes than those with the hexadecimal digest `md5`. Makes no request.
+        """
+        with translate_s3_errors():
+            url = self._instance_client.presigned_put_object(
+                self._bucket, key, expires=timedelta(seconds=lifetime)
+            )
+        digest = base64.b64encode(bytes.fromhex(md5)).decode()
+        return url, {"Content-Type": content_type, "Content-MD5": digest}
+
         return self.presign(f"{prefix}any", 1).partition("any")[0]
 
     async def is_healthy(self) -> bool:

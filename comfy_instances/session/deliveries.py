@@ -1,0 +1,214 @@
+"""Follows what the node pack of an instance delivers: grants presigned requests, and waits for the results.
+
+A prompt has ended when its results are handed over; they are delivered while the next one runs. All state is
+on the instance: a later process that follows a delivery continues where an earlier one stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from comfy_instances.protocol.delivery import (
+    DeliveredFile,
+    DeliverySnapshot,
+    DeliveryState,
+    parse_snapshot,
+)
+from comfy_instances.protocol.errors import InstanceGone, PromptCancelled
+from comfy_instances.session.client import ComfyUIClient
+from comfy_instances.session.settings import SessionSettings
+from comfy_instances.tasks import loop_time
+
+_HEADER = "X-Pixel-Factory-Delivery"
+#: Longest time for which one request waits for a change, in seconds. Below what proxies cut off.
+WAIT_SECONDS = 15.0
+_RETRY_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class UploadGrant:
+    """A presigned request for one object. It must not be logged or stored."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InputGrant:
+    """A presigned request for an input file."""
+
+    url: str = field(repr=False)
+    sha256: str
+    #: Bytes.
+    size: int
+    extension: str
+
+
+#: Returns the request for an encoded file.
+GrantUpload = Callable[[DeliveredFile], Awaitable[UploadGrant]]
+
+
+class DeliveryUnsupported(Exception):
+    """The instance does not have the routes of the node pack, or cannot do what was asked."""
+
+
+class Deliveries:
+    """The deliveries of one instance."""
+
+    def __init__(self, client: ComfyUIClient, settings: SessionSettings) -> None:
+        self._client = client
+        self._settings = settings
+        #: Prompts whose results are being collected, and those among them that were released meanwhile.
+        self._collecting: set[str] = set()
+        self._released: set[str] = set()
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether results are still on the instance."""
+        return bool(self._collecting)
+
+    async def describe(self) -> dict[str, Any]:
+        """Return the version and load of the pack. Raises DeliveryUnsupported, InstanceGone."""
+        return await self._call("GET", "pixelfactory/delivery")
+
+    async def reaches(self, url: str) -> str:
+        """Have the instance read a URL; return what answered, such as `404 NoSuchKey` or `0`.
+
+        Raises DeliveryUnsupported, InstanceGone.
+        """
+        body = await self._call("POST", "pixelfactory/delivery/check", {"url": url})
+        return f"{body.get('status')} {body.get('code') or ''}".strip()
+
+    async def collect(self, prompt_id: str, grant: GrantUpload) -> tuple[DeliveredFile, ...]:
+        """Return all files of a prompt that has ended, once they are stored, offered or failed.
+
+        Raises InstanceGone if the instance is lost meanwhile, PromptCancelled if the results were released,
+        and what `grant` raises.
+        """
+        self._collecting.add(prompt_id)
+        try:
+            return await self._collect(prompt_id, grant)
+        finally:
+            self._collecting.discard(prompt_id)
+            self._released.discard(prompt_id)
+
+    async def _collect(self, prompt_id: str, grant: GrantUpload) -> tuple[DeliveredFile, ...]:
+        revision, grants = 0, dict[int, UploadGrant]()
+        while True:
+            found = await self._follow_patiently(prompt_id, revision, grants)
+            if all(file.state.is_final for file in found.files):
+                return found.files
+            # A request that an earlier process granted may have expired, or name an earlier address.
+            states = (DeliveryState.ENCODED, *((DeliveryState.UPLOADING,) if revision == 0 else ()))
+            waiting = [file for file in found.files if file.state in states]
+            revision = found.revision
+            given = await asyncio.gather(*(grant(file) for file in waiting))
+            grants = {file.number: one for file, one in zip(waiting, given, strict=True)}
+
+    async def _follow_patiently(
+        self, prompt_id: str, after: int, grants: Mapping[int, UploadGrant]
+    ) -> DeliverySnapshot:
+        """Follow, also over a time in which the instance does not respond."""
+        silent_since: float | None = None
+        while True:
+            try:
+                return await self._follow(prompt_id, after, grants)
+            except InstanceGone as gone:
+                now = loop_time()
+                silent_since = now if silent_since is None else silent_since
+                if gone.connection_refused or now - silent_since > self._settings.gone_after_s:
+                    raise InstanceGone(
+                        f"the instance was lost before its results were delivered: {gone.message}",
+                        connection_refused=gone.connection_refused,
+                        while_running=not gone.self_inflicted,
+                        self_inflicted=gone.self_inflicted,
+                    ) from gone
+                await asyncio.sleep(_RETRY_SECONDS)
+            except DeliveryUnsupported as error:
+                if prompt_id in self._released:
+                    raise PromptCancelled("the results were released") from error
+                raise InstanceGone(
+                    "the instance no longer knows the results of the prompt", while_running=True
+                ) from error
+
+    async def _follow(
+        self, prompt_id: str, after: int, grants: Mapping[int, UploadGrant]
+    ) -> DeliverySnapshot:
+        rows = {str(number): {"url": one.url, "headers": dict(one.headers)} for number, one in grants.items()}
+        body = {"after": after, "wait": WAIT_SECONDS, "grants": rows}
+        timeout = aiohttp.ClientTimeout(total=WAIT_SECONDS + self._settings.gone_after_s)
+        found = await self._call("POST", f"pixelfactory/delivery/{prompt_id}", body, timeout=timeout)
+        try:
+            return parse_snapshot(found)
+        except ValueError as error:
+            raise DeliveryUnsupported(str(error)) from error
+
+    async def fetch(self, prompt_id: str, number: int) -> bytes:
+        """Return the bytes of a file that the instance could not upload. Raises InstanceGone, NoOutput."""
+        return await self._client.fetch_path(
+            f"pixelfactory/delivery/{prompt_id}/{number}", headers={_HEADER: "1"}
+        )
+
+    async def release(self, prompt_id: str) -> None:
+        """Have the instance forget the results of a prompt. Raises InstanceGone."""
+        if prompt_id in self._collecting:
+            self._released.add(prompt_id)
+        try:
+            await self._call("DELETE", f"pixelfactory/delivery/{prompt_id}")
+        except DeliveryUnsupported:
+            return
+
+    async def fetch_inputs(self, prompt_id: str, files: Sequence[InputGrant]) -> list[str]:
+        """Have the instance fetch input files; return their names for graphs, in order.
+
+        They stay until `release_inputs`, and afterwards while there is room. Raises DeliveryUnsupported if it
+        cannot fetch them, InstanceGone.
+        """
+        rows = [
+            {"url": one.url, "sha256": one.sha256, "size": one.size, "extension": one.extension}
+            for one in files
+        ]
+        seconds = self._settings.gone_after_s + sum(one.size for one in files) / 1e6
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        body = await self._call("POST", f"pixelfactory/inputs/{prompt_id}", {"files": rows}, timeout=timeout)
+        names = body.get("names")
+        if not isinstance(names, list) or len(names) != len(rows):
+            raise DeliveryUnsupported("the instance did not name the input files")
+        return [str(name) for name in names]
+
+    async def release_inputs(self, prompt_id: str) -> None:
+        """Tell the instance that a prompt needs its input files no longer. Raises InstanceGone."""
+        try:
+            await self._call("DELETE", f"pixelfactory/inputs/{prompt_id}")
+        except DeliveryUnsupported:
+            return
+
+    async def set_previews(self, prompt_id: str, *, listening: bool) -> None:
+        """Switch the previews of a prompt on or off. Raises InstanceGone."""
+        try:
+            await self._call("POST", f"pixelfactory/previews/{prompt_id}", {"listening": listening})
+        except DeliveryUnsupported:
+            return
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> dict[str, Any]:
+        options: dict[str, Any] = {"headers": {_HEADER: "1"}}
+        if body is not None:
+            options["json"] = body
+        if timeout is not None:
+            options["timeout"] = timeout
+        status, found = await self._client.call(method, path, **options)
+        if status >= 400:
+            raise DeliveryUnsupported(f"{path.split('/')[1]}: {found.get('error') or f'status {status}'}")
+        return found

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
 
@@ -33,6 +33,7 @@ from orchestrator.billing.price_files import (
     own_prices_file,
 )
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.capacity import JobScheduling
 from orchestrator.execution.dispatcher import Dispatcher
@@ -171,11 +172,22 @@ def build_execution(
     preferred_dtypes = {profile.name: profile.weights for profile in load_gpu_profiles()}
     capabilities = CapabilityCache(fleet, preferred_dtypes, build_output_check(settings))
     runner = Runner(
+    delivery = DirectDelivery(
+        dependencies.object_store,
+        enabled=settings.direct_delivery,
+        on_chosen=core.events.notify_observers,
+    )
         fleet=fleet,
         capabilities=capabilities,
         input_uploader=InputUploader(dependencies.object_store, lambda: secrets.token_hex(16)),
+        delivery=delivery,
         lora_delivery=LoraDelivery(dependencies.object_store, fleet),
-        output_storage=OutputStorage(dependencies.object_store, settings.store_patience_seconds),
+        output_storage=OutputStorage(
+            dependencies.object_store,
+            settings.store_patience_seconds,
+            delivery,
+            core.events.notify_observers,
+        ),
         lifecycle=core.lifecycle,
         events=core.events,
         stall_seconds=settings.stall_seconds,
@@ -254,7 +266,8 @@ async def ensure_s3_server(settings: Settings, stack: AsyncExitStack) -> S3Confi
         server = EmbeddedS3(settings.data_dir / "s3")
         await server.start()
         stack.push_async_callback(server.stop)
-        return server.bucket_config(settings.s3_bucket, settings.s3_public_endpoint)
+        config = server.bucket_config(settings.s3_bucket, settings.s3_public_endpoint)
+        return replace(config, instance_endpoint=settings.s3_instance_endpoint)
     if settings.s3_access_key is None or settings.s3_secret_key is None:
         raise SettingsError(
             "PIXELFACTORY_S3_ENDPOINT also needs PIXELFACTORY_S3_ACCESS_KEY and PIXELFACTORY_S3_SECRET_KEY"
@@ -267,3 +280,4 @@ async def ensure_s3_server(settings: Settings, stack: AsyncExitStack) -> S3Confi
         region=settings.s3_region,
         public_endpoint=settings.s3_public_endpoint,
     )
+        instance_endpoint=settings.s3_instance_endpoint,

@@ -8,7 +8,7 @@ digest is known. All other instances keep the way through this process. The resu
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -25,6 +25,7 @@ from comfy_instances.session.deliveries import DeliveryUnsupported, InputGrant, 
 from comfy_instances.session.session import InstanceSession
 from orchestrator.catalog import Model
 from orchestrator.catalog.rendering.graph import ApiGraph
+from orchestrator.jobs.events import DeliveryWayChosen
 from orchestrator.jobs.objects import INPUT_PREFIX
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
@@ -63,7 +64,6 @@ class _Choice:
     chosen_at: float
 
 
-UNKNOWN_WAY = DeliveryWay(False, "no prompt has run yet")
 _PACK_REASONS: Mapping[PackState, DeliveryWay] = {
     PackState.ABSENT: DeliveryWay(False, "the instance does not have the node pack"),
     PackState.OLDER: DeliveryWay(
@@ -84,22 +84,23 @@ _PACK_REASONS: Mapping[PackState, DeliveryWay] = {
 class DirectDelivery:
     """Knows the way of each instance. One per process that runs jobs."""
 
-    def __init__(self, object_store: ObjectStore, *, enabled: bool = True) -> None:
+    def __init__(
+        self,
+        object_store: ObjectStore,
+        *,
+        enabled: bool = True,
+        on_chosen: Callable[[DeliveryWayChosen], None] = lambda _: None,
+    ) -> None:
+        """`on_chosen` is called whenever the way of an instance was decided."""
         self._object_store = object_store
         self._enabled = enabled
+        self._on_chosen = on_chosen
         self._choices: dict[str, _Choice] = {}
-
-    def way_of(self, instance_id: str) -> DeliveryWay:
-        """Return the way that was last chosen for an instance."""
-        choice = self._choices.get(instance_id)
-        return choice.way if choice else UNKNOWN_WAY
 
     async def choose(
         self, session: InstanceSession, instance_id: str, facts: Mapping[str, Any] | None
     ) -> DeliveryWay:
         """Return the way for the next prompt of an instance; asks the instance if its node facts are new."""
-        if not self._enabled:
-            return DeliveryWay(False, "the setting `direct_delivery` is off")
         choice = self._choices.get(instance_id)
         is_recent = choice is not None and (
             choice.way.direct or monotonic() - choice.chosen_at < RECHECK_SECONDS
@@ -107,19 +108,31 @@ class DirectDelivery:
         if choice is not None and choice.facts is facts and is_recent:
             return choice.way
         way = await self._find_way(session, facts)
-        if way.is_warning and (choice is None or choice.way != way):
-            log.warning("%s: results pass through this service: %s", instance_id, way.reason)
-        self._choices[instance_id] = _Choice(facts, way, monotonic())
+        self._note(instance_id, facts, way)
         return way
 
     def reject(self, instance_id: str, reason: str) -> None:
         """Keep an instance from the direct way for a while, because it did not work."""
         choice = self._choices.get(instance_id)
-        log.warning("%s: results pass through this service: %s", instance_id, reason)
-        facts = choice.facts if choice else None
-        self._choices[instance_id] = _Choice(facts, DeliveryWay(False, reason, True), monotonic())
+        self._note(instance_id, choice.facts if choice else None, DeliveryWay(False, reason, True))
+
+    def _note(self, instance_id: str, facts: object, way: DeliveryWay) -> None:
+        before = self._choices.get(instance_id)
+        if way.is_warning and (before is None or before.way != way):
+            log.warning("%s: results pass through this service: %s", instance_id, way.reason)
+        self._choices[instance_id] = _Choice(facts, way, monotonic())
+        self._on_chosen(
+            DeliveryWayChosen(
+                instance_id=instance_id,
+                is_direct=way.direct,
+                reason=way.reason,
+                needs_attention=way.is_warning,
+            )
+        )
 
     async def _find_way(self, session: InstanceSession, facts: Mapping[str, Any] | None) -> DeliveryWay:
+        if not self._enabled:
+            return DeliveryWay(False, "the setting `direct_delivery` is off")
         state = find_pack_state(facts)
         if state is not PackState.MATCHING:
             return _PACK_REASONS[state]

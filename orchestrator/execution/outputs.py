@@ -1,4 +1,7 @@
-"""Stores the outputs of a run: fetches the files, detects their type and puts them into object storage."""
+"""Stores the outputs of a run: fetches the files, detects their type and puts them into object storage.
+
+What the node pack of an instance delivers is in object storage already, or is fetched like any other file.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,18 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
+from comfy_instances.protocol.delivery import DeliveredFile, DeliveryState
 from comfy_instances.protocol.errors import NoOutput
+from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, NodeOutput, RunResult
+from comfy_instances.session.tracker import to_instance_error
+from orchestrator.execution.direct_delivery import DirectDelivery, extension_of
 from orchestrator.execution.failures import FormatUnsupported
 from orchestrator.jobs import Output
+from orchestrator.jobs.events import OutputDelivered
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge, LosesFrames
 from orchestrator.media.formats import ImageEncoding, probe_media
@@ -25,12 +34,35 @@ log = logging.getLogger(__name__)
 RESULT_FOLDER = "output"
 
 
+@dataclass(frozen=True, slots=True)
+class OutputTarget:
+    """Whose outputs are stored, and how."""
+
+    prompt_id: str
+    instance_id: str
+    prefix: str
+    encoding: ImageEncoding | None
+
+    def key(self, sha256: str, extension: str) -> str:
+        """Return the key of an output."""
+        return owned_object_key(self.prefix, self.prompt_id, sha256, extension)
+
+
 class OutputStorage:
     """Puts the results of runs into object storage."""
 
-    def __init__(self, object_store: ObjectStore, timeout: float) -> None:
+    def __init__(
+        self,
+        object_store: ObjectStore,
+        timeout: float,
+        delivery: DirectDelivery,
+        on_delivered: Callable[[OutputDelivered], None] = lambda _: None,
+    ) -> None:
+        """`on_delivered` is called for each output that an instance has delivered itself."""
         self._object_store = object_store
         self._timeout = timeout
+        self._delivery = delivery
+        self._on_delivered = on_delivered
 
     async def store_outputs(
         self,
@@ -39,6 +71,7 @@ class OutputStorage:
         result: RunResult,
         *,
         prompt_id: str,
+        instance_id: str,
         prefix: str = OUTPUT_PREFIX,
         encoding: ImageEncoding | None = None,
     ) -> list[Output]:
@@ -48,30 +81,78 @@ class OutputStorage:
         Their keys begin with `prefix` and belong to the attempt with this prompt id; no other attempt writes
         or deletes them.
         Retries for up to `timeout` seconds while object storage is unavailable. Raises NoOutput if there is
-        no output or an unreadable one, FormatUnsupported, InstanceGone, ObjectStoreUnavailable.
+        no output or an unreadable one, NodeFailed and OutOfMemory if the instance cannot encode one,
+        FormatUnsupported, InstanceGone, ObjectStoreUnavailable.
         """
-        items = [item for node in node_ids for item in _results_of(node, result)]
-        if not items:
+        target = OutputTarget(prompt_id, instance_id, prefix, encoding)
+        delivered: tuple[DeliveredFile, ...] = ()
+        if any(item.delivered for item in result.outputs):
+            delivered = await session.deliveries.collect(prompt_id, partial(self._grant, target))
+        stores = [
+            store
+            for node in node_ids
+            for store in (
+                *(self._accept_delivered(session, file, target) for file in delivered if file.node == node),
+                *(self._store_output(session, item, target) for item in _results_of(node, result)),
+            )
+        ]
+        if not stores:
             raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
-        make_key = partial(owned_object_key, prefix, prompt_id)
-        return list(
-            await asyncio.gather(*(self._store_output(session, item, make_key, encoding) for item in items))
+        return list(await asyncio.gather(*stores))
+
+    async def _grant(self, target: OutputTarget, file: DeliveredFile) -> UploadGrant:
+        return self._delivery.grant_upload(target.key(file.sha256, extension_of(file)), file)
+
+    async def _accept_delivered(
+        self, session: InstanceSession, file: DeliveredFile, target: OutputTarget
+    ) -> Output:
+        """Return an output that the instance has stored; store it here if the instance could not."""
+        if file.state is DeliveryState.FAILED:
+            raise to_instance_error(file)
+        self._on_delivered(
+            OutputDelivered(
+                instance_id=target.instance_id,
+                is_stored=file.state is DeliveryState.STORED,
+                size=file.size,
+                timings=file.timings,
+            )
+        )
+        if file.state is DeliveryState.OFFERED:
+            return await self._store_file(
+                await session.deliveries.fetch(target.prompt_id, file.number), file.node, target
+            )
+        key = target.key(file.sha256, extension_of(file))
+        if not await self._delivery.check_stored(key, file):
+            self._delivery.reject(target.instance_id, "what it reported as stored is not in object storage")
+            raise NoOutput(f"node {file.node}: what the instance reported as stored is not in object storage")
+        return Output(
+            key=key,
+            content_type=file.content_type,
+            size=file.size,
+            sha256=file.sha256,
+            width=file.width,
+            height=file.height,
+            frames=file.frames,
+            fps=file.fps,
         )
 
-    async def _store_output(
-        self,
-        session: InstanceSession,
-        item: NodeOutput,
-        make_key: Callable[[str, str], str],
-        encoding: ImageEncoding | None,
-    ) -> Output:
-        data = await session.fetch_file(item.file) if item.file else _inline_bytes(item)
-        prepare = _prepare_text if item.text is not None else partial(prepare_file, encoding=encoding)
+    async def _store_output(self, session: InstanceSession, item: NodeOutput, target: OutputTarget) -> Output:
+        if item.text is not None:
+            data = item.text.encode()
+            info = MediaInfo(content_type="text/plain")
+            return await self._put(data, info, hashlib.sha256(data).hexdigest(), target)
+        data = await session.fetch_file(item.file) if item.file else item.data or b""
+        return await self._store_file(data, f"{item.node}, {item.key}", target)
+
+    async def _store_file(self, data: bytes, source: str, target: OutputTarget) -> Output:
         try:
-            data, info, sha256 = await asyncio.to_thread(prepare, data)
+            prepared = await asyncio.to_thread(prepare_file, data, target.encoding)
         except CorruptMedia as error:
-            raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
-        key = make_key(sha256, info.ext)
+            raise NoOutput(f"node {source}: {error}") from error
+        return await self._put(*prepared, target)
+
+    async def _put(self, data: bytes, info: MediaInfo, sha256: str, target: OutputTarget) -> Output:
+        key = target.key(sha256, info.ext)
         await self._object_store.put_with_retry(key, data, info.content_type, timeout=self._timeout)
         return Output(
             key=key,
@@ -83,10 +164,6 @@ class OutputStorage:
             frames=info.frames,
             fps=info.fps,
         )
-
-
-def _prepare_text(data: bytes) -> tuple[bytes, MediaInfo, str]:
-    return data, MediaInfo(content_type="text/plain"), hashlib.sha256(data).hexdigest()
 
 
 def prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
@@ -113,7 +190,3 @@ def _results_of(node: str, result: RunResult) -> list[NodeOutput]:
 
 def _is_result(item: NodeOutput) -> bool:
     return item.file.type == RESULT_FOLDER if item.file else bool(item.data or item.text)
-
-
-def _inline_bytes(item: NodeOutput) -> bytes:
-    return item.data if item.data is not None else (item.text or "").encode()

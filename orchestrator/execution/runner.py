@@ -22,6 +22,7 @@ from comfy_instances.session.session import (
 from orchestrator.catalog import Model
 from orchestrator.catalog.manifest import ModelKind
 from orchestrator.execution.capabilities import CapabilityCache
+from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.outputs import OutputStorage
@@ -73,6 +74,8 @@ class Runner:
     input_uploader: InputUploader
     lora_delivery: LoraDelivery
     output_storage: OutputStorage
+    #: How results leave each instance.
+    delivery: DirectDelivery
     lifecycle: JobLifecycle
     events: EventHub
     #: Shortest time without progress after which a run counts as stalled, in seconds.
@@ -105,6 +108,9 @@ class Runner:
         uploaded = await self.input_uploader.upload_inputs(session, run.model, params)
         capabilities = self.capabilities.get(attempt.instance_id)
         graph = capabilities.render_graph(run.model, uploaded.params, OUTPUT_FILENAME_PREFIX)
+        way = await self.delivery.choose(session, attempt.instance_id, capabilities.node_facts)
+        if way.direct:
+            graph = self.delivery.adapt_graph(graph, run.model, to_image_encoding(run.job))
         meter = UsageMeter(attempt.instance_id, graph)
         listener = self._progress_listener(
             run.shard, watchdog.record_progress, meter, ProgressEstimator(graph)
@@ -144,8 +150,13 @@ class Runner:
         return await self._store_outputs_and_finish(run, prompt)
 
     async def cancel_attempt(self, attempt: Attempt) -> None:
-        """Remove the prompt from its instance, whether it waits or runs. Raises InstanceError."""
-        await self.fleet.session(attempt.instance_id).cancel_prompt(attempt.prompt_id)
+        """Remove the prompt and its results from its instance, whether it waits, runs or has ended.
+
+        Raises InstanceError.
+        """
+        session = self.fleet.session(attempt.instance_id)
+        await session.cancel_prompt(attempt.prompt_id)
+        await session.deliveries.release(attempt.prompt_id)
 
     async def clean_up(self, attempt: Attempt, files: Sequence[FileRef] = ()) -> None:
         """Delete the prompt's history entry and files from the instance, so that they do not accumulate."""
@@ -167,18 +178,35 @@ class Runner:
         session = self.fleet.session(run.attempt.instance_id)
         nodes = [output.node for output in run.model.outputs]
         encoding, trained = to_image_encoding(run.job), describe_training(run)
-        outputs = await self.output_storage.store_outputs(
-            session,
-            nodes,
-            prompt.result,
-            prompt_id=run.attempt.prompt_id,
-            prefix=OUTPUT_PREFIX if trained is None else LORA_PREFIX,
-            encoding=encoding,
-        )
-        record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage, trained)
         output_files = [item.file for item in prompt.result.outputs if item.file]
+        is_delivered = any(item.delivered for item in prompt.result.outputs)
+        try:
+            outputs = await self.output_storage.store_outputs(
+                session,
+                nodes,
+                prompt.result,
+                prompt_id=run.attempt.prompt_id,
+                instance_id=run.attempt.instance_id,
+                prefix=OUTPUT_PREFIX if trained is None else LORA_PREFIX,
+                encoding=encoding,
+            )
+        except Exception:
+            # Not so when this process stops: the next one collects the results.
+            if is_delivered:
+                await self._release_results(run.attempt)
+            raise
+        record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage, trained)
+        if is_delivered:
+            await self._release_results(run.attempt)
         await self.clean_up(run.attempt, [*output_files, *prompt.uploaded_files])
         return record
+
+    async def _release_results(self, attempt: Attempt) -> None:
+        """Have the node pack of the instance forget the results."""
+        try:
+            await self.fleet.session(attempt.instance_id).deliveries.release(attempt.prompt_id)
+        except InstanceError as error:
+            log.info("could not release results on %s: %s", attempt.instance_id, error)
 
     def _progress_listener(
         self, shard: Shard, on_progress: Callable[[], None], meter: UsageMeter, estimator: ProgressEstimator

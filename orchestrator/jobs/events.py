@@ -89,6 +89,21 @@ class OutputDelivered:
 
     """An attempt of a shard failed."""
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryWayChosen:
+    """It was decided how the results of an instance leave it."""
+
+    instance_id: str
+    #: Whether the instance stores them itself; otherwise they pass through the service.
+    is_direct: bool
+    #: Why not; empty for the direct way.
+    reason: str
+    #: Whether an operator can change that.
+    needs_attention: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptFailed:
     shard_id: str
     instance_id: str
     kind: FailureKind
@@ -149,6 +164,8 @@ ExecutionEvent = (
     | PromptFinished
     | AttemptFailed
     | ShardQuarantined
+    | OutputDelivered
+    | DeliveryWayChosen
     | OutputDelivered
     | TaskFailed
     | WriteRetried

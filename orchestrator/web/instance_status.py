@@ -58,6 +58,9 @@ class InstanceRow:
     busy_ratio: float
     #: None without a GPU, or if it is in another machine that does not report it.
     gpu_stats: GpuStats | None
+    #: How results leave it: `direct`, `service` or `degraded`, and why; None before its first prompt.
+    delivery: str | None = None
+    delivery_detail: str | None = None
 
     @property
     def vram_used(self) -> int | None:
@@ -84,8 +87,11 @@ class InstanceRows:
         assigned_shards: Callable[[str], Sequence[ActiveShard]],
         busy_ratio: Callable[[str], float],
         gpu_stats: GpuStatsCache,
+        delivery_way: Callable[[str], tuple[str | None, str | None]] = lambda _: (None, None),
     ) -> None:
-        """`busy_ratio` returns the share of the last minute in which an instance ran prompts."""
+        """`busy_ratio` returns the share of the last minute in which an instance ran prompts, `delivery_way`
+        how results leave it, and why."""
+        self._delivery_way = delivery_way
         self._fleet = fleet
         self._scheduled_instances = scheduled_instances
         self._assigned_shards = assigned_shards
@@ -101,12 +107,15 @@ class InstanceRows:
         """Yield the status of all instances."""
         for info in self._fleet.instances():
             scheduled = self._scheduled_instances.get(info.id)
+            way, reason = self._delivery_way(info.id)
             yield InstanceRow(
                 info=info,
                 loaded_models=tuple(scheduled.loaded_models) if scheduled else (),
                 assigned_shards=tuple(self._assigned_shards(info.id)),
                 busy_ratio=self._busy_ratio(info.id),
                 gpu_stats=info.gpu or self._gpu_stats.get(info.pci_id),
+                delivery=way,
+                delivery_detail=reason,
             )
 
     def get_row(self, instance_id: str) -> InstanceRow:

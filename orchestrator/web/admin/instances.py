@@ -213,6 +213,8 @@ def to_instance_response(row: InstanceRow, now: datetime) -> InstanceResponse:
         restarts=info.restarts,
         failures=info.failures,
         supervision_errors=info.supervision_errors,
+        delivery=row.delivery,
+        delivery_detail=row.delivery_detail,
         models_held=list(row.loaded_models),
         shards=[
             _to_assigned_shard(active, "waiting" if index else "running", now)

@@ -209,6 +209,13 @@ class InstanceResponse(ResponseModel):
         description="Errors of its supervision, such as a lack of descriptors, since the service started.",
         examples=[0],
     )
+    delivery: str | None = Field(
+        description="How results leave it: `direct` (its node pack stores them), `service` (they pass through"
+        " the service), or `degraded` (the same, although it has the node pack); null before its first"
+        " prompt.",
+        examples=["direct"],
+    )
+    delivery_detail: str | None = Field(description="Why it is not `direct`.", examples=[None])
     models_held: list[str] = Field(
         description="Models in its memory, least recently used first.", examples=[["flux-1-schnell"]]
     )

@@ -16,6 +16,7 @@ from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs.events import EventHub
 from orchestrator.web.instance_status import GpuStatsCache, InstanceRows
+from orchestrator.web.metrics.delivery import DeliveryMetrics
 from orchestrator.web.metrics.fleet import FleetCollector
 from orchestrator.web.metrics.http import HttpMetrics
 from orchestrator.web.metrics.jobs import JobMetrics
@@ -48,9 +49,16 @@ class Metrics:
         jobs = JobMetrics(self._registry, scheduler, clock)
         events.add_observer(jobs.observe_event)
         events.add_observer(RecoveryMetrics(self._registry).observe_event)
+        delivery = DeliveryMetrics(self._registry)
+        events.add_observer(delivery.observe_event)
         fleet.subscribe(jobs.on_instance_changed)
         self.instance_rows = InstanceRows(
-            fleet, scheduler.instances, shards.assigned_shards, jobs.busy_ratio, GpuStatsCache()
+            fleet,
+            scheduler.instances,
+            shards.assigned_shards,
+            jobs.busy_ratio,
+            GpuStatsCache(),
+            delivery.way_of,
         )
         self._registry.register(FleetCollector(scheduler.queue, shards.unfinished_shards, self.instance_rows))
         self._tasks = Gauge("pixelfactory_tasks", "Tasks of the event loop", registry=self._registry)

@@ -56,6 +56,7 @@ function instanceDetails(instance) {
     ["GPU memory", gpuMemory(instance)],
     ["GPU", gpuReadings(instance)],
     ["Version", instance.version ?? "unknown"],
+    ["Results", deliveryText(instance)],
     ["Restarts", String(instance.restarts)],
   ];
   return details.filter(([, text]) => text !== "");
@@ -64,6 +65,13 @@ function instanceDetails(instance) {
 /** @param {AssignedShard} shard */
 function shardText({ model, state, attempt }) {
   return attempt > 1 ? `${model}, ${state}, attempt ${attempt}` : `${model}, ${state}`;
+}
+
+/** @param {Instance} instance */
+function deliveryText({ delivery, delivery_detail: reason }) {
+  if (delivery === null) return "";
+  if (delivery === "direct") return "stored by the instance";
+  return `through the service: ${reason}`;
 }
 
 /** @param {Instance} instance */

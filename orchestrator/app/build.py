@@ -45,6 +45,7 @@ from orchestrator.execution.expiry import ExpiredFileSweeper
 from orchestrator.execution.live.waiting_callers import WaitingCallers
 from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
 from orchestrator.execution.reconciler import Reconciler
+from orchestrator.execution.overdue_jobs import OverdueJobs
 from orchestrator.execution.stored_jobs import StoredJobs
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
@@ -128,6 +129,9 @@ async def run_service(
         stack.push_async_callback(service.responses.stop)
         stack.push_async_callback(dispatcher.stop, 0.0)
         # The next leader goes on with prompts of instances that outlive this process.
+        overdue_jobs = OverdueJobs(jobs=dispatcher, lifecycle=service.lifecycle, clock=service.clock)
+        overdue_jobs.start()
+        stack.push_async_callback(overdue_jobs.stop)
         continues = role is not None and (settings.instances or settings.ray_address is not None)
         drain_seconds = 0.0 if continues else settings.drain_seconds
         yield RunningService(app=app, service=service, dispatcher=dispatcher, drain_seconds=drain_seconds)
@@ -196,13 +200,15 @@ async def start_webhooks(
     webhooks = WebhookSender(
         service.store,
         utc_now,
-        build_webhook_payloads(service, delivery).build_payload,
+        payloads.build_payload,
+        build_headers=payloads.build_headers,
         allow_private=settings.allow_private_urls,
         is_only_sender=is_only_sender,
     )
     await webhooks.start()
     stack.push_async_callback(webhooks.stop)
 
+    payloads = build_webhook_payloads(service, delivery, load_operator_secrets(settings))
 
 def build_fleet(settings: Settings, live_catalog: LiveCatalog) -> Fleet:
     """Return the configured fleet: instances of a Ray cluster, adopted servers, simulators, or one ComfyUI

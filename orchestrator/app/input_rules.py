@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.catalog.rendering.output_check import OutputCheck
 from orchestrator.execution.result_links import ResultLinks
 from orchestrator.intake.input_reader import InputReader
+from orchestrator.intake.uploaded_files import UPLOAD_PREFIX, UploadedFiles
 from orchestrator.media.datasets import DatasetLimits
 from orchestrator.media.input_images import ImageLimits
 from orchestrator.media.input_videos import VideoLimits
@@ -24,13 +25,19 @@ from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.object_store import ObjectStore
 
 
-def build_fetch_policy(settings: Settings, object_store: ObjectStore, links: ResultLinks) -> FetchPolicy:
-    """Return the policy for input URLs: public addresses, and the service's own outputs at any address."""
+def build_fetch_policy(
+    settings: Settings, object_store: ObjectStore, links: ResultLinks, uploads: UploadedFiles
+) -> FetchPolicy:
+    """Return the policy for input URLs: public addresses, and files of the service itself at any address."""
+
+    async def presign_own(url: str) -> str | None:
+        return await links.presign_own(url) or await uploads.presign_own(url)
+
     return FetchPolicy(
         allow_private=settings.allow_private_urls,
         timeout_seconds=settings.input_url_seconds,
-        own_url_prefix=object_store.presigned_url_prefix("outputs/"),
-        presign_own=links.presign_own,
+        own_url_prefixes=tuple(map(object_store.presigned_url_prefix, ("outputs/", UPLOAD_PREFIX))),
+        presign_own=presign_own,
     )
 
 

@@ -20,9 +20,7 @@ from orchestrator.app.input_rules import (
     build_output_check,
 )
 from orchestrator.app.resources import load_operator_secrets, utc_now
-from orchestrator.app.web_app import (
-    build_result_links,
-)
+from orchestrator.app.web_app import build_result_links, build_uploaded_files
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.own_prices import LiveTariffs
 from orchestrator.billing.price_book import PriceBook
@@ -50,6 +48,7 @@ from orchestrator.execution.uploads import InputUploader
 from orchestrator.intake.lora_resolver import LoraResolver, SharedLoraSource
 from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.jobs.events import EventHub
+from orchestrator.intake.uploaded_files import LIFETIME, UPLOAD_PREFIX
 from orchestrator.jobs.objects import INPUT_PREFIX, LORA_PREFIX, OUTPUT_PREFIX
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
@@ -132,8 +131,10 @@ async def open_dependencies(
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
     await object_store.ensure_bucket(retention_days(settings), timeout=settings.startup_seconds)
-    links = build_result_links(load_operator_secrets(settings), object_store, utc_now)
-    policy = build_fetch_policy(settings, object_store, links)
+    operator_secrets = load_operator_secrets(settings)
+    links = build_result_links(operator_secrets, object_store, utc_now)
+    uploads = build_uploaded_files(operator_secrets, object_store, utc_now)
+    policy = build_fetch_policy(settings, object_store, links, uploads)
     return ServiceDependencies(
         live_catalog=offer.live_catalog,
         tariffs=offer.tariffs,
@@ -257,7 +258,8 @@ def retention_days(settings: Settings) -> dict[str, int]:
     """
     days = ceil(settings.output_lifetime_days) + 1
     lora_days = max(days, ceil(settings.lora_lifetime_days) + 1)
-    return {INPUT_PREFIX: days, OUTPUT_PREFIX: days, LORA_PREFIX: lora_days}
+    uploads = {UPLOAD_PREFIX: ceil(LIFETIME / timedelta(days=1)) + 1}
+    return {INPUT_PREFIX: days, OUTPUT_PREFIX: days, LORA_PREFIX: lora_days, **uploads}
 
 
 async def ensure_s3_server(settings: Settings, stack: AsyncExitStack) -> S3Config:

@@ -14,8 +14,14 @@ from orchestrator.billing.ledger_rules import check_available
 from orchestrator.billing.metering import job_usage_row, meter_revenue, meter_shard
 from orchestrator.errors import Conflict
 from orchestrator.jobs import REPEATABLE_FAILURES, Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
+from orchestrator.jobs.options import ProgressMessage, options_of
+from orchestrator.own_graphs import OWN_GRAPH_ID
+from pricing.gpu_time import price_gpu_time
 from pricing.ledger import Balance, LedgerEntry, capture_entries, hold_entry
 
+#: Parameter of a job that is charged by its GPU time: micro-dollars per second, as of its acceptance. No
+#: parameter of a model has a name like it.
+GPU_SECOND_PARAM = "@gpu_second_micros"
 OPEN_SHARD_STATUSES = (ShardStatus.WAITING, ShardStatus.RUNNING)
 
 
@@ -32,6 +38,8 @@ def check_idempotent_replay(job: Job, earlier: JobRecord) -> None:
 
 def frees_idempotency_key(earlier: JobRecord) -> bool:
     """Whether the same idempotency key begins a new job: its job failed for a reason that may have passed."""
+    if earlier.job.model == OWN_GRAPH_ID:
+        return False  # Comfy's clients: a key is for one job, whatever became of it
     error = earlier.job.error
     return earlier.job.status is JobStatus.FAILED and error is not None and error.code in REPEATABLE_FAILURES
 
@@ -70,17 +78,35 @@ def complete_shard(record: JobRecord, shard: Shard, hold: LedgerEntry | None, no
     """
     shards = tuple(shard if other.id == shard.id else other for other in record.shards)
     metered = meter_shard(shard, record.job.model, now.date())
-    changes = Changes(shards=(shard,), metered=(metered,))
+    messages = progress_messages(record.job, ProgressMessage.OUTPUT, now)
+    changes = Changes(shards=(shard,), metered=(metered,), messages=messages)
     return changes + capture_on_success(replace(record, shards=shards), hold, now)
+
+
+def progress_messages(job: Job, kind: ProgressMessage, now: datetime) -> tuple[NewMessage, ...]:
+    """Return the webhook message about an unfinished job, or nothing if the caller asked for none.
+
+    It is no message of the finished job, so `job_id` is not set.
+    """
+    if job.webhook_url is None or job.is_finished or kind not in options_of(job).messages:
+        return ()
+    payload = {"jobId": job.id}
+    return (
+        NewMessage(
+            account_id=job.account_id, topic=kind, payload=payload, url=job.webhook_url, created_at=now
+        ),
+    )
 
 
 def capture_on_success(record: JobRecord, hold: LedgerEntry | None, now: datetime) -> Changes:
     """Finish and charge the job if all its shards have succeeded.
 
-    Captures the full price, adds revenue and usage to the daily totals and sends the job's webhook.
+    Captures the price, by default the full hold, adds revenue and usage to the daily totals and sends the
+    job's webhook.
     """
     if any(shard.status is not ShardStatus.SUCCEEDED for shard in record.shards):
         return NO_CHANGES
+    record = replace(record, job=replace(record.job, price=final_price(record)))
     job = record.job
     if job.status is JobStatus.QUEUED:
         job = job.transition_to(JobStatus.RUNNING, started_at=now)
@@ -92,6 +118,18 @@ def capture_on_success(record: JobRecord, hold: LedgerEntry | None, now: datetim
         usage=(job_usage_row(record, now.date()),),
         messages=job_messages(job, now),
     )
+
+
+def final_price(record: JobRecord) -> int:
+    """Return the micro-dollars to capture: the price of the GPU time used, if the job is charged by it.
+
+    It is never more than the hold, which is the price until then.
+    """
+    rate = record.job.params.get(GPU_SECOND_PARAM)
+    if not isinstance(rate, int):
+        return record.job.price
+    seconds = sum(shard.usage.gpu_seconds for shard in record.shards)
+    return min(record.job.price, price_gpu_time(seconds, rate))
 
 
 def release_on_failure(

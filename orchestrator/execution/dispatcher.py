@@ -45,6 +45,8 @@ from orchestrator.execution.scheduler import (
 )
 from orchestrator.execution.shard_specs import to_shard_spec
 from orchestrator.jobs import Attempt, FailureKind, JobError, JobRecord, PendingResponse, ShardStatus
+from orchestrator.jobs.options import seconds_to_start
+from orchestrator.own_graphs.model import model_of_job
 from orchestrator.store import Store
 from pricing.plans import Plan
 
@@ -174,8 +176,7 @@ class Dispatcher:
         if self._live_catalog.is_outdated(model):
             # The scheduler only knows which instances serve the versions that were in use before.
             self.refresh_servable_models()
-        age = (self._clock() - record.job.created_at).total_seconds()
-        deadline = monotonic() + self._max_job_seconds - age
+        deadline = monotonic() + seconds_to_start(record.job, self._max_job_seconds, self._clock())
         self._handle_event(
             JobAdded(specs=[to_shard_spec(record.job, shard, model, deadline, plan) for shard in fresh])
         )

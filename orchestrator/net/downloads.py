@@ -47,9 +47,9 @@ class FetchPolicy:
     allow_private: bool = False
     #: Time limit from the DNS lookup to the last byte, including redirects.
     timeout_seconds: float = 20.0
-    #: Prefix of the service's own presigned URLs. They are allowed at private addresses too, so that the
+    #: Prefixes of the service's own presigned URLs. They are allowed at private addresses too, so that the
     #: output of one job can be the input of another.
-    own_url_prefix: str | None = None
+    own_url_prefixes: tuple[str, ...] = ()
     #: Returns the presigned URL that another URL of the service stands for; None for URLs of others. Raises
     #: FetchError for one that has expired.
     presign_own: Callable[[str], Awaitable[str | None]] | None = None
@@ -114,8 +114,7 @@ class UrlFetcher:
             raise UrlUnreachable("its server sent an invalid response") from error
 
     def _is_own_url(self, url: str) -> bool:
-        own = self._policy.own_url_prefix
-        has_prefix = own is not None and url.startswith(own)
+        has_prefix = url.startswith(self._policy.own_url_prefixes)
         return has_prefix and not FORBIDDEN_URL_CHARACTERS.search(url) and not _PATH_TRAVERSAL.search(url)
 
     async def _fetch_own(self, url: URL, max_bytes: int) -> bytes:

@@ -86,6 +86,8 @@ class ListedObject:
 
     key: str
     modified: datetime
+    #: Bytes.
+    size: int = 0
 
 
 #: Returns the next objects of a listing, up to a number; none at its end or after an error.
@@ -280,7 +282,7 @@ class ObjectStore:
         Only one page is in memory. The calls of one listing must not overlap.
         """
         found = (
-            ListedObject(entry.object_name or "", entry.last_modified or datetime.now(UTC))
+            ListedObject(entry.object_name or "", entry.last_modified or datetime.now(UTC), entry.size or 0)
             for entry in self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
             if not entry.is_dir
         )

@@ -25,6 +25,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.jobs import attempt_transitions as transitions
 from orchestrator.jobs.loras import TrainedLora, make_lora
+from orchestrator.jobs.options import ProgressMessage
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store import file_operations
 from orchestrator.store.lookup import found
@@ -141,7 +142,8 @@ def start_attempt(tx: Transaction, attempt: Attempt) -> bool:
     if started is None:
         return False
     job = transitions.start_job(record.job, attempt.started_at)
-    tx.apply_changes(Changes(job=job, shards=(started,), new_attempt=attempt))
+    messages = charging.progress_messages(job, ProgressMessage.STARTED, attempt.started_at) if job else ()
+    tx.apply_changes(Changes(job=job, shards=(started,), new_attempt=attempt, messages=messages))
     return True
 
 

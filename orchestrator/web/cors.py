@@ -33,6 +33,7 @@ ALLOWED_HEADERS = (
     "Accept",
     "Idempotency-Key",
     "Prefer",
+    "Cancel-After",
     "If-Match",
     "If-None-Match",
     "If-Range",

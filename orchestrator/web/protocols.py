@@ -78,6 +78,14 @@ class JobReader(Protocol):
         ...
 
 
+class JobFinder(Protocol):
+    """Looks up jobs of any account."""
+
+    async def find_job(self, job_id: str) -> JobRecord | None:
+        """Return a job; None if there is none with this id."""
+        ...
+
+
 class JobWaiter(Protocol):
     """Waits for jobs and cancels them."""
 

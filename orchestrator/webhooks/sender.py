@@ -117,11 +117,18 @@ class _InFlight:
 
 #: Builds the body of a message at each delivery.
 BuildPayload = Callable[[WebhookMessage], Awaitable[Mapping[str, Any]]]
+#: Returns further headers of a delivery: of a message, its body, and when it is sent.
+BuildHeaders = Callable[[WebhookMessage, bytes, datetime], Awaitable[Mapping[str, str]]]
 
 
 async def build_default_payload(message: WebhookMessage) -> Mapping[str, Any]:
     """Return the stored payload of a message in its envelope."""
     return to_envelope(message, message.payload)
+
+
+async def build_no_headers(message: WebhookMessage, body: bytes, now: datetime) -> Mapping[str, str]:
+    """Return no further headers."""
+    return {}
 
 
 class WebhookSender:
@@ -136,12 +143,14 @@ class WebhookSender:
         clock: Callable[[], datetime],
         build_payload: BuildPayload = build_default_payload,
         *,
+        build_headers: BuildHeaders = build_no_headers,
         allow_private: bool,
         poll_seconds: float = OUTBOX_POLL_SECONDS,
         is_only_sender: bool = True,
     ) -> None:
         """`is_only_sender`: claims that are left when this sender starts belong to ended processes."""
         self._build_payload = build_payload
+        self._build_headers = build_headers
         self._store = store
         self._clock = clock
         self._secrets = SigningSecrets(store, clock)
@@ -259,7 +268,9 @@ class WebhookSender:
         try:
             payload = await self._build_payload(message)
             keys = await self._secrets.get_or_create(message.account_id)
-            body, headers = sign_webhook(message, payload, keys, self._clock())
+            now = self._clock()
+            body, headers = sign_webhook(message, payload, keys, now)
+            headers |= await self._build_headers(message, body, now)
         except ServiceUnavailable:
             raise  # The store is unavailable: this is no attempt, the message stays due.
         except Exception:

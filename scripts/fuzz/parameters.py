@@ -49,7 +49,9 @@ from orchestrator.web.dialects.pixazo.endpoints import PIXAZO_ENDPOINTS, PixazoE
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
+from orchestrator.web.dialects.replicate import translation as replicate
 from orchestrator.web.dialects.request_body import RequestBody, parse_body
+from orchestrator.web.dialects.run_input import RunInput, to_run_request
 
 Fields = Mapping[str, Any]
 OWNER = InputOwner("fuzz", InputPurpose.QUOTE)
@@ -380,6 +382,15 @@ def build_addresses(models: Catalog) -> Iterator[Address]:
 
         return Address("PixelAPI generate", model, pixelapi.PixelApiGenerateBody, translate)
 
+    def run(model: str) -> Address:
+        def translate(fields: Fields) -> tuple[Any, GenerationRequest]:
+            request = to_run_request(
+                model, fields, models, own_names=replicate.FIELD_NAMES, idempotency_key=None
+            )
+            return None, request
+
+        return Address("Replicate input", model, RunInput, translate)
+
     def gateway(endpoint: PixazoEndpoint) -> Address:
         model = models[endpoint.catalog_id]
 
@@ -402,6 +413,7 @@ def build_addresses(models: Catalog) -> Iterator[Address]:
         yield openai("images/variations", model.id, ImageVariationBody, openai_images.to_variation_request)
         yield openai("videos", model.id, openai_videos.VideoCreateBody, openai_videos.to_request)
         yield dojo(model.id)
+        yield run(model.id)
         yield pixel_api(model.id)
 
 

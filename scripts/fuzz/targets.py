@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from comfy_instances.protocol.history import parse_history, parse_queue
 from comfy_instances.protocol.message_parser import parse_frame
 from comfy_instances.protocol.node_facts import load_core_node_facts
@@ -48,10 +50,14 @@ from orchestrator.web.dialects.pixazo.endpoints import PIXAZO_ENDPOINTS, PixazoE
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
+from orchestrator.web.dialects.replicate import translation as replicate
+from orchestrator.web.dialects.replicate.schemas import ModelPredictionBody
 from orchestrator.web.dialects.request_body import parse_body
+from orchestrator.web.dialects.run_input import to_run_request
 from orchestrator.web.http.content_encoding import DamagedBody, InflatedTooLarge, inflate
 from orchestrator.web.http.json_bodies import MAX_EXACT_FLOAT, MAX_SMALL_BYTES, parse_json_object
 from orchestrator.web.http.multipart import parse_multipart
+from orchestrator.web.http.request_model import first_validation_error
 
 Translate = Callable[[Mapping[str, Any], bool], GenerationRequest]
 
@@ -216,6 +222,15 @@ def _pixazo(endpoint: PixazoEndpoint) -> Translate:
     return translate
 
 
+def _predict(fields: Mapping[str, Any]) -> GenerationRequest:
+    try:
+        body = ModelPredictionBody.model_validate(fields)
+    except ValidationError as error:
+        raise first_validation_error(error) from error
+    target = replicate.find_model(shipped_catalog(), "black-forest-labs", "flux-schnell")
+    return replicate.to_request(target, body, shipped_catalog(), idempotency_key=None, cancel_after=None)
+
+
 #: From the fields of a body, and whether they are those of a form, to the request. Raises ServiceError.
 DIALECTS: tuple[Translate, ...] = (
     lambda fields, form: pixel_factory.to_request(
@@ -240,6 +255,10 @@ DIALECTS: tuple[Translate, ...] = (
         "flux-1-schnell", parse_body(pixeldojo.RunBody, fields), shipped_catalog(), idempotency_key=None
     ),
     *(_pixazo(endpoint) for endpoint in PIXAZO_ENDPOINTS if endpoint.catalog_id in shipped_catalog()),
+    lambda fields, form: to_run_request(
+        "flux-1-dev", fields, shipped_catalog(), own_names=replicate.FIELD_NAMES, idempotency_key=None
+    ),
+    lambda fields, form: _predict(fields),
 )
 
 #: Every target by its name, which is also that of its folder in the corpus.

@@ -36,7 +36,7 @@ async def downloads(
     *reachable: str, names: StaticResolver | None = None, seconds: float = 5.0, own: str | None = None
 ) -> AsyncIterator[UrlFetcher]:
     """Downloads in a world where `reachable` addresses are public too."""
-    rules = FetchPolicy(timeout_seconds=seconds, own_url_prefix=own)
+    rules = FetchPolicy(timeout_seconds=seconds, own_url_prefixes=(own,) if own else ())
     made = UrlFetcher(rules, resolver=names, reachable=lambda ip: ip in reachable or is_public_address(ip))
     async with made:
         yield made

@@ -23,6 +23,7 @@ PROGRAMS = {
     "pixelapi/generate": ("output.png",),
     "pixeldojo/run": ("output.png",),
     "pixazo/generate": ("dog.png", "city.png"),
+    "replicate/predict": ("output.webp",),
 }
 IMAGE_SIZES = {
     "lighthouse.png": (1344, 768),

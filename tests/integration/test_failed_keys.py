@@ -30,6 +30,7 @@ QUEUED: dict[str, Request] = {
     "video": ("/v1/videos", {"model": "wan2.1-t2v-fast"}, {}),
     "pixelapi": ("/v1/image/generate", {"model": "sdxl"}, {}),
     "pixeldojo": ("/api/v1/models/flux-dev/run", {"aspect_ratio": "1:1"}, {}),
+    "replicate": ("/v1/models/black-forest-labs/flux-schnell/predictions", SMALL, {}),
     "pixazo queue": ("/flux-dev/v1/dev/textToImage", {"image_size": "square"}, {}),
     "pixazo batch": ("/flux-1-schnell/v1/getDataBatch", SMALL, {}),
 }
@@ -54,11 +55,17 @@ def client(service: ServiceProcess, key: str) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(service.url, headers=headers)
 
 
+def with_prompt(name: str, body: dict[str, Any]) -> dict[str, Any]:
+    """The body with the prompt where its dialect has it."""
+    prompted = {**body, "prompt": name}
+    return {"input": prompted} if name == "replicate" else prompted
+
+
 async def send(http: aiohttp.ClientSession, name: str) -> tuple[int, str | None, str | None]:
     """Send a request under its name as key; return status, job id and `X-Should-Retry`."""
     path, body, headers = REQUESTS[name]
     sent = {**headers, "Idempotency-Key": name}
-    async with http.post(path, json={**body, "prompt": name}, headers=sent) as response:
+    async with http.post(path, json=with_prompt(name, body), headers=sent) as response:
         await response.read()
         job, retry = response.headers.get("X-PixelFactory-Job"), response.headers.get("X-Should-Retry")
         return response.status, job, retry

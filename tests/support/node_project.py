@@ -1,4 +1,4 @@
-"""Node.js with the official packages of OpenAI and Vercel, for tests of what they send and read."""
+"""Node.js with the official packages of several services, for tests of what they send and read."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import pytest
 
 from tests.support.programs import run_program
 
-#: Installed together: OpenAI's SDK, Vercel's AI SDK and its providers for OpenAI and for servers like it.
-PACKAGES = ("openai@6", "ai@6", "@ai-sdk/openai@3", "@ai-sdk/openai-compatible@2")
+#: Installed together: OpenAI's SDK, Vercel's AI SDK and its providers, and the clients of hosts of models.
+PACKAGES = (
+    *("openai@6", "ai@6", "@ai-sdk/openai@3", "@ai-sdk/openai-compatible@2"),
+    *("replicate@1", "@ai-sdk/replicate@2", "@fal-ai/client@1", "@ai-sdk/fal@2"),
+)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from orchestrator.web.dialects.pixazo import errors as pixazo
 from orchestrator.web.dialects.pixel_factory import errors as pixel_factory
 from orchestrator.web.dialects.pixelapi import errors as pixelapi
 from orchestrator.web.dialects.pixeldojo import errors as pixeldojo
+from orchestrator.web.dialects.replicate import errors as replicate
 from orchestrator.web.http.response_model import ResponseModel
 
 
@@ -29,6 +30,14 @@ class ErrorFormat:
 
 #: The first entry whose pattern matches applies; the last one matches every path.
 ERROR_FORMATS = (
+    ErrorFormat(
+        path_pattern=re.compile(
+            r"/(v1/(predictions|files|deployments|collections|hardware|trainings)(/|$)|v1/account$"
+            r"|v1/models/[^/]+/[^/]+|v1/webhooks/default/|uploads/)"
+        ),
+        schema=replicate.ReplicateErrorResponse,
+        to_error_response=replicate.to_error_response,
+    ),
     ErrorFormat(
         path_pattern=re.compile(r"/(v1/(image|account)|outputs)(/|$)"),
         schema=pixelapi.PixelApiErrorResponse,

@@ -1,4 +1,4 @@
-"""Job ids as UUIDs: some dialects write the 128 random bits of `job_...` as `a1b2c3d4-...`."""
+"""Job ids in other forms: some dialects write the 128 random bits of `job_...` as `a1b2c3d4-...`."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def job_id_from_uuid(text: str) -> str:
         return f"{_JOB_ID_PREFIX}{UUID(text).hex}"
     except ValueError:
         return text
+
+
+def job_id_to_hex(job_id: str) -> str:
+    """Return the hexadecimal digits of a job id."""
+    return job_id.removeprefix(_JOB_ID_PREFIX)
+
+
+def job_id_from_hex(digits: str) -> str:
+    """Return the job id of hexadecimal digits."""
+    return f"{_JOB_ID_PREFIX}{digits}"

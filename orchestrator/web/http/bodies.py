@@ -25,7 +25,7 @@ from orchestrator.web.http.content_encoding import (
 )
 from orchestrator.web.http.form_fields import collect_form_fields
 from orchestrator.web.http.json_bodies import MAX_SMALL_BYTES, parse_json_object
-from orchestrator.web.http.multipart import parse_multipart
+from orchestrator.web.http.multipart import FormField, parse_multipart
 
 ResultT = TypeVar("ResultT")
 
@@ -98,6 +98,18 @@ async def read_fields(request: web.Request, max_bytes: int | None = None) -> dic
     return parse(raw) if len(raw) <= MAX_SMALL_BYTES else await _run(request, parse, raw)
 
 
+async def read_form(request: web.Request) -> list[FormField]:
+    """Return the parts of a multipart form with the names and types of its files.
+
+    Raises InvalidRequest, and what `read_body` raises.
+    """
+    if not is_form(request):
+        raise InvalidRequest("The request body must be a multipart form", code="invalid_body")
+    parse = partial(_parse_parts, content_type=request.headers[hdrs.CONTENT_TYPE])
+    raw = await read_body(request)
+    return parse(raw) if len(raw) <= MAX_SMALL_BYTES else await _run(request, parse, raw)
+
+
 async def read_json(request: web.Request) -> dict[str, Any]:
     """Return the fields of a JSON object; forms are rejected. Raises as `read_fields` does."""
     if is_form(request):
@@ -145,4 +157,15 @@ def _parse_form(raw: bytes, content_type: str) -> dict[str, Any]:
     try:
         return collect_form_fields(parse_multipart(raw, content_type))
     except (ValueError, LookupError) as error:
-        raise InvalidRequest(f"The request body is not a valid form: {error}", code="invalid_body") from error
+        raise _invalid_form(error) from error
+
+
+def _parse_parts(raw: bytes, content_type: str) -> list[FormField]:
+    try:
+        return parse_multipart(raw, content_type)
+    except (ValueError, LookupError) as error:
+        raise _invalid_form(error) from error
+
+
+def _invalid_form(error: Exception) -> InvalidRequest:
+    return InvalidRequest(f"The request body is not a valid form: {error}", code="invalid_body")

@@ -48,6 +48,12 @@ class EventStream:
         lines = [f"{field}: {value}\n" for field, value in fields.items() if value is not None]
         await self._response.write("".join([*lines, "\n"]).encode())
 
+    async def send_text(self, event: str | None, text: str, *, event_id: str | None = None) -> None:
+        """Send one event whose data is text, in as many lines as it has. Raises ConnectionError."""
+        fields = [("id", event_id), ("event", event), *(("data", line) for line in text.split("\n"))]
+        lines = [f"{field}: {value}\n" for field, value in fields if value is not None]
+        await self._response.write("".join([*lines, "\n"]).encode())
+
     async def send_last(self, event: str, data: Mapping[str, Any], *, event_id: int | None = None) -> None:
         """Send the event after which the stream ends; cut the connection of a client that does not read."""
         try:

@@ -35,6 +35,9 @@ class FormField:
 
     name: str
     value: str | bytes
+    #: Name and content type of a file, as the caller wrote them; empty if not given.
+    filename: str = ""
+    content_type: str = ""
 
 
 def parse_multipart(raw: bytes, content_type: str) -> list[FormField]:
@@ -80,7 +83,7 @@ def _parse_part(raw: bytes, start: int, end: int) -> FormField:
     data = _decode_transfer(raw[content_start:end], headers.get("content-transfer-encoding", "binary"))
     # Browsers send an input for files without a file as an empty file without a name.
     if filename or (data and content_type is not None and mimetype.type != "text"):
-        return FormField(name, data)
+        return FormField(name, data, filename or "", content_type or "")
     return FormField(name, data.decode(mimetype.parameters.get("charset", "utf-8")))
 
 

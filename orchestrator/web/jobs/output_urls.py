@@ -90,6 +90,12 @@ class OutputDelivery:
             return self._own_url.rstrip("/") + path
         return self._objects.presign(key, self._url_lifetime_seconds)
 
+    def base_url(self, request: web.Request | None) -> str:
+        """Return the address of the service without a trailing slash; empty if it is not known."""
+        if request is not None:
+            return public_base_url(request, self._public_url)
+        return (self._own_url or "").rstrip("/")
+
     def path_of(self, job_id: str, key: str, *, expires: datetime | None = None) -> str:
         """Return the path of such a URL, for pages of the service itself."""
         end = expires or self._links.clock() + timedelta(seconds=self._url_lifetime_seconds)

@@ -46,6 +46,7 @@ TAG_DESCRIPTIONS: Mapping[str, str] = {
     "pixelapi": "The PixelAPI dialect.",
     "pixeldojo": "The PixelDojo dialect.",
     "pixazo": "The Pixazo dialect.",
+    "replicate": "Replicate's predictions API, and its files and models.",
     "payments": "Called by the payment provider.",
     "service": "Health, metrics and documentation for language models.",
     "admin": "For operators: accounts, API keys, wallets, models, instances.",

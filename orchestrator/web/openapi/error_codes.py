@@ -74,6 +74,9 @@ ERROR_CODES: Mapping[str, str] = {
     "output_not_found": "The job has no output with this number.",
     "output_expired": "The output has expired and is deleted.",
     "request_not_found": "The request does not exist, or belongs to another account.",
+    "prediction_not_found": "The prediction does not exist, or belongs to another account.",
+    "file_not_found": "The uploaded file does not exist, has expired, or belongs to another account.",
+    "upload_quota": "The account has too many uploaded files.",
     "video_not_found": "The video does not exist, or belongs to another account.",
     "video_not_ready": "The video is not finished, or has failed.",
     "method_not_allowed": "The path does not support the method; the header `Allow` lists those that it "

@@ -17,6 +17,7 @@ from orchestrator.web.dialects.pixazo.errors import PixazoErrorResponse
 from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
 from orchestrator.web.dialects.pixelapi.errors import PixelApiErrorResponse
 from orchestrator.web.dialects.pixeldojo.errors import PixelDojoErrorResponse
+from orchestrator.web.dialects.replicate.errors import ReplicateErrorResponse
 
 
 def bodies() -> Iterator[type[BaseModel]]:
@@ -61,6 +62,9 @@ def test_every_seed_of_a_request_body_has_the_range_of_seeds() -> None:
         ("/api/v1/jobs/job_1", PixelDojoErrorResponse),
         ("/flux-dev/v1/dev/textToImage", PixazoErrorResponse),
         ("/v2/requests/status/flux-dev_1", PixazoErrorResponse),
+        ("/v1/predictions", ReplicateErrorResponse),
+        ("/v1/models/black-forest-labs/flux-schnell", ReplicateErrorResponse),
+        ("/v1/account", ReplicateErrorResponse),
         ("/nowhere", ErrorResponse),
     ],
 )

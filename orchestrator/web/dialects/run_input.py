@@ -1,0 +1,172 @@
+"""A run whose parameters come in one object, as hosts of models take it: Replicate, fal, HuggingFace.
+
+The fields are those of a PixelDojo run, which reads every parameter of every model, with the format of the
+result; the hosts' own names for them are translated here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.request_preparer import GenerationRequest
+from orchestrator.media.formats import ImageEncoding
+from orchestrator.web.dialects.image_formats import check_image_format
+from orchestrator.web.dialects.openai.image_routes import MAX_OPENAI_IMAGES
+from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
+from orchestrator.web.dialects.request_body import parse_body
+from pricing.tariff import DEFAULT_TARIFF
+
+#: Names of an image after the first one, with its number.
+_NUMBERED_IMAGE = re.compile(r"(?:input_image|image|reference_image)_?(?P<number>[2-9])", re.ASCII)
+#: Aspect ratios that leave the shape to other fields or to the input image.
+_OPEN_ASPECT_RATIOS = frozenset({"custom", "match_input_image", "auto"})
+_FILE_FORMATS = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+
+
+class RunInput(pixeldojo.RunBody):
+    """Parameters of one run."""
+
+    control_fields = pixeldojo.RunBody.control_fields | {"output_format", "output_quality"}
+
+    output_format: Literal["png", "jpg", "jpeg", "webp"] | None = Field(
+        None, description="Format of the images; default: as the model makes them."
+    )
+    output_quality: int | None = Field(
+        None, ge=1, le=100, description="Quality of a JPEG or WebP in percent; default: 100."
+    )
+
+    @property
+    def encoding(self) -> ImageEncoding | None:
+        """The format to store images in; None for that of the model."""
+        if self.output_format is None:
+            return None
+        content_type = _FILE_FORMATS[self.output_format]
+        quality = None if content_type == "image/png" else self.output_quality or 100
+        return ImageEncoding(content_type, quality, default_quality=100)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunTranslation:
+    """The fields of a run, and how they differ from those of `RunInput`."""
+
+    fields: Mapping[str, Any]
+    #: The caller's name of a field that was translated.
+    given_names: Mapping[str, str]
+
+    @classmethod
+    def of(cls, sent: Mapping[str, Any], own_names: Mapping[str, str], parameters: object) -> RunTranslation:
+        """Translate the fields of a host; `own_names` are its names of fields of `RunInput`.
+
+        `parameters` are those of the model, which keep their names. Raises InvalidRequest.
+        """
+        known: Any = parameters
+        fields: dict[str, Any] = {}
+        given: dict[str, str] = {}
+        further: list[tuple[str, str, Any]] = []
+        for name, value in sent.items():
+            numbered = None if name in known else _NUMBERED_IMAGE.fullmatch(name)
+            if numbered is not None:
+                if value is not None:
+                    further.append((numbered["number"], name, value))
+                continue
+            ours = name if name in known else own_names.get(name, name)
+            if ours != name:
+                if fields.get(ours, value) != value:
+                    raise InvalidRequest(
+                        f"`{given.get(ours, ours)}` and `{name}` set the same parameter to different values;"
+                        " send one of them",
+                        code="conflicting_fields",
+                        param=name,
+                    )
+                given[ours] = name
+            fields[ours] = value
+        if further:
+            given["reference_images"] = sorted(further)[0][1]
+            earlier = fields.get("reference_images")
+            listed = earlier if isinstance(earlier, list) else []
+            fields["reference_images"] = [*listed, *(value for _, _, value in sorted(further))]
+        if isinstance(shape := fields.get("aspect_ratio"), str) and shape in _OPEN_ASPECT_RATIOS:
+            del fields["aspect_ratio"]
+        return cls(fields=fields, given_names=given)
+
+
+def to_run_request(
+    name: str,
+    sent: Mapping[str, Any],
+    catalog: Catalog,
+    *,
+    own_names: Mapping[str, str],
+    idempotency_key: str | None,
+    default_format: str | None = None,
+) -> GenerationRequest:
+    """Translate a run of the model `name`; a result is charged by the default price list.
+
+    `default_format` is the content type of images for which the request names none. Raises InvalidRequest.
+    """
+    if "webhook_url" in sent:
+        raise InvalidRequest(
+            "`webhook_url` is no parameter of a model; name the webhook beside the input",
+            code="unknown_parameter",
+            param="webhook_url",
+        )
+    parameters = {parameter for model in catalog.models_of(name) for parameter in model.parameters}
+    translated = RunTranslation.of(sent, own_names, parameters)
+    try:
+        body = parse_body(RunInput, translated.fields, parameters=parameters)
+        request = pixeldojo.to_request(name, body, catalog, idempotency_key=idempotency_key)
+    except InvalidRequest as error:
+        raise _name_sent_field(error, translated.given_names) from error
+    return _finish(request, body, catalog, translated.given_names, default_format)
+
+
+def _finish(
+    request: GenerationRequest,
+    body: RunInput,
+    catalog: Catalog,
+    given_names: Mapping[str, str],
+    default_format: str | None,
+) -> GenerationRequest:
+    """Return the request with the format of its images, and with the names of the caller."""
+    model = catalog.model_of_request(request.model, request.served_by)
+    encoding = body.encoding
+    if encoding is not None:
+        if not model.makes_images:
+            raise invalid_field("output_format", f"is for images only; {model.id} does not make images")
+        check_image_format(model, encoding, body.passed_fields.get("background"))
+    elif default_format is not None and model.makes_images:
+        encoding = ImageEncoding(default_format, body.output_quality)
+    warnings = _quality_warnings(body, model)
+    fill = request.if_transparent
+    return replace(
+        request,
+        tariff=DEFAULT_TARIFF,
+        max_images=MAX_OPENAI_IMAGES,
+        encoding=encoding,
+        warnings=(*request.warnings, *warnings),
+        field_names={**request.field_names, **given_names},
+        if_transparent=replace(fill, tariff=DEFAULT_TARIFF, encoding=encoding) if fill else None,
+    )
+
+
+def _quality_warnings(body: RunInput, model: Model) -> list[str]:
+    is_lossless = body.output_format in (None, "png") or not model.makes_images
+    if body.output_quality in (None, 100) or not is_lossless:
+        return []
+    return ["`output_quality` has no effect without an `output_format` of jpg or webp"]
+
+
+def _name_sent_field(error: InvalidRequest, given_names: Mapping[str, str]) -> InvalidRequest:
+    """Return the error about the field that the caller has sent."""
+    if error.param is None or error.param not in given_names:
+        return error
+    sent = given_names[error.param]
+    message = error.message.replace(f"`{error.param}`", f"`{sent}`")
+    code = error.code.replace(f"_{error.param}", f"_{sent}") if error.code else None
+    return type(error)(message, code=code, param=sent, details=error.details)

@@ -1,0 +1,131 @@
+"""The JavaScript clients of hosts of models: `replicate` and `@ai-sdk/replicate`, unchanged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.support.images import png, png_with_hole, size_of
+from tests.support.node_project import run_node
+from tests.support.service import ServiceProcess
+
+REPLICATE = """
+import fs from "node:fs";
+import Replicate, { parseProgressFromLogs } from "replicate";
+const [baseUrl, auth] = [process.env.BASE_URL, process.env.API_KEY];
+const replicate = new Replicate({ baseUrl, auth, useFileOutput: false });
+const save = async (name, url) => {
+  fs.writeFileSync(name, Buffer.from(await (await fetch(url)).arrayBuffer()));
+};
+const schnell = "black-forest-labs/flux-schnell";
+const input = { prompt: "a cat", width: 256, height: 256, seed: 7 };
+const seen = [];
+const two = { input: { ...input, num_outputs: 2 } };
+const urls = await replicate.run(schnell, two, (one) => seen.push(one.status));
+await save("first.png", urls[0]);
+const version = (await replicate.models.get("black-forest-labs", "flux-schnell")).latest_version.id;
+const versions = await replicate.models.versions.list("black-forest-labs", "flux-schnell");
+const polled = await replicate.run(`${schnell}:${version}`, { input, wait: { mode: "poll", interval: 20 } });
+const upscaled = await replicate.run("pixel-factory/4x-ultrasharp", {
+  input: { image: fs.readFileSync("one.png") },
+});
+await save("upscaled.png", upscaled[0]);
+const events = [];
+for await (const event of replicate.stream(schnell, { input })) events.push([event.event, `${event}`]);
+let prediction = await replicate.predictions.create({ model: schnell, input });
+prediction = await replicate.wait(prediction, { interval: 20 });
+const cancelled = await replicate.predictions.cancel(prediction.id);
+const listed = [];
+for await (const page of replicate.paginate(replicate.predictions.list)) {
+  listed.push(...page.map((one) => one.id));
+}
+const file = await replicate.files.create(new Blob(["abc"], { type: "text/plain" }), { a: 1 });
+const files = (await replicate.files.list()).results.length;
+const deleted = await replicate.files.delete(file.id);
+let refused;
+try { await replicate.run(schnell, { input: { prompt: "a", hocus: 1 } }); }
+catch (error) { refused = [error.name, error.response.status, error.message]; }
+console.log(JSON.stringify({
+  seen, count: urls.length, same: versions.results[0].id === version, polled: polled.length, events,
+  progress: parseProgressFromLogs(prediction), status: cancelled.status, listed: listed.length,
+  metadata: file.metadata, files, deleted, refused,
+}));
+"""
+
+AI_SDK = """
+import fs from "node:fs";
+import { generateImage } from "ai";
+import { createReplicate } from "@ai-sdk/replicate";
+const replicate = createReplicate({ baseURL: process.env.BASE_URL, apiToken: process.env.API_KEY });
+const save = (name, image) => fs.writeFileSync(name, image.uint8Array);
+const [one, two, mask] = ["one.png", "two.png", "mask.png"].map((name) => fs.readFileSync(name));
+const made = await generateImage({
+  model: replicate.image("black-forest-labs/flux-schnell"), prompt: "a cat", aspectRatio: "16:9", seed: 7,
+  providerOptions: { replicate: { num_inference_steps: 2, output_format: "webp", output_quality: 80 } },
+});
+save("made.webp", made.image);
+save("sized.png", (await generateImage({
+  model: replicate.image("stability-ai/sdxl"), prompt: "a cat", size: "512x256", n: 1,
+})).image);
+save("filled.png", (await generateImage({
+  model: replicate.image("black-forest-labs/flux-fill-dev"), prompt: { text: "a hat", images: [one], mask },
+})).image);
+save("joined.png", (await generateImage({
+  model: replicate.image("black-forest-labs/flux-2-dev"), prompt: { text: "together", images: [one, two] },
+})).image);
+let refused;
+try {
+  await generateImage({ model: replicate.image("nobody/nothing"), prompt: "a", maxRetries: 0 });
+} catch (error) { refused = [error.name, error.statusCode, error.message]; }
+console.log(JSON.stringify({ warnings: made.warnings, refused }));
+"""
+
+
+def write_images(directory: Path) -> None:
+    (directory / "one.png").write_bytes(png(512, 384))
+    (directory / "two.png").write_bytes(png(384, 384))
+    (directory / "mask.png").write_bytes(png_with_hole(512, 384))
+
+
+def size_of_file(path: Path) -> tuple[int, int]:
+    return size_of(path.read_bytes())
+
+
+def run(offering: ServiceProcess, project: Path, script: str, base: str) -> dict[str, Any]:
+    write_images(project)
+    variables = {"BASE_URL": f"{offering.url}{base}", "API_KEY": offering.key("10.00")}
+    return dict(json.loads(run_node(project, script, **variables).splitlines()[-1]))
+
+
+def test_replicate_runs_streams_lists_and_uploads(offering: ServiceProcess, node_project: Path) -> None:
+    told = run(offering, node_project, REPLICATE, "/v1")
+    assert size_of_file(node_project / "first.png") == (256, 256)
+    assert size_of_file(node_project / "upscaled.png") == (2048, 1536)
+    assert (told["seen"][-1], told["count"], told["same"], told["polled"]) == ("succeeded", 2, True, 1)
+    kinds = [kind for kind, _ in told["events"]]
+    assert (kinds[-1], kinds.count("output")) == ("done", 1)
+    assert told["progress"]["percentage"] == 1
+    # A finished prediction stays what it is.
+    assert told["status"] == "succeeded"
+    assert told["listed"] == 5
+    assert (told["metadata"], told["files"], told["deleted"]) == ({"a": 1}, 2, True)
+    name, status, message = told["refused"]
+    assert (name, status) == ("ApiError", 422)
+    assert "hocus" in message
+
+
+def test_the_ai_sdk_makes_and_edits_images_by_replicates_api(
+    offering: ServiceProcess, node_project: Path
+) -> None:
+    told = run(offering, node_project, AI_SDK, "/v1")
+    assert (node_project / "made.webp").read_bytes().startswith(b"RIFF")
+    width, height = size_of_file(node_project / "made.webp")
+    assert width / height == 16 / 9
+    assert size_of_file(node_project / "sized.png") == (512, 256)
+    assert size_of_file(node_project / "filled.png") == (512, 384)
+    assert size_of_file(node_project / "joined.png") == (512, 384)
+    assert told["warnings"] == []
+    name, status, message = told["refused"]
+    assert (name, status) == ("AI_APICallError", 404)
+    assert "nobody/nothing" in message

@@ -155,7 +155,10 @@ class Deliveries:
         )
 
     async def release(self, prompt_id: str) -> None:
-        """Have the instance forget the results of a prompt. Raises InstanceGone."""
+        """Have the instance forget the results of a prompt and let go of its input files.
+
+        Raises InstanceGone.
+        """
         if prompt_id in self._collecting:
             self._released.add(prompt_id)
         try:
@@ -166,7 +169,7 @@ class Deliveries:
     async def fetch_inputs(self, prompt_id: str, files: Sequence[InputGrant]) -> list[str]:
         """Have the instance fetch input files; return their names for graphs, in order.
 
-        They stay until `release_inputs`, and afterwards while there is room. Raises DeliveryUnsupported if it
+        They stay until `release`, and afterwards while there is room. Raises DeliveryUnsupported if it
         cannot fetch them, InstanceGone.
         """
         rows = [
@@ -180,13 +183,6 @@ class Deliveries:
         if not isinstance(names, list) or len(names) != len(rows):
             raise DeliveryUnsupported("the instance did not name the input files")
         return [str(name) for name in names]
-
-    async def release_inputs(self, prompt_id: str) -> None:
-        """Tell the instance that a prompt needs its input files no longer. Raises InstanceGone."""
-        try:
-            await self._call("DELETE", f"pixelfactory/inputs/{prompt_id}")
-        except DeliveryUnsupported:
-            return
 
     async def set_previews(self, prompt_id: str, *, listening: bool) -> None:
         """Switch the previews of a prompt on or off. Raises InstanceGone."""

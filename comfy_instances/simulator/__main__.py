@@ -28,6 +28,7 @@ def parse_options(arguments: list[str]) -> SimulatorOptions:
     parser.add_argument("--base-directory", type=Path, help="default: a new temporary folder")
     parser.add_argument("--models-directory", type=Path, help="further folder with model files, to list")
     parser.add_argument("--preview-method", choices=["auto", "none"], default="auto")
+    parser.add_argument("--no-delivery", action="store_true", help="without results by our node pack")
     given = parser.parse_args(arguments)
     return SimulatorOptions(
         port=given.port,
@@ -38,6 +39,7 @@ def parse_options(arguments: list[str]) -> SimulatorOptions:
             (given.base_directory or _make_scratch_directory()).absolute(), given.models_directory
         ),
         preview_method=given.preview_method,
+        delivers=not given.no_delivery,
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from comfy_instances.simulator.deliveries import SimulatedDeliveries
 from comfy_instances.simulator.execution.prompt_queue import PromptQueue, QueuedPrompt
 from comfy_instances.simulator.execution.worker import ExecutionWorker
 from comfy_instances.simulator.faults import EXECUTION_FAULTS, ArmedFaults, find_marked_fault
@@ -24,7 +25,9 @@ class SimulatedInstance:
         self.faults = ArmedFaults()
         self.hub = WebsocketHub(self.queue_info)
         self.queue = PromptQueue(self._on_queue_changed)
-        self.worker = ExecutionWorker(facts, options, self.hub)
+        #: What our node pack delivers; None if the instance is to be without it.
+        self.deliveries = SimulatedDeliveries(options.folders.input) if options.delivers else None
+        self.worker = ExecutionWorker(facts, options, self.hub, self.deliveries)
         self._next_number = 0
         self._prompt_queued = asyncio.Event()
 

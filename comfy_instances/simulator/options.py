@@ -90,3 +90,5 @@ class SimulatorOptions:
     vram_bytes: int = 96 * 1024**3
     #: `none` disables previews unless a prompt requests them.
     preview_method: str = "auto"
+    #: Whether it has the part of our node pack that delivers results.
+    delivers: bool = True

@@ -41,6 +41,7 @@ from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.responses import ResponseTracker
+from orchestrator.execution.preview_switch import PreviewSwitch
 from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.execution.shared_loras import SharedLoras
@@ -180,13 +181,16 @@ def build_execution(
     )
         fleet=fleet,
         capabilities=capabilities,
-        input_uploader=InputUploader(dependencies.object_store, lambda: secrets.token_hex(16)),
         delivery=delivery,
         lora_delivery=LoraDelivery(dependencies.object_store, fleet),
         output_storage=OutputStorage(
             dependencies.object_store,
             settings.store_patience_seconds,
             delivery,
+        previews=PreviewSwitch(core.events),
+        input_uploader=InputUploader(
+            dependencies.object_store, delivery, lambda: secrets.token_hex(16)
+        ),
             core.events.notify_observers,
         ),
         lifecycle=core.lifecycle,

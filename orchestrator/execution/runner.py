@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet
+from comfy_instances.protocol.delivery import PREVIEWS_KEY
 from comfy_instances.protocol.errors import InstanceError, InstanceGone
 from comfy_instances.session.session import (
     FileRef,
@@ -26,6 +28,7 @@ from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.outputs import OutputStorage
+from orchestrator.execution.preview_switch import PreviewSwitch
 from orchestrator.execution.progress_estimator import ProgressEstimator
 from orchestrator.execution.uploads import InputUploader
 from orchestrator.execution.usage_meter import UsageMeter
@@ -62,6 +65,13 @@ class CompletedPrompt:
     usage: Usage
     #: Input files to delete from the instance.
     uploaded_files: Sequence[FileRef] = ()
+    #: Whether the instance has fetched input files, and keeps them until they are released.
+    has_fetched_inputs: bool = False
+
+    @property
+    def needs_release(self) -> bool:
+        """Whether the node pack of the instance holds something for the prompt."""
+        return self.has_fetched_inputs or any(item.delivered for item in self.result.outputs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +86,7 @@ class Runner:
     output_storage: OutputStorage
     #: How results leave each instance.
     delivery: DirectDelivery
+    previews: PreviewSwitch
     lifecycle: JobLifecycle
     events: EventHub
     #: Shortest time without progress after which a run counts as stalled, in seconds.
@@ -105,26 +116,38 @@ class Runner:
         """Do so with parameters that name LoRAs as they are on the instance."""
         attempt = run.attempt
         session = self.fleet.session(attempt.instance_id)
-        uploaded = await self.input_uploader.upload_inputs(session, run.model, params)
         capabilities = self.capabilities.get(attempt.instance_id)
-        graph = capabilities.render_graph(run.model, uploaded.params, OUTPUT_FILENAME_PREFIX)
         way = await self.delivery.choose(session, attempt.instance_id, capabilities.node_facts)
+        uploaded = await self.input_uploader.upload_inputs(
+            session, run.model, params, prompt_id=attempt.prompt_id, may_fetch=way.direct
+        )
+        graph = capabilities.render_graph(run.model, uploaded.params, OUTPUT_FILENAME_PREFIX)
         if way.direct:
             graph = self.delivery.adapt_graph(graph, run.model, to_image_encoding(run.job))
         meter = UsageMeter(attempt.instance_id, graph)
         listener = self._progress_listener(
             run.shard, watchdog.record_progress, meter, ProgressEstimator(graph)
         )
+        previews = {PREVIEWS_KEY: self.previews.is_wanted(run.job.id)} if way.direct else {}
+        running = session.run_prompt(attempt.prompt_id, graph, listener, extra_data=previews)
         try:
-            with meter.watch_memory(self.fleet):
-                result = await watchdog.guard(session.run_prompt(attempt.prompt_id, graph, listener))
+            with (
+                meter.watch_memory(self.fleet),
+                self.previews.watch(run.job.id, attempt.prompt_id, session) if way.direct else nullcontext(),
+            ):
+                result = await watchdog.guard(running)
         except InstanceGone:
             raise
         except InstanceError:
-            await self.clean_up(attempt, uploaded.files)
+            await self.clean_up(attempt, uploaded.files, release=way.direct)
             raise
         usage = self._publish_usage(run, result, meter)
-        return CompletedPrompt(result=result, usage=usage, uploaded_files=uploaded.files)
+        return CompletedPrompt(
+            result=result,
+            usage=usage,
+            uploaded_files=uploaded.files,
+            has_fetched_inputs=uploaded.is_fetched,
+        )
 
     def stall_timeout(self, run: ShardRun) -> float:
         """Return the longest time that the run may make no progress, in seconds."""
@@ -158,9 +181,16 @@ class Runner:
         await session.cancel_prompt(attempt.prompt_id)
         await session.deliveries.release(attempt.prompt_id)
 
-    async def clean_up(self, attempt: Attempt, files: Sequence[FileRef] = ()) -> None:
-        """Delete the prompt's history entry and files from the instance, so that they do not accumulate."""
+    async def clean_up(
+        self, attempt: Attempt, files: Sequence[FileRef] = (), *, release: bool = False
+    ) -> None:
+        """Delete the prompt's history entry and files from the instance, so that they do not accumulate.
+
+        `release`: also what its node pack holds.
+        """
         try:
+            if release:
+                await self.fleet.session(attempt.instance_id).deliveries.release(attempt.prompt_id)
             await self.fleet.session(attempt.instance_id).delete_history(attempt.prompt_id)
             await self.fleet.delete_files(attempt.instance_id, files)
         except InstanceError as error:
@@ -179,7 +209,6 @@ class Runner:
         nodes = [output.node for output in run.model.outputs]
         encoding, trained = to_image_encoding(run.job), describe_training(run)
         output_files = [item.file for item in prompt.result.outputs if item.file]
-        is_delivered = any(item.delivered for item in prompt.result.outputs)
         try:
             outputs = await self.output_storage.store_outputs(
                 session,
@@ -192,21 +221,13 @@ class Runner:
             )
         except Exception:
             # Not so when this process stops: the next one collects the results.
-            if is_delivered:
-                await self._release_results(run.attempt)
+            if prompt.needs_release:
+                await self.clean_up(run.attempt, output_files, release=True)
             raise
         record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage, trained)
-        if is_delivered:
-            await self._release_results(run.attempt)
-        await self.clean_up(run.attempt, [*output_files, *prompt.uploaded_files])
+        files = [*output_files, *prompt.uploaded_files]
+        await self.clean_up(run.attempt, files, release=prompt.needs_release)
         return record
-
-    async def _release_results(self, attempt: Attempt) -> None:
-        """Have the node pack of the instance forget the results."""
-        try:
-            await self.fleet.session(attempt.instance_id).deliveries.release(attempt.prompt_id)
-        except InstanceError as error:
-            log.info("could not release results on %s: %s", attempt.instance_id, error)
 
     def _progress_listener(
         self, shard: Shard, on_progress: Callable[[], None], meter: UsageMeter, estimator: ProgressEstimator

@@ -189,6 +189,8 @@ class Subscription:
     #: Whether the subscriber finds the end of the job in the store itself, and needs no notification.
     finds_end: ClassVar[bool] = False
 
+    #: Whether it passes previews on; they are made only for those that do.
+    shows_previews: ClassVar[bool] = True
     def __init__(self) -> None:
         self._pending: OrderedDict[Hashable, JobEvent] = OrderedDict()
         self._wake = asyncio.Event()
@@ -224,6 +226,12 @@ class Subscription:
 
 
 class EventHub:
+class EndSubscription(Subscription):
+    """For those who only wait for the end of a job."""
+
+    shows_previews: ClassVar[bool] = False
+
+
     """Passes events to the subscribers of a job and to the observers of all jobs."""
 
     def __init__(self) -> None:
@@ -234,6 +242,8 @@ class EventHub:
         #: Called with the id of a job whose latest events are read.
         self.on_read: Callable[[str], None] = lambda _: None
 
+        #: Called with the id of a job when a subscriber of it comes or goes.
+        self.on_listeners_changed: Callable[[str], None] = lambda _: None
     def add_observer(self, observer: Observer) -> None:
         """Call `observer` synchronously with every event of every job. It must not block.
 
@@ -278,6 +288,10 @@ class EventHub:
             subscription.put(event)
 
     def subscribed_job_ids(self) -> set[str]:
+    def has_preview_listeners(self, job_id: str) -> bool:
+        """Return whether a subscriber of the job passes previews on."""
+        return any(reader.shows_previews for reader in self._subscriptions.get(job_id, ()))
+
         """Return the ids of the jobs that have subscribers, except those that find the end themselves."""
         return {
             job_id
@@ -296,9 +310,11 @@ class EventHub:
         subscription = reader or Subscription()
         self._subscriptions.setdefault(job_id, set()).add(subscription)
         try:
+        self.on_listeners_changed(job_id)
             yield subscription
         finally:
             readers = self._subscriptions[job_id]
             readers.discard(subscription)
             if not readers:
                 del self._subscriptions[job_id]
+            self.on_listeners_changed(job_id)

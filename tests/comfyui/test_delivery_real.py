@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.polling import poll
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.videos import film
@@ -27,13 +27,8 @@ WORKFLOWS = ROOT / "tests" / "workflows"
 
 
 @pytest.fixture(scope="module")
-def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    assert INSTALL is not None
-    server = RealServer(INSTALL, tmp_path_factory.mktemp("comfyui"))
-    (server.base / "custom_nodes" / "pixel_factory").symlink_to(ROOT / "custom_nodes" / "pixel_factory")
-    server.start()
-    yield server
-    server.kill()
+def comfyui(comfyui_with_pack: RealServer) -> RealServer:
+    return comfyui_with_pack
 
 
 def service_on(comfyui: RealServer, data: Any, **more: str) -> ServiceProcess:
@@ -42,13 +37,17 @@ def service_on(comfyui: RealServer, data: Any, **more: str) -> ServiceProcess:
 
 
 @pytest.fixture(scope="module")
-def direct(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def direct(
+    comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
     with running(service_on(comfyui, tmp_path_factory.mktemp("direct"))) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def through(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def through(
+    comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
     data = tmp_path_factory.mktemp("through")
     with running(service_on(comfyui, data, PIXELFACTORY_DIRECT_DELIVERY="false")) as service:
         yield service
@@ -98,6 +97,43 @@ async def test_both_ways_give_the_same_pixels(
         assert Image.open(io.BytesIO(one)).format == Image.open(io.BytesIO(other)).format
         assert np.array_equal(pixels(one), pixels(other))
         assert b"class_type" not in one
+
+
+async def instance_of(service: ServiceProcess) -> dict[str, Any]:
+    """The one instance as operators see it."""
+    async with service.client(service.admin_token) as http, http.get("/admin/v1/instances") as response:
+        (found,) = (await response.json())["instances"]
+    return dict(found)
+
+
+async def test_operators_see_the_way_of_results(direct: ServiceProcess, through: ServiceProcess) -> None:
+    for service in (direct, through):
+        await generate(service, service.key(), "test-image", size="256x256")
+    assert (await instance_of(direct))["delivery"] == "direct"
+    shown = await instance_of(through)
+    assert (shown["delivery"], shown["delivery_detail"]) == (
+        "service",
+        "the setting `direct_delivery` is off",
+    )
+
+
+async def test_an_input_file_is_fetched_once_and_stays_for_the_next_request(
+    direct: ServiceProcess, comfyui: RealServer
+) -> None:
+    async def load() -> dict[str, Any]:
+        async with aiohttp.ClientSession(comfyui.url, headers={"X-Pixel-Factory-Delivery": "1"}) as http:
+            async with http.get("/pixelfactory/delivery") as response:
+                return dict(await response.json())
+
+    before = await load()
+    image = gradient((96, 96))
+    first = await generate(direct, direct.key(), "test-upscale", image=image, size="auto")
+    assert await generate(direct, direct.key(), "test-upscale", image=image, size="auto") == first
+    after = await load()
+    assert after["inputs"]["fetched"] == before["inputs"]["fetched"] + 1
+    assert after["inputs"]["hits"] == before["inputs"]["hits"] + 1
+    assert after["memory_used"] == 0
+    assert after["states"] == {}
 
 
 async def test_both_ways_give_the_same_video(direct: ServiceProcess, through: ServiceProcess) -> None:

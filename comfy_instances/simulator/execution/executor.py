@@ -6,13 +6,15 @@ import logging
 import os
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 from PIL import Image as PILImage
 
+from comfy_instances.protocol.delivery import PREVIEWS_KEY
+from comfy_instances.simulator.deliveries import SimulatedDeliveries, SimulatedFile
 from comfy_instances.simulator.execution.cache import CachedResult, ResultCache, compute_signatures
 from comfy_instances.simulator.execution.device import (
     OutOfMemoryError,
@@ -51,6 +53,8 @@ class Executor:
     event_sink: EventSink
     #: Whether samplers send previews if the prompt does not choose a preview method.
     previews_enabled: bool
+    #: What our node pack delivers; None without the pack.
+    deliveries: SimulatedDeliveries | None = None
     cache: ResultCache = field(default_factory=ResultCache)
 
     def execute_prompt(self, prompt: QueuedPrompt, fault: Fault | None) -> PromptResult:
@@ -64,6 +68,13 @@ class Executor:
         """Return whether samplers send previews while this prompt runs."""
         method = prompt.extra_data.get("preview_method") or "default"
         return self.previews_enabled if method == "default" else method != "none"
+
+    def is_listening(self, prompt: QueuedPrompt) -> bool:
+        """Return whether a prompt sends its previews; our node pack switches those of a service."""
+        at_start = bool(prompt.extra_data.get(PREVIEWS_KEY, True))
+        if self.deliveries is None or PREVIEWS_KEY not in prompt.extra_data:
+            return True
+        return self.deliveries.listening.get(prompt.prompt_id, at_start)
 
     def compute_change_token(self, node_id: str, node: Mapping[str, Any]) -> Any:
         """Return what a node's result depends on besides its inputs, such as the content of a file."""
@@ -172,6 +183,8 @@ class _PromptExecution:
         def report_progress(
             value: float, total: float, preview: PILImage.Image | None, image_type: str
         ) -> None:
+            if image_type == "JPEG" and not self.executor.is_listening(self.prompt):
+                preview = None
             if not throttle.should_send(value, total, has_preview=preview is not None):
                 return
             self.events.report_progress(node_id, (value, total), preview, image_type)
@@ -189,7 +202,14 @@ class _PromptExecution:
             previews_enabled=self.executor.should_send_previews(self.prompt),
             report_progress=report_progress,
             send_text=lambda text: self.executor.event_sink.send_text(text, node_id),
+            all_facts=self.executor.node_facts,
+            deliver=self.deliver,
         )
+
+    def deliver(self, files: Sequence[SimulatedFile]) -> None:
+        """Hand files of this prompt over to our node pack."""
+        assert self.executor.deliveries is not None
+        self.executor.deliveries.add(self.prompt.prompt_id, files)
 
     def resolve_inputs(self, node_id: str) -> dict[str, list[Any]]:
         """Return the values of all inputs that the class knows and that are available, by name."""

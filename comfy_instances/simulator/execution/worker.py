@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from comfy_instances.simulator.deliveries import SimulatedDeliveries
 from comfy_instances.simulator.execution.device import SimulatedDevice
 from comfy_instances.simulator.execution.prompt_queue import PromptResult, QueuedPrompt
 from comfy_instances.simulator.faults import Fault
@@ -56,7 +57,14 @@ class ExecutionWorker:
     image libraries, so that the server accepts requests before the imports finish.
     """
 
-    def __init__(self, facts: Mapping[str, Any], options: SimulatorOptions, hub: WebsocketHub) -> None:
+    def __init__(
+        self,
+        facts: Mapping[str, Any],
+        options: SimulatorOptions,
+        hub: WebsocketHub,
+        deliveries: SimulatedDeliveries | None,
+    ) -> None:
+        self._deliveries = deliveries
         self.device = SimulatedDevice(options.vram_bytes, options.time_scale)
         self._facts = facts
         self._options = options
@@ -89,6 +97,8 @@ class ExecutionWorker:
         from comfy_instances.simulator.execution.executor import Executor
 
         previews = self._options.preview_method != "none"
-        executor = Executor(self._facts, self._options.folders, self.device, self._event_sink, previews)
+        executor = Executor(
+            self._facts, self._options.folders, self.device, self._event_sink, previews, self._deliveries
+        )
         while True:
             self._tasks.get()(executor)

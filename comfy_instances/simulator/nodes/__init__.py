@@ -12,7 +12,7 @@ from typing import Any
 
 from comfy_instances.simulator.nodes import checking, media, parameters, texts
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
-from comfy_instances.simulator.nodes.files import loading, saving
+from comfy_instances.simulator.nodes.files import delivering, loading, saving
 from comfy_instances.simulator.nodes.images import images, masks, scaling
 from comfy_instances.simulator.nodes.models import cogvideo, conditioning, latents, loras, sampling, training
 from comfy_instances.simulator.nodes.models.stand_in import run_placeholder_node
@@ -29,6 +29,7 @@ NODE_FUNCTIONS: Mapping[str, NodeFunction] = {
     **texts.NODES,
     **loading.NODES,
     **saving.NODES,
+    **delivering.NODES,
     **cogvideo.NODES,
     **checking.NODES,
     **parameters.NODES,

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image as PILImage
 
+from comfy_instances.simulator.deliveries import Deliver
 from comfy_instances.simulator.execution.device import SimulatedDevice
 from comfy_instances.simulator.options import InstanceFolders
 
@@ -36,6 +37,9 @@ class NodeContext:
     report_progress: ReportProgress
     #: Sends a line of text to show at the node.
     send_text: Callable[[str], None]
+    #: The recorded facts about all node classes, and what our node pack hands results over to.
+    all_facts: Mapping[str, Any] = field(default_factory=dict)
+    deliver: Deliver | None = None
 
     def update_progress(
         self, value: float, total: float, preview: PILImage.Image | None = None, image_type: str = "JPEG"

@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from comfy_instances.protocol.delivery import FILES_CLASS, IMAGES_CLASS
 from comfy_instances.protocol.node_facts import load_core_node_facts, load_pack_node_facts
 from comfy_instances.simulator.instance import SimulatedInstance
 from comfy_instances.simulator.options import SimulatorOptions
+from comfy_instances.simulator.server.delivery_routes import DeliveryRoutes
 from comfy_instances.simulator.server.file_routes import FileRoutes
 from comfy_instances.simulator.server.info_routes import InfoRoutes
 from comfy_instances.simulator.server.job_routes import JobRoutes
@@ -28,7 +30,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def create_app(options: SimulatorOptions) -> web.Application:
     """Create the application and start the instance's worker. Requires a running event loop."""
     options.folders.prepare()
-    instance = SimulatedInstance(options, {**load_core_node_facts(), **load_pack_node_facts()})
+    facts = {**load_core_node_facts(), **load_pack_node_facts()}
+    if not options.delivers:
+        facts = {name: entry for name, entry in facts.items() if name not in (IMAGES_CLASS, FILES_CLASS)}
+    instance = SimulatedInstance(options, facts)
     limit = FEATURE_FLAGS["max_upload_size"]
     application = web.Application(client_max_size=limit, middlewares=[_same_origin_middleware])
     application[INSTANCE_KEY] = instance
@@ -72,6 +77,8 @@ def _routes(instance: SimulatedInstance) -> list[web.RouteDef]:
     ]
     prefixed = [web.route(route.method, "/api" + route.path, route.handler) for route in everywhere]
     ours = [get("/simulator/faults", info.list_faults), post("/simulator/faults", info.arm_fault)]
+    if instance.deliveries is not None:
+        ours += DeliveryRoutes(instance.deliveries).routes()
     return [*everywhere, *prefixed, *ours]
 
 

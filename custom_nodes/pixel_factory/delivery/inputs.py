@@ -29,15 +29,15 @@ from .upload import open_connection
 log = logging.getLogger(__name__)
 
 CACHE_VARIABLE, DEFAULT_CACHE_MB = "PIXELFACTORY_INPUT_CACHE_MB", 4096
-FOLDER = "pixel_factory_inputs"
+#: Files are in the input folder itself: loaders of some packs list no others.
+PREFIX, PARTIAL_FOLDER = "pixelfactory-", "pixel_factory_partial"
 #: Files of finished jobs do not stay longer, in seconds.
 LONGEST_KEPT = 3600.0
 #: A prompt whose end the service does not report lets go of its files after this time, in seconds.
 LONGEST_NEEDED = 6 * 3600.0
 _CHUNK_BYTES = 2**20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_EXTENSION = re.compile(r"[a-z0-9]{1,11}")
-_PARTIAL = ".partial-"
+_EXTENSION = re.compile(r"[a-z0-9-]{1,16}")
 
 
 class InputFailed(Exception):
@@ -45,7 +45,7 @@ class InputFailed(Exception):
 
 
 class InputCache:
-    """The files of one folder, the one that was used last kept longest."""
+    """Files in ComfyUI's input folder, the one that was used last kept longest."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ class InputCache:
         self._loading: dict[str, asyncio.Lock] = {}
 
     async def fetch(self, prompt_id: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        """Have files in the folder and keep them for a prompt; return their names below the input folder.
+        """Have files in the folder and keep them for a prompt; return their names.
 
         A row has `url`, `sha256`, `size` and `extension`. Raises InputFailed, and ValueError for other rows.
         """
@@ -67,7 +67,7 @@ class InputCache:
             self._needed[prompt_id] = (time.monotonic(), frozenset(name for name, _, _ in wanted))
         await asyncio.gather(*(self._ensure(*each) for each in wanted))
         await asyncio.to_thread(self.trim)
-        return [f"{FOLDER}/{name}" for name, _, _ in wanted]
+        return [name for name, _, _ in wanted]
 
     async def _ensure(self, name: str, url: str, size: int) -> None:
         """Have one file; prompts that want the same one at once fetch it once."""
@@ -83,15 +83,15 @@ class InputCache:
 
     def _download(self, url: str, file: Path, size: int) -> None:
         """Fetch a file; it appears under its name when it is complete and has its digest."""
-        partial = file.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
+        partial = self.folder / PARTIAL_FOLDER / uuid.uuid4().hex
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            partial.parent.mkdir(parents=True, exist_ok=True)
             digest = hashlib.sha256()
             with partial.open("wb") as target:
                 for chunk in _read(url, size):
                     digest.update(chunk)
                     target.write(chunk)
-            if digest.hexdigest() != file.name.partition(".")[0]:
+            if f"{PREFIX}{digest.hexdigest()}" != file.name.partition(".")[0]:
                 raise InputFailed("what arrived does not have the digest of the input file")
             partial.replace(file)
         except OSError as error:
@@ -143,9 +143,10 @@ class InputCache:
         with suppress(OSError):
             for entry in os.scandir(self.folder):
                 with suppress(OSError):
+                    if not entry.name.startswith(PREFIX) or not entry.is_file():
+                        continue
                     stat = entry.stat()
-                    if entry.is_file() and not entry.name.startswith(_PARTIAL):
-                        found.append((Path(entry.path), stat.st_mtime, stat.st_size))
+                    found.append((Path(entry.path), stat.st_mtime, stat.st_size))
         return found
 
 
@@ -153,7 +154,7 @@ def _name_of(row: Mapping[str, Any]) -> str:
     sha256, extension = str(row["sha256"]), str(row["extension"])
     if not _SHA256.fullmatch(sha256) or not _EXTENSION.fullmatch(extension):
         raise ValueError("not a digest and an extension")
-    return f"{sha256}.{extension}"
+    return f"{PREFIX}{sha256}.{extension}"
 
 
 def _read(url: str, size: int) -> Iterable[bytes]:
@@ -183,6 +184,6 @@ def _read(url: str, size: int) -> Iterable[bytes]:
 
 @lru_cache(maxsize=1)
 def get_inputs() -> InputCache:
-    """Return the cache of this server, below ComfyUI's input folder."""
-    folder = Path(import_module("folder_paths").get_input_directory(), FOLDER)
+    """Return the cache of this server, in ComfyUI's input folder."""
+    folder = Path(import_module("folder_paths").get_input_directory())
     return InputCache(folder, read_number(CACHE_VARIABLE, DEFAULT_CACHE_MB) * 2**20)

@@ -4,9 +4,8 @@
     POST   /pixelfactory/delivery/check                  whether this server reaches object storage
     POST   /pixelfactory/delivery/{prompt_id}            grant requests, and wait for a change
     GET    /pixelfactory/delivery/{prompt_id}/{number}   the bytes of a file that was not uploaded
-    DELETE /pixelfactory/delivery/{prompt_id}            forget the results
+    DELETE /pixelfactory/delivery/{prompt_id}            forget the results, and let go of input files
     POST   /pixelfactory/inputs/{prompt_id}              fetch input files, and keep them for a prompt
-    DELETE /pixelfactory/inputs/{prompt_id}              the prompt needs them no longer
     POST   /pixelfactory/previews/{prompt_id}            switch the previews of a prompt on or off
 
 Requests need a header that pages of other sites cannot send. With the variable PIXELFACTORY_DELIVERY_TOKEN in
@@ -57,7 +56,6 @@ def register_routes() -> None:
     routes.get("/pixelfactory/delivery/{prompt_id}/{number}")(_for_service(fetch))
     routes.delete("/pixelfactory/delivery/{prompt_id}")(_for_service(release))
     routes.post("/pixelfactory/inputs/{prompt_id}")(_for_service(fetch_inputs))
-    routes.delete("/pixelfactory/inputs/{prompt_id}")(_for_service(release_inputs))
     routes.post("/pixelfactory/previews/{prompt_id}")(_for_service(set_previews))
     previews.install()
 
@@ -145,7 +143,8 @@ async def fetch(request: web.Request) -> web.Response:
 
 
 async def release(request: web.Request) -> web.Response:
-    """Forget the results of a prompt."""
+    """Forget the results of a prompt; its input files may be deleted from the cache."""
+    get_inputs().release(request.match_info["prompt_id"])
     return web.json_response({"released": get_courier().release(request.match_info["prompt_id"])})
 
 
@@ -157,12 +156,6 @@ async def fetch_inputs(request: web.Request) -> web.Response:
     except InputFailed as error:
         return _error(502, str(error))
     return web.json_response({"names": names})
-
-
-async def release_inputs(request: web.Request) -> web.Response:
-    """Let go of the input files of a prompt; the cache may delete them."""
-    get_inputs().release(request.match_info["prompt_id"])
-    return web.json_response({})
 
 
 async def set_previews(request: web.Request) -> web.Response:

@@ -74,11 +74,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> ExecutorHarness:
 
 #: They read files of their own kinds; tested with those elsewhere.
 READERS = {"LoadAudio", "LoadLatent", "LoadVideo", "PixelFactoryAudio", "PixelFactoryVideo"}
+#: Classes that run another one, which an input names.
+CALLERS = frozenset({"PixelFactoryDeliverFiles"})
 #: Called only on inputs that a first input does not stand for.
 ARITHMETIC = {"ComfyMathExpression", "StringFormat", "ComfyNumberConvert", "ManualSigmas"}
 
 
-@pytest.mark.parametrize("class_type", sorted(FACTS.keys() - READERS - ARITHMETIC))
+@pytest.mark.parametrize("class_type", sorted(FACTS.keys() - READERS - ARITHMETIC - CALLERS))
 def test_class_runs(class_type: str, shared: ExecutorHarness) -> None:
     facts = FACTS[class_type]
     call = NodeContext(
@@ -92,6 +94,8 @@ def test_class_runs(class_type: str, shared: ExecutorHarness) -> None:
         previews_enabled=False,
         report_progress=lambda *_: None,
         send_text=lambda _: None,
+        all_facts=FACTS,
+        deliver=lambda files: None,
     )
     given = values(class_type)
     if class_type in LIST_INPUT_NODE_CLASSES:

@@ -13,7 +13,7 @@ from tests.unit.simulator.simulator_bench import FACTS, ExecutorHarness, node
 
 def test_every_node_of_the_pack_has_a_function() -> None:
     ours = {name for name in FACTS if name.startswith("PixelFactory")}
-    assert len(ours) == 13
+    assert len(ours) == 15
     assert ours <= NODE_FUNCTIONS.keys()
 
 

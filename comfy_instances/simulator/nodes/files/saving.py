@@ -249,7 +249,8 @@ def _file_reference(path: Path, series: NumberedFileSeries, folder_type: str = "
 
 def _file_metadata(context: NodeContext) -> dict[str, str]:
     """Return the metadata of a file: the graph, the metadata of the request, and the simulator's key."""
-    texts = {"prompt": context.prompt, **context.extra_pnginfo, SIMULATED_METADATA_KEY: True}
+    graph = {"prompt": context.prompt} if context.prompt else {}
+    texts = {**graph, **context.extra_pnginfo, SIMULATED_METADATA_KEY: True}
     return {key: json.dumps(value) for key, value in texts.items()}
 
 

@@ -73,8 +73,6 @@ class PromptFinished:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AttemptFailed:
-@dataclass(frozen=True, kw_only=True, slots=True)
 class OutputDelivered:
     """An instance has delivered an output by its node pack."""
 
@@ -86,8 +84,6 @@ class OutputDelivered:
     #: Seconds by step: `blocked` of the graph's thread, `queued`, `encode`, `upload`.
     timings: Mapping[str, float]
 
-
-    """An attempt of a shard failed."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryWayChosen:
@@ -104,6 +100,8 @@ class DeliveryWayChosen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptFailed:
+    """An attempt of a shard failed."""
+
     shard_id: str
     instance_id: str
     kind: FailureKind
@@ -162,11 +160,10 @@ JobEvent = JobChanged | ShardStarted | ShardProgress | ShardPreview
 ExecutionEvent = (
     JobEvent
     | PromptFinished
-    | AttemptFailed
-    | ShardQuarantined
     | OutputDelivered
     | DeliveryWayChosen
-    | OutputDelivered
+    | AttemptFailed
+    | ShardQuarantined
     | TaskFailed
     | WriteRetried
     | StateMended
@@ -188,9 +185,9 @@ class Subscription:
 
     #: Whether the subscriber finds the end of the job in the store itself, and needs no notification.
     finds_end: ClassVar[bool] = False
-
     #: Whether it passes previews on; they are made only for those that do.
     shows_previews: ClassVar[bool] = True
+
     def __init__(self) -> None:
         self._pending: OrderedDict[Hashable, JobEvent] = OrderedDict()
         self._wake = asyncio.Event()
@@ -225,13 +222,13 @@ class Subscription:
             self._wake.clear()
 
 
-class EventHub:
 class EndSubscription(Subscription):
     """For those who only wait for the end of a job."""
 
     shows_previews: ClassVar[bool] = False
 
 
+class EventHub:
     """Passes events to the subscribers of a job and to the observers of all jobs."""
 
     def __init__(self) -> None:
@@ -241,9 +238,9 @@ class EndSubscription(Subscription):
         self._observers: list[Observer] = []
         #: Called with the id of a job whose latest events are read.
         self.on_read: Callable[[str], None] = lambda _: None
-
         #: Called with the id of a job when a subscriber of it comes or goes.
         self.on_listeners_changed: Callable[[str], None] = lambda _: None
+
     def add_observer(self, observer: Observer) -> None:
         """Call `observer` synchronously with every event of every job. It must not block.
 
@@ -287,11 +284,11 @@ class EndSubscription(Subscription):
         for subscription in self._subscriptions.get(job_id, ()):
             subscription.put(event)
 
-    def subscribed_job_ids(self) -> set[str]:
     def has_preview_listeners(self, job_id: str) -> bool:
         """Return whether a subscriber of the job passes previews on."""
         return any(reader.shows_previews for reader in self._subscriptions.get(job_id, ()))
 
+    def subscribed_job_ids(self) -> set[str]:
         """Return the ids of the jobs that have subscribers, except those that find the end themselves."""
         return {
             job_id
@@ -309,8 +306,8 @@ class EndSubscription(Subscription):
         """Subscribe to the events of one job; `reader` replaces the default Subscription."""
         subscription = reader or Subscription()
         self._subscriptions.setdefault(job_id, set()).add(subscription)
-        try:
         self.on_listeners_changed(job_id)
+        try:
             yield subscription
         finally:
             readers = self._subscriptions[job_id]

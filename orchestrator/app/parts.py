@@ -31,25 +31,25 @@ from orchestrator.billing.price_files import (
     own_prices_file,
 )
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.capacity import JobScheduling
+from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.execution.outputs import OutputStorage
-from orchestrator.execution.responses import ResponseTracker
 from orchestrator.execution.preview_switch import PreviewSwitch
+from orchestrator.execution.responses import ResponseTracker
 from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.execution.shared_loras import SharedLoras
 from orchestrator.execution.uploads import InputUploader
 from orchestrator.intake.lora_resolver import LoraResolver, SharedLoraSource
 from orchestrator.intake.request_preparer import RequestPreparer
-from orchestrator.jobs.events import EventHub
 from orchestrator.intake.uploaded_files import LIFETIME, UPLOAD_PREFIX
+from orchestrator.jobs.events import EventHub
 from orchestrator.jobs.objects import INPUT_PREFIX, LORA_PREFIX, OUTPUT_PREFIX
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
@@ -173,24 +173,24 @@ def build_execution(
     """Connect the parts that run jobs, without starting any."""
     preferred_dtypes = {profile.name: profile.weights for profile in load_gpu_profiles()}
     capabilities = CapabilityCache(fleet, preferred_dtypes, build_output_check(settings))
-    runner = Runner(
     delivery = DirectDelivery(
         dependencies.object_store,
         enabled=settings.direct_delivery,
         on_chosen=core.events.notify_observers,
     )
+    runner = Runner(
         fleet=fleet,
         capabilities=capabilities,
         delivery=delivery,
+        previews=PreviewSwitch(core.events),
+        input_uploader=InputUploader(
+            dependencies.object_store, delivery, lambda: secrets.token_hex(16)
+        ),
         lora_delivery=LoraDelivery(dependencies.object_store, fleet),
         output_storage=OutputStorage(
             dependencies.object_store,
             settings.store_patience_seconds,
             delivery,
-        previews=PreviewSwitch(core.events),
-        input_uploader=InputUploader(
-            dependencies.object_store, delivery, lambda: secrets.token_hex(16)
-        ),
             core.events.notify_observers,
         ),
         lifecycle=core.lifecycle,
@@ -285,5 +285,5 @@ async def ensure_s3_server(settings: Settings, stack: AsyncExitStack) -> S3Confi
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         public_endpoint=settings.s3_public_endpoint,
-    )
         instance_endpoint=settings.s3_instance_endpoint,
+    )

@@ -116,11 +116,11 @@ class ObjectStore:
         self._presign_client = _minio_client(
             config, config.public_endpoint or config.endpoint, self._pools[0]
         )
-        self._executor = ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="object-store")
-
         self._instance_client = _minio_client(
             config, config.instance_endpoint or config.endpoint, self._pools[0]
         )
+        self._executor = ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="object-store")
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -302,8 +302,6 @@ class ObjectStore:
                 self._bucket, key, expires=timedelta(seconds=lifetime), response_headers=headers
             )
 
-    def presigned_url_prefix(self, prefix: str) -> str:
-        """Return the start that the presigned URLs of all objects below `prefix` have in common."""
     def presign_for_instances(self, key: str, lifetime: float = 60.0) -> str:
         """Return a presigned download URL for ComfyUI instances. Makes no request."""
         with translate_s3_errors():
@@ -325,6 +323,8 @@ class ObjectStore:
         digest = base64.b64encode(bytes.fromhex(md5)).decode()
         return url, {"Content-Type": content_type, "Content-MD5": digest}
 
+    def presigned_url_prefix(self, prefix: str) -> str:
+        """Return the start that the presigned URLs of all objects below `prefix` have in common."""
         return self.presign(f"{prefix}any", 1).partition("any")[0]
 
     async def is_healthy(self) -> bool:

@@ -47,6 +47,12 @@ def publish(
     load_seconds: Annotated[
         float | None, typer.Option(help="Seconds to load the model.", parser=number_at_least(0))
     ] = None,
+    weight_folder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FILE=FOLDER below models/, for a weight file whose folder is unknown. Repeatable."
+        ),
+    ] = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -63,6 +69,8 @@ def publish(
     plain = {"license": license, "owner": owner, "kind": kind, "price_class": price_class}
     edits: dict[str, Any] = {name: value for name, value in plain.items() if value is not None}
     edits["estimates"] = {name: value for name, value in estimates.items() if value is not None}
+    if weight_folder:
+        edits["weight_folders"] = dict(map(_split_folder, weight_folder))
     _complete_draft(models, id, edits)
     version = models.publisher.publish_draft(id, models.change(why), models.offered, models.check_publishable)
     print_json_or(
@@ -149,12 +157,24 @@ def _complete_draft(models: OwnModels, id: str, edits: dict[str, Any]) -> None:
     if missing and sys.stdin.isatty():
         changed, _ = edit_files(changed, _ask(missing), list(models.offered))
     elif missing:
-        options = {"license": "--license", "owner": "--owner", "estimates": "--vram-gb and --step-seconds"}
+        options = {
+            "license": "--license",
+            "owner": "--owner",
+            "estimates": "--vram-gb and --step-seconds",
+            "weight_folders": "--weight-folder FILE=FOLDER",
+        }
         wanted = "; ".join(f"{options[name]} ({what})" for name, what in missing.items())
         raise CliError(f"{id} cannot be live before this is known: {wanted}; or edit its model.toml")
     if changed != files:
         author = models.publisher.files.read_record(id).draft_author
         models.save_draft(id, changed, author, replace=True)
+
+
+def _split_folder(text: str) -> tuple[str, str]:
+    file, separator, folder = text.strip().rpartition("=")
+    if not separator or not file.strip():
+        raise CliError(f"--weight-folder must be FILE=FOLDER, such as face.bin=ipadapter (got {text!r})")
+    return file.strip(), folder.strip().strip("/")
 
 
 def _ask(missing: dict[str, str]) -> dict[str, Any]:
@@ -164,6 +184,9 @@ def _ask(missing: dict[str, str]) -> dict[str, Any]:
             vram = typer.prompt("GPU memory of a run in GB", type=float, err=True)
             step = typer.prompt("Seconds per sampling step", type=float, err=True)
             edits[name] = {"vram_bytes": round(vram * GB), "step_seconds": step}
+        elif name == "weight_folders":
+            answer = typer.prompt(f"{what}, as FILE=FOLDER, separated by commas", err=True)
+            edits[name] = dict(_split_folder(part) for part in answer.split(",") if part.strip())
         else:
             edits[name] = typer.prompt(f"{name}: {what}", err=True)
     err.print("written into the draft")

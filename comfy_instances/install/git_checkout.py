@@ -17,6 +17,9 @@ from comfy_instances.install.commands import (
     run_command,
 )
 
+#: File mode of a submodule in the index.
+_SUBMODULE_MODE = "160000"
+
 
 class CheckoutError(Exception):
     """The requested commit cannot be checked out; the text says what to do."""
@@ -115,9 +118,16 @@ class _GitRepository:
         return True
 
     async def list_blobs(self, commit: str) -> list[_GitBlob]:
+        """Return the files of a commit; submodules are left out."""
         rows = (await self.read_output("ls-tree", "-r", "-z", commit)).split("\0")
         parts = (row.split("\t", 1) for row in rows if row)
         return [_GitBlob(head.split()[2], path) for head, path in parts if head.split()[1] == "blob"]
+
+    async def list_index_files(self) -> set[str]:
+        """Return the files of the index; submodules are left out."""
+        rows = (await self.read_output("ls-files", "--stage", "-z")).split("\0")
+        parts = (row.split("\t", 1) for row in rows if row)
+        return {path for head, path in parts if not head.startswith(_SUBMODULE_MODE)}
 
 
 async def _fetch_commit(git: _GitRepository, origin: str, ref: str, on_output: OutputCallback | None) -> str:
@@ -159,10 +169,11 @@ async def _find_missing_files(
     git: _GitRepository, blobs: Iterable[_GitBlob], origin: str, may_lack: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the paths whose content is missing. Raises CheckoutError if a required one is among them."""
-    paths = {blob.digest: blob.path for blob in blobs}
-    output = await git.read_output("cat-file", "--batch-check", stdin="\n".join(paths) + "\n")
+    files = list(blobs)
+    digests = "".join(f"{digest}\n" for digest in {blob.digest for blob in files})
+    output = await git.read_output("cat-file", "--batch-check", stdin=digests)
     missing = {line.split()[0] for line in output.splitlines() if line.endswith(" missing")}
-    lacks = tuple(sorted(paths[digest] for digest in missing))
+    lacks = tuple(sorted(blob.path for blob in files if blob.digest in missing))
     needed = [path for path in lacks if not any(fnmatch(path, pattern) for pattern in may_lack)]
     if needed:
         raise CheckoutError(f"{origin} is incomplete; missing files ({len(needed)}): {', '.join(needed[:5])}")
@@ -173,14 +184,14 @@ async def _write_files(
     git: _GitRepository, commit: str, blobs: Iterable[_GitBlob], missing_files: Sequence[str]
 ) -> None:
     """Write index and files first and HEAD last, so that an interrupted checkout is repeated."""
-    before = (await git.read_output("ls-files", "-z")).split("\0")
+    before = await git.list_index_files()
     await git.run("read-tree", "--reset", commit)
     if missing_files:
         await git.read_output(
-            "update-index", "--skip-worktree", "--stdin", stdin="\n".join(missing_files) + "\n"
+            "update-index", "--skip-worktree", "-z", "--stdin", stdin="\0".join(missing_files) + "\0"
         )
     await git.run("checkout-index", "--all", "--force", "--quiet")
-    _delete_files(git.directory, {path for path in before if path} - {blob.path for blob in blobs})
+    _delete_files(git.directory, before - {blob.path for blob in blobs})
     await git.run("update-ref", "--no-deref", "HEAD", commit)
 
 

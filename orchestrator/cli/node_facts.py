@@ -15,6 +15,8 @@ from comfy_instances.protocol.node_facts import (
     load_pack_node_facts,
 )
 from comfy_instances.session.session import InstanceSession
+from orchestrator.catalog.checks.node_facts import declared_inputs
+from orchestrator.catalog.known_folders import FILE_FOLDERS_KEY, find_folders
 from orchestrator.cli.console import CliError
 
 #: Maximum size of a file with node facts; that of a ComfyUI with 30 node packs has 20 MB.
@@ -34,8 +36,35 @@ async def fetch_node_facts(url: str) -> dict[str, Any]:
     except ValueError as error:
         raise CliError(str(error)) from error
     async with session:
-        stats, info = await asyncio.gather(session.get_system_stats(), session.get_object_info())
-    return {"comfyui_version": stats.version, "nodes": extract_node_facts(info)}
+        stats, info, files = await asyncio.gather(
+            session.get_system_stats(), session.get_object_info(), session.list_model_files()
+        )
+    nodes = extract_node_facts(info)
+    return {"comfyui_version": stats.version, "nodes": add_file_folders(nodes, files)}
+
+
+def add_file_folders(nodes: Mapping[str, Any], files: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Return facts with the folders of the inputs that list exactly the files of some folder of a server.
+
+    Empty folders, and those that list the same files as another one, say nothing.
+    """
+    by_files: dict[frozenset[str], list[str]] = {}
+    for folder, names in files.items():
+        by_files.setdefault(frozenset(names), []).append(folder)
+    folders = {names: found for names, found in by_files.items() if names and len(found) == 1}
+    return {name: _with_folders(name, entry, folders) for name, entry in nodes.items()}
+
+
+def _with_folders(
+    name: str, entry: Mapping[str, Any], folders: Mapping[frozenset[str], list[str]]
+) -> dict[str, Any]:
+    found = {
+        item.name: folders[frozenset(item.choices)]
+        for item in declared_inputs(entry)
+        if item.choices and all(isinstance(choice, str) for choice in item.choices)
+        if frozenset(item.choices) in folders and not find_folders(name, item.name, {})
+    }
+    return {**entry, FILE_FOLDERS_KEY: found} if found else dict(entry)
 
 
 def read_node_facts(file: Path) -> dict[str, Any]:

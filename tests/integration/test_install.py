@@ -116,6 +116,36 @@ async def test_a_source_with_a_hole_that_does_not_matter(
     assert await list_changed_files(directory) == []
 
 
+async def test_a_hole_at_two_paths_with_odd_names(
+    upstream: Path, lock: ComfyUILock, wish: InstallRequest
+) -> None:
+    holes = ("comfy/text_encoders/one_tokenizer/a & b.json", 'comfy/text_encoders/two_tokenizer/"ä".json')
+    for hole in holes:
+        (upstream / hole).parent.mkdir(parents=True)
+        (upstream / hole).write_text("the same content twice")
+    git(upstream, "add", "-A")
+    git(upstream, "commit", "-qm", "two files")
+    lose(upstream, holes[0])
+    commit = git(upstream, "rev-parse", "HEAD")
+    checkout = await checkout_source(
+        wish.directory / "source", origin=lock.url, ref=commit, may_lack=lock.may_lack
+    )
+    assert checkout.missing_files == holes
+    assert await list_changed_files(wish.directory / "source") == []
+
+
+async def test_checks_out_again_where_a_submodule_was_not_fetched(
+    upstream: Path, lock: ComfyUILock, wish: InstallRequest
+) -> None:
+    git(upstream, "update-index", "--add", "--cacheinfo", f"160000,{lock.commit},front/end")
+    git(upstream, "commit", "-qm", "a submodule")
+    directory = wish.directory / "source"
+    for ref in (git(upstream, "rev-parse", "HEAD"), lock.commit, git(upstream, "rev-parse", "HEAD")):
+        await checkout_source(directory, origin=lock.url, ref=ref, may_lack=lock.may_lack)
+        (directory / "front" / "end").mkdir(parents=True, exist_ok=True)
+    assert (directory / "main.py").read_text() == MAIN
+
+
 async def test_a_source_with_a_hole_that_matters(
     upstream: Path, lock: ComfyUILock, wish: InstallRequest
 ) -> None:

@@ -165,6 +165,30 @@ async def test_installs_a_set_into_its_own_environment_and_loads_it_only_where_i
     assert specs(load_all_packs) == (str(installation.packs_python), "1", True)
 
 
+async def test_records_in_which_folders_the_files_of_inputs_belong(bench: Workbench) -> None:
+    folders = (
+        "import folder_paths, os\n"
+        "def folder(name): return os.path.join(folder_paths.models_dir, name)\n"
+        "folder_paths.folder_names_and_paths['stylers'] = ([folder('clip'), folder('stylers')], set())\n"
+        "folder_paths.folder_names_and_paths['elsewhere'] = ([os.path.dirname(__file__)], set())\n"
+        "os.makedirs(folder('detectors/boxes'))\n"
+        "def names(path): return sorted(os.listdir(path)) if os.path.isdir(path) else []\n"
+    )
+    listing = (
+        "(sum((names(path) for path in folder_paths.folder_names_and_paths['stylers'][0]), []),),"
+        " 'box': ('COMBO', {'options': ['boxes/' + name for name in names(folder('detectors/boxes'))]})"
+    )
+    await bench.add_pack("style-pack", folders + pack_with("StyleNode").replace("([],)", listing))
+    result = await bench.install()
+    facts = load_installed_pack_facts(bench.comfyui)["StyleNode"]
+    # Not the old name of a folder, nor the part of the path that the value has itself.
+    assert facts["file_folders"] == {"file": ["stylers"], "box": ["detectors"]}
+    assert result.trial is not None
+    assert not any("in which folders" in note for note in result.trial.notes)
+    # The markers themselves are no choices of the recorded facts.
+    assert facts["input"]["required"]["file"] == ["COMBO"]
+
+
 async def test_refuses_requirements_that_do_not_fit_torch_and_names_pack_line_and_version(
     bench: Workbench,
 ) -> None:

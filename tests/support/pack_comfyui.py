@@ -30,6 +30,10 @@ nodes.NODE_CLASS_MAPPINGS = {{
 }}
 sys.modules["nodes"] = nodes
 keep, words, base, allowed = [], list(sys.argv[1:]), "", []
+folder_paths = types.ModuleType("folder_paths")
+folder_paths.models_dir = words[words.index("--models-directory") + 1]
+folder_paths.folder_names_and_paths = {{}}
+sys.modules["folder_paths"] = folder_paths
 if "--whitelist-custom-nodes" in words:
     at = words.index("--whitelist-custom-nodes") + 1
     while at < len(words) and not words[at].startswith("--"):

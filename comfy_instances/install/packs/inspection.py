@@ -18,6 +18,10 @@ class FindingKind(StrEnum):
     """What was found. The values are shown to the operator."""
 
     INSTALL_SCRIPT = "has an install script, which is not run"
+    MORE_REQUIREMENTS = (
+        "has further files of requirements, which are not read: name what it needs of them with"
+        " --override NAME=REQUIREMENT"
+    )
     PRESTART_SCRIPT = "has a script that runs before each start"
     RUNS_PIP = "calls or mentions pip; while it runs, pip has no index"
     UPDATES_ITSELF = "runs git or updates itself"
@@ -63,10 +67,12 @@ def inspect_pack(directory: Path) -> list[Finding]:
     for name, kind in _SCRIPTS.items():
         if (directory / name).is_file():
             places.setdefault(kind, []).append(name)
+    more = (file.relative_to(directory) for file in sorted(directory.rglob("requirements*.txt")))
+    places[FindingKind.MORE_REQUIREMENTS] = [str(file) for file in more if len(file.parts) > 1]
     for file in sorted(directory.rglob("*.py")):
         for kind, line in _search_source(file):
             places.setdefault(kind, []).append(f"{file.relative_to(directory)}:{line}")
-    return [Finding(kind, tuple(places[kind])) for kind in FindingKind if kind in places]
+    return [Finding(kind, tuple(places[kind])) for kind in FindingKind if places.get(kind)]
 
 
 def _search_source(file: Path) -> Iterator[tuple[FindingKind, int]]:

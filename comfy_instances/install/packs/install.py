@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -39,6 +39,7 @@ from comfy_instances.install.packs.requirements import (
 )
 from comfy_instances.install.packs.resolver import PackageSource, Resolution, resolve_requirements
 from comfy_instances.install.packs.trial import TrialResult, core_class_names, try_packs
+from comfy_instances.install.packs.weight_folders import FILE_FOLDERS_KEY, INPUT_FOLDER
 from comfy_instances.process.installation import Installation, find_installation, venv_python
 from comfy_instances.process.installed_packs import (
     ENVIRONMENTS_FOLDER,
@@ -203,7 +204,7 @@ def _read_all_requirements(
     shared = default_overrides(has_gpu=bool(request.gpus))
     lines: list[RequirementLine] = []
     for pin in request.lock.pins:
-        found, notes = read_requirements(pin.name, fetched[pin.name].directory, shared | dict(pin.overrides))
+        found, notes = read_requirements(pin.name, fetched[pin.name].directory, shared, pin.overrides)
         lines += found
         for note in notes:
             reporter.on_note(note)
@@ -271,7 +272,9 @@ def _write_facts(directory: Path, record: PackRecord, trial: TrialResult) -> Non
             "url": pack.url,
             "commit": pack.commit,
             "comfyui_version": trial.version,
-            "nodes": _without_file_lists(extract_node_facts(trial.nodes[pack.name])),
+            "nodes": _with_folders(
+                _without_file_lists(extract_node_facts(trial.nodes[pack.name])), trial.file_folders
+            ),
         }
         file = facts_file(directory, pack.name)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -292,6 +295,36 @@ def _without_file_lists(nodes: Mapping[str, Any]) -> dict[str, Any]:
         }
         for name, facts in nodes.items()
     }
+
+
+def _with_folders(
+    nodes: Mapping[str, Any], folders: Mapping[str, Mapping[str, Sequence[str]]]
+) -> dict[str, Any]:
+    """Return facts with the folders of the inputs that name weights.
+
+    The choices of all inputs that list files are open, also those with a fixed one such as `None`.
+    """
+    return {name: _describe_files(facts, folders.get(name, {})) for name, facts in nodes.items()}
+
+
+def _describe_files(facts: Mapping[str, Any], folders: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    if not folders:
+        return dict(facts)
+    inputs = {
+        section: {
+            key: ["COMBO", *_file_options(spec)] if key in folders else spec for key, spec in specs.items()
+        }
+        for section, specs in facts["input"].items()
+    }
+    weights = {key: [*found] for key, found in folders.items() if INPUT_FOLDER not in found}
+    return {**facts, "input": inputs} | ({FILE_FOLDERS_KEY: weights} if weights else {})
+
+
+def _file_options(spec: list[Any]) -> list[Any]:
+    """Return the options of an input without its choices."""
+    options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+    kept = {key: value for key, value in options.items() if key not in ("options", "default")}
+    return [kept] if kept else []
 
 
 def _open_choice(spec: Any) -> Any:

@@ -32,8 +32,8 @@ URL_SCHEMES = ("https", "http", "ssh", "git", "file")
 #: Files that a mirror may lack: no pack reads them when it is imported.
 MAY_LACK = (
     "*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.svg", "*.mp4", "*.webm", "*.mp3", "*.wav",
-    "*.ttf", "*.otf", "*.pt", "*.pth", "*.bin", "*.onnx", "*.safetensors", "*.md", "*.ipynb",
-    "*tokenizer*/*", "*tokenizer*.json", "*workflow*/*", "*example*/*",
+    "*.ttf", "*.otf", "*.pt", "*.pth", "*.bin", "*.onnx", "*.task", "*.safetensors", "*.md", "*.ipynb",
+    "*tokenizer*/*", "*tokenizer*.json", "*tokenizer*.model", "*workflow*/*", "*example*/*",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -55,13 +56,15 @@ class RequirementLine:
 
 
 def read_requirements(
-    pack: str, directory: Path, overrides: Mapping[str, str]
+    pack: str, directory: Path, shared: Mapping[str, str], own: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[list[RequirementLine], list[str]]:
-    """Return the requirements of a pack, replaced by `overrides`, and notes on lines that are not used.
+    """Return the requirements of a pack, replaced by overrides, and notes on lines that are not used.
 
-    Overrides are by name of the distribution; an empty text leaves the requirement out.
+    Overrides are by name of the distribution; an empty text leaves the requirement out. Those of the pack's
+    pin (`own`) whose name the pack does not require are added: some packs have further files of requirements.
     """
-    replacing = {str(canonicalize_name(name)): text for name, text in overrides.items()}
+    named = {str(canonicalize_name(name)): text for name, text in own.items()}
+    replacing = {str(canonicalize_name(name)): text for name, text in shared.items()} | named
     lines: list[RequirementLine] = []
     notes: list[str] = []
     for place, text in _read_lines(directory, directory / REQUIREMENTS_FILE, 0):
@@ -70,6 +73,12 @@ def read_requirements(
             notes.append(f"{pack} {place}: `{text}` is not used")
             continue
         lines.append(RequirementLine(pack, place, text, name, _wanted(text, name, replacing)))
+    required = {line.name for line in lines}
+    lines += [
+        RequirementLine(pack, "--override", text, name, text)
+        for name, text in named.items()
+        if text and name not in required
+    ]
     return lines, notes
 
 

@@ -22,7 +22,7 @@ from comfy_instances.install.packs.requirements import RequirementLine, find_blo
 
 #: Lines of pip's or uv's explanation that an error quotes.
 MAX_QUOTED_LINES = 8
-_NO_VERSION = re.compile(r"No matching distribution found for (\S+)|has no (?:usable )?wheels")
+_NO_VERSION = re.compile(r"No matching distribution found for (\S+)|ha(?:s|ve) no (?:usable )?wheels")
 _NOISE = re.compile(r"^(?:WARNING|INFO|Collecting|Using cached|Downloading|Requirement already|\[notice\])")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -15,11 +16,14 @@ from comfy_instances.fleet.protocol import InstanceState
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.install.packs.errors import PackError
+from comfy_instances.install.packs.weight_folders import MODELS_FOLDER, find_file_folders, place_markers
 from comfy_instances.install.smoke_test import wait_for_first_state
 from comfy_instances.process.installation import Installation
 from comfy_instances.process.installed_packs import PackSource, load_all_packs
 from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs
 from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.protocol.errors import InstanceError
+from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import loop_time
 
 #: In a trial, weights are not downloaded either.
@@ -58,7 +62,10 @@ def _report():
     for name, cls in nodes.NODE_CLASS_MAPPINGS.items():
         file = getattr(sys.modules.get(getattr(cls, "__module__", ""), None), "__file__", None)
         owners[str(name)] = _pack(file) if file and _is_ours(file) else ""
-    return {{"declared": declared, "owners": owners}}
+    import folder_paths
+    rows = folder_paths.folder_names_and_paths.items()
+    folders = {{str(name): [str(path) for path in row[0]] for name, row in rows}}
+    return {{"declared": declared, "owners": owners, "folders": folders}}
 
 class {PROBE_CLASS}:
     RETURN_TYPES = ()
@@ -92,6 +99,8 @@ class TrialResult:
     startup_seconds: float
     #: `/object_info` of each pack's classes, by pack.
     nodes: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    #: In which folders ComfyUI looks for the files of inputs, of all classes: class -> input -> folders.
+    file_folders: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict, repr=False)
     #: What does not keep the set from being used, one line each.
     notes: tuple[str, ...] = ()
     #: Why the set must not be used, one line each.
@@ -114,6 +123,7 @@ async def try_packs(
             info = await wait_for_first_state(fleet)
             seconds = loop_time() - started_at
             facts = fleet.node_facts(info.id)
+            found = await _find_folders(info.url, facts, directory) if facts else _NO_FOLDERS
             log_lines = _read_log(directory)
         finally:
             await fleet.stop()
@@ -132,9 +142,42 @@ async def try_packs(
         device=info.device,
         startup_seconds=seconds,
         nodes={pack: report.nodes_of(pack) for pack in packs},
-        notes=tuple(report.find_notes()),
+        file_folders=found.by_class,
+        notes=(*report.find_notes(), *found.notes),
         problems=tuple(report.find_problems()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundFolders:
+    """The folders of inputs, and why they may be incomplete."""
+
+    by_class: Mapping[str, Mapping[str, Sequence[str]]]
+    notes: tuple[str, ...] = ()
+
+
+_NO_FOLDERS = _FoundFolders({})
+
+
+async def _find_folders(url: str, facts: Mapping[str, Any], directory: Path) -> _FoundFolders:
+    """Put a file into each folder of weights and of inputs, and see which inputs list it.
+
+    A pack that reads the empty files may fail: then nothing is known of folders, and the set works anyway.
+    """
+    try:
+        folders = _read_report(facts)["folders"]
+        markers = await asyncio.to_thread(place_markers, directory, folders)
+        async with InstanceSession(url) as session:
+            info = await session.get_object_info()
+        return _FoundFolders(find_file_folders(info, markers))
+    except (InstanceError, LookupError, TypeError, ValueError, OSError) as error:
+        return _FoundFolders({}, (f"in which folders the packs' weights belong is not known: {error}",))
+
+
+def _read_report(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the probe's report. Raises LookupError, TypeError, ValueError."""
+    report: dict[str, Any] = json.loads(facts[PROBE_CLASS]["input"]["required"]["report"][1]["default"])
+    return report
 
 
 def _read_log(directory: Path) -> list[str]:
@@ -150,7 +193,7 @@ def _build_fleet(
     probe = directory / "probe" / PROBE_FOLDER
     probe.mkdir(parents=True)
     (probe / "__init__.py").write_text(PROBE_SOURCE, "utf-8")
-    models = directory / "models"
+    models = directory / MODELS_FOLDER
     models.mkdir()
     [spec] = comfyui_launch_specs(
         installation,
@@ -186,7 +229,7 @@ class _TrialReport:
         log_lines: Sequence[str],
         core_classes: Collection[str],
     ) -> None:
-        report = json.loads(facts[PROBE_CLASS]["input"]["required"]["report"][1]["default"])
+        report = _read_report(facts)
         self._declared: dict[str, list[str]] = report["declared"]
         self._owners: dict[str, str] = report["owners"]
         self._packs, self._facts, self._log = packs, facts, log_lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 from .connection import private_directory
 
-_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+_SUFFIXES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
 #: Folders of ComfyUI without weights.
 _OTHER_FOLDERS = frozenset({"configs", "custom_nodes"})
+#: Further names of folders, which ComfyUI still searches.
+_OLD_FOLDERS = frozenset({"unet", "clip", "t2i_adapter"})
 _CACHE_NAME = "digests.json"
 _BLOCK_BYTES = 2**22
 
@@ -76,7 +79,26 @@ def _locate(name: str, options: frozenset[str]) -> tuple[str, Path] | None:
         return None
     listed = [each for each in candidates if set(folder_paths.get_filename_list(each[0])) <= options]
     folder, file = (listed or candidates)[0]
-    return f"{folder}/{name.replace(chr(92), '/')}", file
+    below = name.replace(chr(92), "/")
+    return f"{_directory_of(folder, file, below)}/{below}", file
+
+
+def _directory_of(folder: str, file: Path, name: str) -> str:
+    """Return the folder below `models/` of a file.
+
+    Packs have names for views of a folder, such as `unet_gguf` of `diffusion_models`, which are no folders. A
+    file outside of `models/` counts as one of the newest folder there that ComfyUI searches under this name.
+    """
+    folder_paths = import_module("folder_paths")
+    root = Path(folder_paths.models_dir).resolve()
+    searched = [Path(path).resolve() for path in folder_paths.get_folder_paths(folder)]
+    inside = [str(path.relative_to(root)) for path in searched if path.is_relative_to(root) and path != root]
+    for path, shown in ((root / one, one) for one in inside):
+        if (path / name).is_file() and os.path.samefile(path / name, file):
+            return Path(shown).as_posix()
+    named = [one for one in inside if one == folder]
+    newer = [one for one in inside if one not in _OLD_FOLDERS]
+    return Path((named or newer or inside or [folder])[0]).as_posix()
 
 
 class _DigestCache:

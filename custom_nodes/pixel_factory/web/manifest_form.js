@@ -27,6 +27,7 @@ export class ManifestForm {
     const keys = [...TEXTS.map(([key]) => key), "price_class"].filter((key) => key in published);
     this.changed = Object.fromEntries(keys.map((key) => [key, published[key]]));
     this.estimates = {};
+    this.weightFolders = {};
   }
 
   /** Take a new report; the author's corrections stay. */
@@ -57,6 +58,7 @@ export class ManifestForm {
       ...this.changed,
       ...(parameters.length ? { parameters: Object.fromEntries(parameters) } : {}),
       ...(Object.keys(this.estimates).length ? { estimates: this.estimates } : {}),
+      ...(Object.keys(this.weightFolders).length ? { weight_folders: this.weightFolders } : {}),
     };
   }
 
@@ -160,7 +162,7 @@ export class ManifestForm {
   aboutFields() {
     const missing = this.report.missing ?? {};
     const texts = TEXTS.map(([key, label, hint]) => this.textField(key, label, missing[key] ?? hint, key in missing));
-    return el("div", { className: "pf-grid" }, texts, this.priceClassField(), this.estimateFields(missing));
+    return el("div", { className: "pf-grid" }, texts, this.priceClassField(), this.estimateFields(missing), this.folderField(missing));
   }
 
   textField(key, label, hint, isMissing) {
@@ -199,6 +201,20 @@ export class ManifestForm {
       });
       return field(`${label} (needed to publish)`, input);
     });
+  }
+
+  /** Ask for the folders of weight files that this ComfyUI does not have. */
+  folderField(missing) {
+    if (!("weight_folders" in missing) && !Object.keys(this.weightFolders).length) {
+      return [];
+    }
+    const value = Object.entries(this.weightFolders).map((pair) => pair.join("=")).join(", ");
+    const input = el("input", { value, placeholder: "FILE=FOLDER, FILE=FOLDER", title: missing.weight_folders ?? "" });
+    input.addEventListener("change", () => {
+      const pairs = input.value.split(",").map((part) => part.trim().match(/^(.+)=([^=]+)$/));
+      this.weightFolders = Object.fromEntries(pairs.filter(Boolean).map((found) => [found[1].trim(), found[2].trim()]));
+    });
+    return [field(`Folders below models/ (needed to publish): ${missing.weight_folders ?? ""}`, input)];
   }
 
   change(key, value, proposed) {

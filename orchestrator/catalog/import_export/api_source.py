@@ -8,6 +8,7 @@ from collections.abc import Container
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
+from orchestrator.catalog.import_export.old_classes import modernise_graph
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
 from orchestrator.catalog.import_export.ui.ui_to_api import (
     EXPORT_METADATA_KEY,
@@ -34,6 +35,7 @@ def convert_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] = (
         if is_ui_format(data)
         else _read_api_graph(data, facts, pack_classes)
     )
+    source.changes.extend(modernise_graph(source.graph, facts))
     for node in source.graph.values():
         entry = facts.get(node["class_type"])
         declared = resolve_inputs(entry, node["inputs"]) if entry else {}
@@ -59,9 +61,10 @@ def copy_api_graph(data: Any) -> ApiGraph:
 
 def _read_api_graph(data: Any, facts: NodeFacts, pack_classes: Container[str]) -> ConvertedWorkflow:
     graph = copy_api_graph(data)
+    changes = modernise_graph(graph, facts)
     notes = [node["_meta"].get(EXPORT_METADATA_KEY) for node in graph.values()]
     own = next((note for note in notes if isinstance(note, dict) and "manifest" in note), {})
-    result = ConvertedWorkflow(graph, export_metadata=own)
+    result = ConvertedWorkflow(graph, export_metadata=own, changes=changes)
     for id, node in graph.items():
         entry = facts.get(node["class_type"])
         if entry is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import PurePosixPath
 from typing import Any
@@ -13,6 +13,7 @@ from orchestrator.catalog.import_export.infer.constants import InputRef
 from orchestrator.catalog.import_export.infer.off_grid import require_even_sides
 from orchestrator.catalog.import_export.result_nodes import result_media
 from orchestrator.catalog.import_export.ui.ui_to_api import ConvertedWorkflow
+from orchestrator.catalog.known_folders import UNKNOWN_FOLDER, find_folders
 
 # Price class until the author changes it: that of an expensive model of the same kind.
 _DEFAULT_PRICE_CLASSES = {
@@ -25,25 +26,7 @@ _DEFAULT_PRICE_CLASSES = {
     "3d": "3d",
 }
 
-# Folder in which ComfyUI looks for the file of an input.
-_FOLDER_BY_INPUT = {
-    "unet_name": "diffusion_models",
-    "ckpt_name": "checkpoints",
-    "vae_name": "vae",
-    "lora_name": "loras",
-    "control_net_name": "controlnet",
-    "style_model_name": "style_models",
-    "gligen_name": "gligen",
-    "text_encoder": "text_encoders",
-    "audio_encoder_name": "audio_encoders",
-}
-_FOLDER_BY_CLASS_AND_INPUT = {
-    ("UpscaleModelLoader", "model_name"): "upscale_models",
-    ("LatentUpscaleModelLoader", "model_name"): "latent_upscale_models",
-    ("CLIPVisionLoader", "clip_name"): "clip_vision",
-}
-_CLIP_INPUT_PATTERN = re.compile(r"clip_name\d?")
-_WEIGHT_FILE_PATTERN = re.compile(r".+\.(safetensors|sft|ckpt|pt|pth|bin|gguf)", re.IGNORECASE)
+_WEIGHT_FILE_PATTERN = re.compile(r".+\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)", re.IGNORECASE)
 _EXAMPLE_TYPES = ("string", "image", "video", "audio")
 _MAX_EXAMPLE_LENGTH = 32_000
 _DTYPES = ("nvfp4", "mxfp8", "fp8", "int8", "bf16", "fp16", "fp32")
@@ -81,7 +64,7 @@ def draft_manifest(
         "parameters": bindings.parameters,
         "example": _draft_example(bindings),
         "outputs": results,
-        "weights": _draft_weight_rows(bindings, source.model_downloads, needed),
+        "weights": _draft_weight_rows(bindings, source, needed),
         "requires": {"comfyui": comfyui_version, "packs": [{"name": pack} for pack in packs]},
         "resources": {"vram_bytes": 0, "load_seconds": 10.0, "step_seconds": 1.0},
     }
@@ -111,13 +94,14 @@ def _infer_kind(bindings: ParameterBindings, media: set[str], needed: Iterable[s
 
 
 def _draft_weight_rows(
-    bindings: ParameterBindings, downloads: Mapping[str, Mapping[str, str]], needed: Iterable[str]
+    bindings: ParameterBindings, source: ConvertedWorkflow, needed: Iterable[str]
 ) -> list[dict[str, Any]]:
     """Return a row for every weight file that a loader names, each with its own slot."""
     rows: dict[str, dict[str, Any]] = {}
-    for class_type, name, file in _find_weight_files(bindings, needed):
-        download = downloads.get(PurePosixPath(file).name, {})
-        path = f"{_infer_folder(class_type, name, download)}/{file}"
+    for class_type, name, file in find_weight_files(bindings, needed):
+        download = source.model_downloads.get(PurePosixPath(file).name, {})
+        folders = list_weight_folders(class_type, name, file, bindings, source)
+        path = f"{folders[0] if folders else UNKNOWN_FOLDER}/{file}"
         if ".." in PurePosixPath(path).parts or path in rows:
             continue
         slot = f"weight_{len(rows) + 1}"
@@ -127,7 +111,7 @@ def _draft_weight_rows(
     return list(rows.values())
 
 
-def _find_weight_files(bindings: ParameterBindings, needed: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+def find_weight_files(bindings: ParameterBindings, needed: Iterable[str]) -> Iterator[tuple[str, str, str]]:
     """Yield the class, input and file of each loader; LoRAs are read from the defaults of their lists."""
     for id in needed:
         for name, value in bindings.graph[id]["inputs"].items():
@@ -140,13 +124,22 @@ def _find_weight_files(bindings: ParameterBindings, needed: Iterable[str]) -> It
             yield "", "lora_name", f"{item['name']}.safetensors"
 
 
-def _infer_folder(class_type: str, name: str, download: Mapping[str, str]) -> str:
-    known = _FOLDER_BY_CLASS_AND_INPUT.get((class_type, name)) or _FOLDER_BY_INPUT.get(name)
-    if known is None and _CLIP_INPUT_PATTERN.fullmatch(name):
-        known = "text_encoders"
-    if known is None and re.fullmatch(r"[A-Za-z0-9_-]+", download.get("directory", "")):
-        known = download["directory"]
-    return known or "checkpoints"
+def list_weight_folders(
+    class_type: str, name: str, file: str, bindings: ParameterBindings, source: ConvertedWorkflow
+) -> list[str]:
+    """Return the folders below `models/` that a file may belong into, the likeliest first.
+
+    The author's own computer knows best; then the folders that ComfyUI searches for the input, then the
+    folder that the graph names for a download.
+    """
+    searched = [*find_folders(class_type, name, bindings.facts)]
+    at_author = [path.removesuffix(f"/{file}") for path in source.weight_paths if path.endswith(f"/{file}")]
+    named = source.model_downloads.get(PurePosixPath(file).name, {}).get("directory", "")
+    if at_author:
+        return [folder for folder in at_author if folder in searched] or at_author
+    if re.fullmatch(r"[A-Za-z0-9_-]+", named) and (named in searched or not searched):
+        return [named]
+    return searched
 
 
 def _infer_dtype(file: str) -> str:

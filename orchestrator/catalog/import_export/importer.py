@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,11 @@ from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.import_export.api_source import convert_to_api, copy_api_graph
 from orchestrator.catalog.import_export.compare_graphs import compare_with_prompt
-from orchestrator.catalog.import_export.draft_manifest import draft_manifest
+from orchestrator.catalog.import_export.draft_manifest import (
+    draft_manifest,
+    find_weight_files,
+    list_weight_folders,
+)
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.infer_parameters import infer_parameters
 from orchestrator.catalog.import_export.infer.output_nodes import OUTPUT_NODE_CLASS, replace_output_nodes
@@ -26,10 +30,12 @@ from orchestrator.catalog.import_export.infer.parameter_nodes import (
     extract_parameter_nodes,
 )
 from orchestrator.catalog.import_export.manifest_text import format_manifest
+from orchestrator.catalog.import_export.old_classes import modernise_graph
 from orchestrator.catalog.import_export.restored_template import restore_template
 from orchestrator.catalog.import_export.result_nodes import find_result_nodes
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_mapping
 from orchestrator.catalog.import_export.ui.ui_to_api import POSITIONAL_VALUES_KEY, ConvertedWorkflow
+from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
 from orchestrator.catalog.known_packs import KnownPack, find_pack, find_pack_by_id
 from orchestrator.catalog.manifest import ID_PATTERN
 from orchestrator.catalog.model import Model
@@ -94,14 +100,16 @@ def import_workflow(
     prompt: Any = None,
     picture: str = "",
     pack_facts: NodeFacts = MappingProxyType({}),
+    weight_paths: Collection[str] = (),
 ) -> ImportedModel:
     """Create the model `id` from a graph in UI or API format, as `read_workflow_file` returns it.
 
     `today` and `comfyui_version`, the version of `facts`, become part of the manifest. `prompt` is the graph
     in API format of the same file, with which the result is compared, and `picture` a small picture that the
     author has made, as a `data:` URL. `pack_facts` are the author's facts of
-    further classes; those that the graph uses become part of the model. Raises InvalidWorkflow if `data` is
-    not a graph, or has no node that could save a result.
+    further classes; those that the graph uses become part of the model. `weight_paths` are weight files of
+    the author's ComfyUI, below `models/`. Raises InvalidWorkflow if `data` is not a graph, or has no node
+    that could save a result.
     """
     if not re.fullmatch(ID_PATTERN, id) or len(id) > 100:
         raise InvalidWorkflow(
@@ -109,7 +117,7 @@ def import_workflow(
         )
     known = {**pack_facts, **facts}
     pack_classes = pack_facts.keys() - facts.keys()
-    source = convert_to_api(data, known, pack_classes)
+    source = replace(convert_to_api(data, known, pack_classes), weight_paths=weight_paths)
     own = restore_template(source.graph, source.export_metadata, known)
     if own is not None:
         stored = as_mapping(source.export_metadata.get("node_facts"))
@@ -118,7 +126,9 @@ def import_workflow(
         return replace(result, node_facts=node_facts)
     differences: list[GraphProblem] = []
     if prompt is not None:
-        differences = compare_with_prompt(source, copy_api_graph(prompt), known)
+        run = copy_api_graph(prompt)
+        modernise_graph(run, known)
+        differences = compare_with_prompt(source, run, known)
     result = _infer_model(id, source, known, pack_classes, today=today, comfyui_version=comfyui_version)
     kept = json.loads(result.graph)
     problems = [each for each in differences if each.node in kept] + [
@@ -164,6 +174,12 @@ def _infer_model(
         row |= {"name": result_names[row["node"]]} if row["node"] in result_names else {}
     template = {name: _to_template_node(found, name, outputs) for name in graph if name in needed}
     notes = [*found.notes, *_list_open_questions(source, template, manifest)]
+    notes.extend(
+        f"the values of node {id} ({template[id]['class_type']}): {text}; they fit its inputs in one way only"
+        for id, text in source.placed.items()
+        if id in template
+    )
+    notes.extend(_list_folder_questions(found, source, list(needed)))
     idle = (name for name in found.parameters if not found.affects(name, needed))
     notes.extend(f"what the parameter {name} is for: no node that an output needs uses it" for name in idle)
     fixed = {
@@ -173,7 +189,7 @@ def _infer_model(
         if parse_link(value) is None and not (isinstance(value, str) and is_template(value))
     }
     result = _validate_import(format_manifest(manifest), template, fixed, notes, facts)
-    return replace(result, changes=tuple(results.changes))
+    return replace(result, changes=(*source.changes, *results.changes))
 
 
 def _used_facts(
@@ -236,6 +252,21 @@ def _list_open_questions(
     if "prompt" not in manifest["parameters"]:
         notes.append("which text is the prompt, if there is one")
     return notes
+
+
+def _list_folder_questions(
+    found: ParameterBindings, source: ConvertedWorkflow, needed: Sequence[str]
+) -> Iterator[str]:
+    """Yield the weight files whose folder is not known, or one of several."""
+    for class_type, name, file in dict.fromkeys(find_weight_files(found, needed)):
+        folders = list_weight_folders(class_type, name, file, found, source)
+        if not folders:
+            yield (
+                f"the folder of {file}, which {name} of the class {class_type} loads: until then it is in"
+                f" {UNKNOWN_FOLDER}/"
+            )
+        elif len(folders) > 1:
+            yield f"the folder of {file}: {' or '.join(folders)}; {folders[0]} until you change it"
 
 
 def find_known_pack(class_type: str, pack: str) -> KnownPack | None:

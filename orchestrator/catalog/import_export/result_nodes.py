@@ -30,6 +30,8 @@ _SAVE_CLASS_BY_PREVIEW = {
     "PreviewAudio": "SaveAudio",
     "MaskPreview": "SaveImage",
 }
+#: Type of an output -> class and input of the node that saves it.
+_SAVE_CLASS_BY_TYPE = {"IMAGE": ("SaveImage", "images"), "AUDIO": ("SaveAudio", "audio")}
 #: Savers that send images through the socket only, where nothing can fetch them later.
 _SOCKET_SAVERS = frozenset({"SaveImageWebsocket"})
 #: Nodes of ComfyUI that show a text, which is then the result.
@@ -53,7 +55,8 @@ def find_result_nodes(
 ) -> ResultNodes:
     """Return the nodes that save results.
 
-    If no node saves a file, preview nodes are replaced by ones that do, or texts are the results. Raises
+    If no node saves a file, preview nodes are replaced by ones that do, images that other nodes show are
+    saved, or texts are the results. Raises
     InvalidWorkflow if there are none either.
     """
     found = ResultNodes(copy.deepcopy(source.graph))
@@ -61,6 +64,8 @@ def find_result_nodes(
     found.outputs = [id for id in found.graph if _saves(found.graph, id, facts, pack_classes, source.sinks)]
     if not found.outputs:
         _save_previews(found)
+    if not found.outputs:
+        _save_shown_images(found, facts, pack_classes)
     if not found.outputs:
         found.outputs = [id for id in found.graph if _shows_text(found.graph, id, facts)]
     if not found.outputs:
@@ -150,6 +155,37 @@ def _save_previews(found: ResultNodes) -> None:
         node["class_type"] = _SAVE_CLASS_BY_PREVIEW[node["class_type"]]
         node["inputs"][_PREFIX_INPUT] = ""
         found.outputs.append(id)
+
+
+def _save_shown_images(found: ResultNodes, facts: NodeFacts, pack_classes: Container[str]) -> None:
+    """Save what output nodes of packs show: the images that they make, else those that they get."""
+    screens = [
+        id
+        for id, node in found.graph.items()
+        if node["class_type"] in pack_classes and facts.get(node["class_type"], {}).get("output_node")
+    ]
+    made = [Link(id, slot) for id in screens for slot in _made_slots(found.graph, id, facts)[:1]]
+    used = {link for node in found.graph.values() for _, link in iter_links(node["inputs"])}
+    # Of several in a row, the last one has the result.
+    shown = [link for link in made if link not in used] or made
+    if not shown:
+        links = (link for id in screens for _, link in iter_links(found.graph[id]["inputs"]))
+        shown = [link for link in links if link.node in found.graph]
+        shown = [link for link in shown if _output_type(found.graph, link, facts) in _SAVE_CLASS_BY_TYPE]
+    for link in dict.fromkeys(shown):
+        type = _output_type(found.graph, link, facts)
+        class_type, input_name = _SAVE_CLASS_BY_TYPE[type]
+        id = f"{link.node}:{link.slot}:save"
+        inputs = {input_name: [link.node, link.slot], _PREFIX_INPUT: ""}
+        found.graph[id] = {"class_type": class_type, "inputs": inputs, "_meta": {}}
+        found.outputs.append(id)
+        maker = found.graph[link.node]["class_type"]
+        found.changes.append(f"node {link.node}: {class_type} is added, which saves what {maker} gives")
+
+
+def _made_slots(graph: ApiGraph, id: str, facts: NodeFacts) -> list[int]:
+    types = output_types(facts[graph[id]["class_type"]])
+    return [slot for slot, type in enumerate(types) if type in _SAVE_CLASS_BY_TYPE]
 
 
 def _list_left_out(found: ResultNodes, source: ConvertedWorkflow, facts: NodeFacts) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
 from orchestrator.catalog.manifest import ModelManifest
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.expressions import is_template
@@ -16,7 +17,8 @@ from orchestrator.errors import InvalidRequest, invalid_field
 #: Fields of the manifest that authors may set as they are.
 PLAIN_FIELDS = ("name", "description", "kind", "license", "owner", "architecture", "price_class")
 ESTIMATES = ("vram_bytes", "load_seconds", "step_seconds", "fixed_seconds")
-_ALLOWED = frozenset({*PLAIN_FIELDS, "parameters", "estimates", "max_resolution"})
+_ALLOWED = frozenset({*PLAIN_FIELDS, "parameters", "estimates", "max_resolution", "weight_folders"})
+_FOLDER_PATTERN = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 #: What the importer writes where it knows nothing.
 PLACEHOLDERS = frozenset({"", "unknown", "imported"})
 #: Folders whose files say what a model is.
@@ -29,7 +31,7 @@ def apply_edits(
     """Return the fields of a manifest, and its graph, with an author's changes.
 
     `parameters` maps names to changed fields, among them `name`, or to null, which fixes the parameter at its
-    default. Raises InvalidRequest.
+    default; `weight_folders` maps weight files to their folders below `models/`. Raises InvalidRequest.
     """
     unknown = sorted(edits.keys() - _ALLOWED)
     if unknown:
@@ -41,6 +43,9 @@ def apply_edits(
     if unknown := sorted(estimates.keys() - set(ESTIMATES)):
         raise invalid_field("manifest", f"estimates: {unknown[0]!r} is none of {', '.join(ESTIMATES)}")
     changed["resources"] = manifest["resources"] | estimates
+    folders = _require_table(edits.get("weight_folders", {}), "weight_folders")
+    if folders:
+        changed["weights"] = _move_weights(manifest.get("weights", []), folders)
     parameters = dict(manifest["parameters"])
     for name, change in _require_table(edits.get("parameters", {}), "parameters").items():
         if name not in parameters:
@@ -115,7 +120,32 @@ def find_missing(manifest: ModelManifest) -> dict[str, str]:
         missing["owner"] = "who made the model, as lists of models show it"
     if manifest.weights and not manifest.resources.vram_bytes:
         missing["estimates"] = "vram_bytes, the GPU memory of a run, and step_seconds, the seconds per step"
+    lost = [weight.file for weight in manifest.weights if weight.folder == UNKNOWN_FOLDER]
+    if lost:
+        missing["weight_folders"] = f"the folders below models/ of {', '.join(lost)}"
     return missing
+
+
+def _move_weights(rows: list[dict[str, Any]], folders: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the weight files with the folders that the author names. Raises InvalidRequest."""
+    files = {row["path"].partition("/")[2]: row for row in rows}
+    for file, folder in folders.items():
+        if file not in files:
+            raise invalid_field(
+                "manifest",
+                f"weight_folders: there is no file {file!r}; there are {', '.join(files) or 'none'}",
+            )
+        if not isinstance(folder, str) or not _FOLDER_PATTERN.fullmatch(folder) or folder == UNKNOWN_FOLDER:
+            raise invalid_field(
+                "manifest",
+                f"weight_folders: {file} needs a folder below models/, such as checkpoints (got {folder!r})",
+            )
+    return [
+        row | {"path": f"{folders[file]}/{file}"}
+        if (file := row["path"].partition("/")[2]) in folders
+        else row
+        for row in rows
+    ]
 
 
 def _with_source(row: dict[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:

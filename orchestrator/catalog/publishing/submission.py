@@ -104,6 +104,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             comfyui_version=knowledge.comfyui_version,
             prompt=compared,
             pack_facts={**knowledge.installed.facts, **object_info},
+            weight_paths=[str(weight["path"]) for weight in submission.weights if weight.get("path")],
         )
         files, taken_from = _edit(imported, submission, knowledge)
         model = parse_files(files, Path(submission.id))

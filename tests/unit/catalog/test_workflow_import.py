@@ -329,7 +329,7 @@ def test_a_folder_that_a_file_names_is_a_plain_name(directory: Any) -> None:
     nodes[0] |= {"properties": {"models": models}, "widgets_values": ["strange.safetensors"]}
     links = [[1, 1, 0, 2, 0, "MODEL"], [2, 2, 0, 3, 0, "IMAGE"]]
     weights = tomllib.loads(imported(workflow(*nodes, links=links)).manifest)["weights"]
-    assert [row["path"] for row in weights] == ["checkpoints/strange.safetensors"]
+    assert [row["path"] for row in weights] == ["unknown-folder/strange.safetensors"]
 
 
 def test_the_file_itself_is_left_alone() -> None:

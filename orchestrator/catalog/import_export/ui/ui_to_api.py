@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
+from orchestrator.catalog.import_export.old_classes import current_class
 from orchestrator.catalog.import_export.ui.group_nodes import expand_group_nodes
 from orchestrator.catalog.import_export.ui.page_inputs import OPEN_CLASSES
 from orchestrator.catalog.import_export.ui.resolve_links import (
@@ -46,10 +47,16 @@ class ConvertedWorkflow:
     export_metadata: Mapping[str, Any] = field(default_factory=dict)
     #: Node -> why its values may belong to other inputs.
     mismatches: dict[str, str] = field(default_factory=dict)
+    #: Node -> why its values were assigned by their kinds, as the only way that is possible.
+    placed: dict[str, str] = field(default_factory=dict)
+    #: What was changed because classes have changed since the file was saved.
+    changes: list[str] = field(default_factory=list)
     #: Nodes that have no outputs.
     sinks: set[str] = field(default_factory=set)
     #: Nodes without outputs that are muted or bypassed: id -> class.
     inactive_sinks: dict[str, str] = field(default_factory=dict)
+    #: Weight files of the author's ComfyUI, below `models/`.
+    weight_paths: Collection[str] = ()
 
 
 def convert_ui_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] = ()) -> ConvertedWorkflow:
@@ -77,6 +84,8 @@ def convert_ui_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] 
             result.unknown_classes[class_type] = _node_pack(node)
         if values.mismatch and class_type in pack_classes:
             result.mismatches[id] = values.mismatch
+        if values.note and class_type in pack_classes:
+            result.placed[id] = values.note
         takes_all = class_type in pack_classes or class_type in OPEN_CLASSES
         meta = _node_meta(node, class_type)
         if entry is None:
@@ -144,7 +153,9 @@ def _wrap_list(value: Any) -> Any:
 
 def _node_class_type(node: UiNode, facts: NodeFacts) -> str:
     named = node.properties.get("Node name for S&R")
-    return named if node.type not in facts and isinstance(named, str) and named in facts else node.type
+    if node.type not in facts and isinstance(named, str) and named in facts:
+        return named
+    return current_class(node.type, facts)
 
 
 def _node_meta(node: UiNode, class_type: str) -> dict[str, Any]:

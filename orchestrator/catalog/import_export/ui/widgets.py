@@ -17,10 +17,12 @@ from orchestrator.catalog.checks.node_facts import (
     declared_inputs,
     dynamic_combo_inputs,
 )
+from orchestrator.catalog.import_export.old_classes import read_old_widgets
 from orchestrator.catalog.import_export.ui.page_inputs import PAGE_INPUTS_BY_CLASS
+from orchestrator.catalog.import_export.ui.placements import CONTROLS, Slot, find_only_placement
 from orchestrator.catalog.import_export.ui.ui_graph import UiNode
 
-_CONTROL_AFTER_GENERATE = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
+_CONTROL_AFTER_GENERATE = frozenset(CONTROLS)
 # Buttons of the 3D loaders have slots, too.
 _BUTTON_SLOTS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResources", "clear"})
 # Values that only the page of a node uses.
@@ -35,6 +37,8 @@ class WidgetValues:
     by_input: Mapping[str, Any]
     #: Why the positions may not be those of the class; empty if they fit.
     mismatch: str = ""
+    #: How values of another number were placed, which the author should know; empty if they fit.
+    note: str = ""
     #: All values by position, if the inputs of some are not known.
     by_position: Sequence[Any] = ()
 
@@ -48,6 +52,9 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
     page_inputs = PAGE_INPUTS_BY_CLASS.get(node.type)
     if page_inputs is not None:
         return WidgetValues(page_inputs(listed))
+    old_inputs = read_old_widgets(node.type, listed)
+    if old_inputs is not None:
+        return WidgetValues(old_inputs)
     if entry is None:
         return _values_by_socket(node, listed)
     layout = _choose_layout(entry, listed)
@@ -59,7 +66,24 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
         default = layout.inputs[name].default
         if default is not None:
             found[name] = default
-    return WidgetValues(found | named, _describe_mismatch(layout, listed, named))
+    mismatch = _describe_mismatch(layout, listed, named)
+    # A fitting number of values, one of which is of another type, is an error.
+    is_other_number = bool(mismatch) and not layout.fits(len(listed))
+    placed = _place_by_kind(entry, listed) if is_other_number and not named else None
+    if placed is not None:
+        return WidgetValues(placed, note=mismatch)
+    return WidgetValues(found | named, mismatch)
+
+
+def _place_by_kind(entry: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any] | None:
+    """Return the values by input if their kinds allow only one assignment; None otherwise."""
+    slots: list[Slot] = []
+    for item in declared_inputs(entry):
+        if item.type.startswith("COMFY_DYNAMIC"):
+            return None
+        if item.is_widget:
+            slots += [Slot(item), *([Slot(None)] if _has_control_slot(item) else [])]
+    return find_only_placement(slots, values)
 
 
 _MISSING = object()

@@ -1,0 +1,159 @@
+"""Graphs saved with other versions of classes: what the file proves, and what it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.canvas import api, image, node, save, socket, workflow
+from tests.unit.catalog.test_import_packs import entry, take
+
+FILTER = entry(
+    {
+        "image": ["IMAGE"],
+        "seed": ["INT", {"default": 0, "min": 0, "max": 99}],
+        "method": [["soft", "hard"]],
+        "strength": ["FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0}],
+    },
+    "IMAGE",
+    tint=[["none", "red"], {"default": "none"}],
+    passes=["INT", {"default": 4, "min": 1}],
+)
+SCREEN = entry({"anything": ["*"]}, saves=True)
+TEXT_JOIN = entry(
+    {"delimiter": ["STRING", {"default": ", "}], "clean_whitespace": [["true", "false"]]},
+    "STRING",
+    text_a=["STRING", {"forceInput": True}],
+)
+MAKER = entry({"model": ["MODEL"]}, "MODEL", "IMAGE", saves=True)
+PACKS = {"TheirFilter": FILTER, "TheirViewer": SCREEN, "Text Concatenate": TEXT_JOIN, "TheirMaker": MAKER}
+
+
+def filtered(values: list[Any]) -> dict[str, Any]:
+    return workflow(
+        image(1),
+        node(2, "TheirFilter", inputs=[socket("image", "IMAGE", 1)], gives=["IMAGE"], widgets_values=values),
+        save(3, 2),
+        links=[[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]],
+    )
+
+
+@pytest.mark.parametrize("values", [[7, "fixed", "hard", 0.5], [7, "hard", 0.5]])
+def test_optional_inputs_that_a_file_lacks_are_left_to_the_class(values: list[Any]) -> None:
+    result = take(filtered(values), PACKS)
+    assert result.usable
+    inputs = {key: value for key, value in result.fixed_inputs.items() if key.startswith("2.")}
+    assert inputs | {"2.seed": 7} == {"2.seed": 7, "2.method": "hard", "2.strength": 0.5}
+    assert any("they fit its inputs in one way only" in question for question in result.open_questions)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [7, "fixed", "hard"],  # a required input has no value
+        [7, "fixed", "hard", 0.5, 1],  # of a class with these two optional inputs, 1 can be `passes` only
+    ],
+)
+def test_a_required_input_is_never_filled_in(values: list[Any]) -> None:
+    result = take(filtered(values), PACKS)
+    assert result.usable is (len(values) == 5)
+    assert result.fixed_inputs.get("2.passes") == (
+        1 if len(values) == 5 else result.fixed_inputs.get("2.passes")
+    )
+
+
+def test_values_that_fit_in_several_ways_are_not_usable() -> None:
+    packs = PACKS | {
+        "TheirFilter": entry(
+            {"image": ["IMAGE"]},
+            "IMAGE",
+            low=["INT", {"default": 0}],
+            high=["INT", {"default": 0}],
+        )
+    }
+    assert not take(filtered([3]), packs).usable
+    assert take(filtered([3, 4]), packs).usable
+
+
+def test_values_beyond_the_kinds_of_inputs_are_not_usable() -> None:
+    assert not take(filtered([7, "fixed", "hard", 0.5, "none", 4, "more"]), PACKS).usable
+    assert not take(filtered([7, "fixed", "unheard of", 0.5]), PACKS).usable
+    assert not take(filtered([700, "fixed", "hard", 0.5]), PACKS).usable
+
+
+def test_texts_that_only_a_page_keeps_are_no_values() -> None:
+    data = filtered([7, "fixed", "hard", 0.5, "none", 4])
+    data["nodes"].append(
+        node(4, "TheirViewer", inputs=[socket("anything", "*", 3)], widgets_values=["what it showed"])
+    )
+    data["links"].append([3, 2, 0, 4, 0, "IMAGE"])
+    assert take(data, PACKS).usable
+
+
+@pytest.mark.parametrize(("value", "delimiter"), [("true", "\n"), ("false", "")])
+def test_a_join_of_an_older_version_keeps_its_effect(value: str, delimiter: str) -> None:
+    data = workflow(
+        node(1, "Text Concatenate", gives=["STRING"], widgets_values=[value]),
+        node(2, "PreviewAny", inputs=[socket("source", "*", 1)]),
+        links=[[1, 1, 0, 2, 0, "STRING"]],
+    )
+    prompt = {"1": {"class_type": "Text Concatenate", "inputs": {"linebreak_addition": value}}}
+    for result in (take(data, PACKS, prompt), take(data, PACKS)):
+        assert result.usable
+        assert result.fixed_inputs["1.delimiter"] == delimiter
+        assert result.fixed_inputs["1.clean_whitespace"] == "false"
+        assert "node 1: delimiter replaces linebreak_addition of an older version, with the same effect" in (
+            result.changes
+        )
+
+
+def test_classes_that_comfyui_renamed_get_their_new_name() -> None:
+    average = {"conditioning_to": ["n", 0], "conditioning_from": ["p", 0], "conditioning_to_strength": 1}
+    control = {"conditioning": ["p", 0], "control_net": ["a", 0], "image": ["b", 0], "strength": 1}
+    links = {"model": ["c", 0], "positive": ["m", 0], "negative": ["p", 0], "latent_image": ["e", 0]}
+    numbers = {"seed": 1, "steps": 4, "cfg": 1, "denoise": 1}
+    data = api(
+        a=("T2IAdapterLoader", "", {"t2i_adapter_name": "depth.pth"}),
+        b=("LoadImage", "", {"image": "x.png"}),
+        p=("CLIPTextEncode", "", {"text": "a hare", "clip": ["c", 1]}),
+        c=("CheckpointLoaderSimple", "", {"ckpt_name": "sd.safetensors"}),
+        n=("ControlNetApply", "", control),
+        m=("ConditioningAverage ", "", average),
+        e=("EmptyLatentImage", "", {"width": 512, "height": 512, "batch_size": 1}),
+        k=("KSampler", "", {**links, **numbers, "sampler_name": "euler", "scheduler": "normal"}),
+        v=("VAEDecode", "", {"samples": ["k", 0], "vae": ["c", 2]}),
+        s=("SaveImage", "", {"images": ["v", 0], "filename_prefix": "x"}),
+    )
+    result = take(data)
+    assert result.usable, result.problems
+    assert result.fixed_inputs["a.control_net_name"] == "depth.pth"
+    assert "node m: ConditioningAverage is today's name of ConditioningAverage " in result.changes
+
+
+def test_images_that_only_a_node_of_a_pack_shows_are_saved() -> None:
+    def made(count: int) -> dict[str, Any]:
+        data = workflow(
+            node(
+                1, "CheckpointLoaderSimple", gives=["MODEL", "CLIP", "VAE"], widgets_values=["x.safetensors"]
+            ),
+            *(
+                node(2 + n, "TheirMaker", inputs=[socket("model", "MODEL", 1 + n)], gives=["MODEL", "IMAGE"])
+                for n in range(count)
+            ),
+            links=[[1 + n, 1 + n, 0, 2 + n, 0, "MODEL"] for n in range(count)],
+        )
+        return data
+
+    result = take(made(1), PACKS)
+    assert result.usable
+    assert "node 2: SaveImage is added, which saves what TheirMaker gives" in result.changes
+    assert '"images": [' in result.graph
+
+
+def test_images_that_only_a_screen_of_a_pack_gets_are_saved() -> None:
+    data = filtered([7, "fixed", "hard", 0.5, "none", 4])
+    data["nodes"][2] = node(3, "TheirViewer", inputs=[socket("anything", "*", 2)])
+    result = take(data, PACKS)
+    assert result.usable
+    assert "SaveImage" in result.graph

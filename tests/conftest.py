@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support.s3_server import s3  # noqa: F401 - a fixture for all tests
 
@@ -16,6 +21,13 @@ TESTS = Path(__file__).resolve().parent
 #: minutes and begins last is waited for by all.
 LONGEST_FIRST = (
     "comfyui/test_service_real.py",
+    "comfyui/test_catalogue_real.py",
+    "comfyui/test_openai_real.py",
+    "comfyui/test_exact_sizes_real.py",
+    "comfyui/test_dialects_real.py",
+    "comfyui/test_delivery_real.py",
+    "comfyui/test_node_pack_real.py",
+    "comfyui/test_output_check_real.py",
     "comfyui/test_three_instances.py",
     "integration/test_chaos.py",
     "integration/test_roles.py",
@@ -25,11 +37,26 @@ LONGEST_FIRST = (
     "contract/test_comfyui_conformance.py",
     "contract/test_ray_instances.py",
 )
+#: Files whose tests run on one worker, since they share a real ComfyUI of tests/comfyui/conftest.py.
+SHARED_SERVERS = {
+    "tests/comfyui/test_service_real.py": "comfyui",
+    "tests/comfyui/test_catalogue_real.py": "comfyui",
+    "tests/comfyui/test_openai_real.py": "comfyui",
+    "tests/comfyui/test_exact_sizes_real.py": "comfyui",
+    "tests/comfyui/test_dialects_real.py": "comfyui",
+    "tests/comfyui/test_delivery_real.py": "comfyui_with_pack",
+    "tests/comfyui/test_node_pack_real.py": "comfyui_with_pack",
+    "tests/comfyui/test_output_check_real.py": "comfyui_with_pack",
+}
 
 # Every test starts without the settings of its machine, except where ComfyUI is installed.
 for name in [name for name in os.environ if name.startswith("PIXELFACTORY_")]:
     if name != "PIXELFACTORY_COMFYUI_DIR":
         del os.environ[name]
+
+# No command of a test finds a service of this machine's user, or of another worker.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="pixelfactory-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 # Bytecode is kept, whatever the environment says: hundreds of child processes import the same modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -42,6 +69,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="only the tests without processes and servers: unit, and the contracts against memory",
     )
+
+
+class SharedServerScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Run the tests of a file on one worker, and those of all files that share a server as well."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return SHARED_SERVERS.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Return our scheduler where tests run by files, which is `--dist loadfile`."""
+    return SharedServerScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -13,22 +13,16 @@ from typing import Any
 
 import aiohttp
 import pytest
-from PIL import Image
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.checks.model_checks import probe_requests
 from orchestrator.catalog.import_export import InvalidWorkflow, export_ui
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
-from orchestrator.catalog.parameters.example_values import (
-    EXAMPLE_DATASET_FOLDER,
-    EXAMPLE_IMAGE,
-    EXAMPLE_VIDEO,
-)
 from tests.support.canvas import import_pinned
-from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui
 from tests.support.official_templates import official_templates
 from tests.support.polling import poll
+from tests.support.real_comfyui import RealServer
 
 pytestmark = pytest.mark.comfyui
 
@@ -37,19 +31,6 @@ CATALOG = Catalog.load(ROOT / "workflows", ROOT / "tests" / "workflows")
 WEIGHTLESS = [model for model in CATALOG if model.id.startswith("test-")]
 #: Node, input and kind of an objection.
 Objection = tuple[str, str, str]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
-    folder = installed_comfyui()
-    if folder is None:
-        pytest.skip("no ComfyUI is installed")
-    base = tmp_path_factory.mktemp("comfyui")
-    (base / "input" / EXAMPLE_DATASET_FOLDER).mkdir(parents=True)
-    Image.new("RGB", (64, 48), "teal").save(base / "input" / EXAMPLE_IMAGE)
-    (base / "input" / EXAMPLE_VIDEO).touch()  # only whether it exists is validated
-    with real_comfyui(folder, base) as running:
-        yield running
 
 
 async def objections(client: aiohttp.ClientSession, graph: dict[str, Any]) -> set[Objection]:
@@ -80,8 +61,8 @@ def ours(graph: dict[str, Any], facts: dict[str, Any]) -> set[Objection]:
 
 
 @pytest.mark.parametrize("model", list(CATALOG), ids=lambda model: model.id)
-async def test_the_server_and_our_checks_object_to_the_same(server: ComfyUIServer, model: Model) -> None:
-    async with aiohttp.ClientSession(server.url) as client:
+async def test_the_server_and_our_checks_object_to_the_same(comfyui: RealServer, model: Model) -> None:
+    async with aiohttp.ClientSession(comfyui.url) as client:
         facts = await node_facts(client)
         for request in probe_requests(model):
             graph = model.render_graph(model.example_params(**request), filename_prefix="check")
@@ -92,13 +73,13 @@ async def test_the_server_and_our_checks_object_to_the_same(server: ComfyUIServe
             assert {kind for _, _, kind in theirs} <= expected
 
 
-async def test_both_agree_on_official_templates(server: ComfyUIServer) -> None:
+async def test_both_agree_on_official_templates(comfyui: RealServer) -> None:
     """Imported, ComfyUI's own templates have nothing wrong with them but files that are not there.
 
     A server takes a graph all the same where one of its results needs none of these.
     """
     kinds: Counter[str] = Counter()
-    async with aiohttp.ClientSession(server.url) as client:
+    async with aiohttp.ClientSession(comfyui.url) as client:
         facts = await node_facts(client)
         for name, graph in drawn_by_others(facts):
             theirs = await objections(client, graph)
@@ -135,7 +116,7 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize(("node", "name", "value"), MUTATIONS)
-async def test_both_reject_the_same_graphs(server: ComfyUIServer, node: str, name: str, value: Any) -> None:
+async def test_both_reject_the_same_graphs(comfyui: RealServer, node: str, name: str, value: Any) -> None:
     graph = copy.deepcopy(
         CATALOG["sdxl-1.0"].render_graph(CATALOG["sdxl-1.0"].example_params(), filename_prefix="x")
     )
@@ -145,27 +126,27 @@ async def test_both_reject_the_same_graphs(server: ComfyUIServer, node: str, nam
         del graph[node]["inputs"][name]
     else:
         graph[node]["inputs"][name] = value
-    async with aiohttp.ClientSession(server.url) as client:
+    async with aiohttp.ClientSession(comfyui.url) as client:
         theirs = await objections(client, graph)
         assert theirs == ours(graph, await node_facts(client))
         assert any(place[:2] in {(node, name), (node, "")} for place in theirs)
 
 
 @pytest.mark.parametrize("model", WEIGHTLESS, ids=lambda model: model.id)
-async def test_weightless_models_run(server: ComfyUIServer, model: Model) -> None:
+async def test_weightless_models_run(comfyui: RealServer, model: Model) -> None:
     graph = model.render_graph(model.example_params(prompt="a fox"), filename_prefix=f"run/{model.id}")
-    async with aiohttp.ClientSession(server.url) as client:
+    async with aiohttp.ClientSession(comfyui.url) as client:
         async with client.post("/prompt", json={"prompt": graph}) as response:
             id = (await response.json())["prompt_id"]
         entry = await _finished(client, id)
     assert entry["status"]["status_str"] == "success"
     files = entry["outputs"][model.outputs[0].node]["images"]
-    assert (server.base / "output" / files[0]["subfolder"] / files[0]["filename"]).stat().st_size > 0
+    assert (comfyui.base / "output" / files[0]["subfolder"] / files[0]["filename"]).stat().st_size > 0
 
 
-async def test_an_exported_workflow_runs(server: ComfyUIServer) -> None:
+async def test_an_exported_workflow_runs(comfyui: RealServer) -> None:
     """What the frontend would queue after opening our file."""
-    async with aiohttp.ClientSession(server.url) as client:
+    async with aiohttp.ClientSession(comfyui.url) as client:
         facts = await node_facts(client)
         data = json.loads(json.dumps(export_ui(CATALOG["test-video"], facts)))
         del data["extra"]["pixel_factory"]

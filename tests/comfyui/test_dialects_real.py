@@ -51,20 +51,14 @@ NAMES = {
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    assert INSTALL is not None
-    server = RealServer(INSTALL, tmp_path_factory.mktemp("comfyui"))
-    server.start()
+def service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     environment = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(named_models(tmp_path_factory.mktemp("models"))),
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
     }
-    try:
-        data = tmp_path_factory.mktemp("service")
-        with running(ServiceProcess(data, ("--instances", server.url), environment)) as started:
-            yield started
-    finally:
-        server.kill()
+    data = tmp_path_factory.mktemp("service")
+    with running(ServiceProcess(data, ("--instances", comfyui.url), environment)) as started:
+        yield started
 
 
 def named_models(directory: Path) -> Path:

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from tests.comfyui.test_service_real import (  # noqa: F401 - fixtures
-    comfyui,
     key,
     pytestmark,
     service,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import wave
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +12,16 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from comfy_instances.install.install import link_node_packs
 from comfy_instances.protocol.node_facts import extract_node_facts, load_core_node_facts, load_pack_node_facts
 from orchestrator.catalog import load_model, write_model
 from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
 from tests.support.canvas import import_pinned
 from tests.support.media_samples import film
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 
 pytestmark = pytest.mark.comfyui
 
-PACK = Path(__file__).parents[2] / "custom_nodes" / "pixel_factory"
 FACTS = {**load_pack_node_facts(), **load_core_node_facts()}
-
-
-@dataclass(frozen=True)
-class NodePackServer:
-    """A running ComfyUI with our pack."""
-
-    url: str
-    #: Its `--base-directory`.
-    base: Path
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodePackServer]:
-    install = installation()
-    if install is None:
-        pytest.skip("no ComfyUI is installed")
-    base = tmp_path_factory.mktemp("comfyui")
-    (base / "input").mkdir()
-    started = RealServer(install, base)
-    link_node_packs(base / "custom_nodes", [PACK])
-    started.start()
-    try:
-        yield NodePackServer(started.url, base)
-    finally:
-        started.kill()
 
 
 def drawn() -> dict[str, Any]:
@@ -95,9 +66,9 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": class_type, "inputs": inputs}
 
 
-async def run(server: NodePackServer, graph: dict[str, Any]) -> dict[str, Any]:
+async def run(comfyui_with_pack: RealServer, graph: dict[str, Any]) -> dict[str, Any]:
     """Its outputs by node."""
-    async with aiohttp.ClientSession(server.url) as client:
+    async with aiohttp.ClientSession(comfyui_with_pack.url) as client:
         async with client.post("/prompt", json={"prompt": graph}) as response:
             answer = await response.json()
             assert response.status == 200, answer
@@ -112,8 +83,8 @@ async def run(server: NodePackServer, graph: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError("it never ended")
 
 
-async def test_our_facts_of_the_pack_are_the_servers(server: NodePackServer) -> None:
-    async with aiohttp.ClientSession(server.url) as client, client.get("/object_info") as response:
+async def test_our_facts_of_the_pack_are_the_servers(comfyui_with_pack: RealServer) -> None:
+    async with aiohttp.ClientSession(comfyui_with_pack.url) as client, client.get("/object_info") as response:
         nodes = extract_node_facts(await response.json())
     ours = sorted(name for name in FACTS if name.startswith("PixelFactory"))
     assert set(ours) > PARAMETER_NODE_CLASSES
@@ -150,9 +121,9 @@ def drawn_lists() -> dict[str, Any]:
 
 
 async def test_lists_clips_and_named_results_run_as_drawn_and_as_imported(
-    server: NodePackServer, tmp_path: Path
+    comfyui_with_pack: RealServer, tmp_path: Path
 ) -> None:
-    folder = server.base / "input"
+    folder = comfyui_with_pack.base / "input"
     top_red = Image.new("RGB", (32, 32), (0, 0, 200))
     top_red.paste((200, 0, 0), (0, 0, 32, 16))
     top_red.save(folder / "small.png")
@@ -168,7 +139,7 @@ async def test_lists_clips_and_named_results_run_as_drawn_and_as_imported(
         """The files by node."""
         return {
             node: [
-                server.base / "output" / file["subfolder"] / file["filename"]
+                comfyui_with_pack.base / "output" / file["subfolder"] / file["filename"]
                 for files in shown.values()
                 for file in files
                 if isinstance(file, dict)
@@ -176,7 +147,7 @@ async def test_lists_clips_and_named_results_run_as_drawn_and_as_imported(
             for node, shown in outputs.items()
         }
 
-    first = names(await run(server, drawn_lists()))
+    first = names(await run(comfyui_with_pack, drawn_lists()))
     assert {files[0].name.partition("_")[0] for files in first.values()} == {"flipped", "kept", "shown"}
     imported = import_pinned(drawn_lists(), id="drawn", facts=FACTS)
     assert imported.problems == ()
@@ -188,7 +159,7 @@ async def test_lists_clips_and_named_results_run_as_drawn_and_as_imported(
     }
     given = {"images": ["small.png", "other.png"], "sound": "beep.wav", "film": "film.mp4"}
     params = model.example_params(**given, way="x-axis: vertically")
-    second = names(await run(server, model.render_graph(params, filename_prefix="imported")))
+    second = names(await run(comfyui_with_pack, model.render_graph(params, filename_prefix="imported")))
     assert [len(second[node]) for node in ("save", "keep", "show")] == [2, 1, 1]
     for drew, made in zip(first["save"], second["save"], strict=True):
         with Image.open(drew) as one, Image.open(made) as other:
@@ -199,11 +170,11 @@ async def test_lists_clips_and_named_results_run_as_drawn_and_as_imported(
     assert first["keep"][0].suffix == second["keep"][0].suffix == ".flac"
 
 
-async def test_the_graph_runs_as_drawn_and_as_imported(server: NodePackServer, tmp_path: Path) -> None:
-    Image.new("RGB", (32, 32), (0, 0, 200)).save(server.base / "input" / "small.png")
-    outputs = await run(server, drawn())
+async def test_the_graph_runs_as_drawn_and_as_imported(comfyui_with_pack: RealServer, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), (0, 0, 200)).save(comfyui_with_pack.base / "input" / "small.png")
+    outputs = await run(comfyui_with_pack, drawn())
     assert outputs["show"]["text"] == ["b note"]
-    first = server.base / "output" / outputs["save"]["images"][0]["filename"]
+    first = comfyui_with_pack.base / "output" / outputs["save"]["images"][0]["filename"]
 
     imported = import_pinned(drawn(), id="drawn", facts=FACTS)
     # No output needs the note, which is only shown.
@@ -214,8 +185,8 @@ async def test_the_graph_runs_as_drawn_and_as_imported(server: NodePackServer, t
     params = model.example_params(image="small.png", mask="small.png")
     graph = model.render_graph(params, filename_prefix="imported")
     assert not {each["class_type"] for each in graph.values()} & PARAMETER_NODE_CLASSES
-    outputs = await run(server, graph)
-    second = server.base / "output" / outputs["save"]["images"][0]["filename"]
+    outputs = await run(comfyui_with_pack, graph)
+    second = comfyui_with_pack.base / "output" / outputs["save"]["images"][0]["filename"]
     with Image.open(first) as drew, Image.open(second) as made:
         assert drew.convert("RGB").tobytes() == made.convert("RGB").tobytes()
         assert drew.convert("RGB").getpixel((0, 0)) == (127, 0, 100)

@@ -13,7 +13,6 @@ from PIL import Image
 
 from tests.comfyui.test_service_real import (  # noqa: F401 - fixtures
     client,
-    comfyui,
     key,
     pytestmark,
     service,

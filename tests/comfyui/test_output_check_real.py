@@ -13,7 +13,6 @@ import httpx
 import pytest
 from PIL import Image
 
-from comfy_instances.install.install import link_node_packs
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.service import ROOT, ServiceProcess, running
 
@@ -27,26 +26,21 @@ RED, BLUE = 0xFF0000, 0x0000FF
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def service(
+    comfyui_with_pack: RealServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
     assert INSTALL is not None
-    base = tmp_path_factory.mktemp("comfyui")
-    folder = base / "models" / "classifiers" / "red"
+    folder = comfyui_with_pack.base / "models" / "classifiers" / "red"
     folder.mkdir(parents=True)
     script = Path(__file__).parents[1] / "support" / "classifier.py"
     subprocess.run([INSTALL / "venv" / "bin" / "python", script, folder], check=True, capture_output=True)
-    server = RealServer(INSTALL, base)
-    link_node_packs(base / "custom_nodes", [ROOT / "custom_nodes" / "pixel_factory"])
-    server.start()
     environment = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(ROOT / "tests" / "workflows"),
         "PIXELFACTORY_OUTPUT_CHECK": CLASSIFIER,
     }
-    try:
-        data = tmp_path_factory.mktemp("service")
-        with running(ServiceProcess(data, ("--instances", server.url), environment)) as started:
-            yield started
-    finally:
-        server.kill()
+    data = tmp_path_factory.mktemp("service")
+    with running(ServiceProcess(data, ("--instances", comfyui_with_pack.url), environment)) as started:
+        yield started
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ import base64
 import io
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -36,17 +34,6 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 SHIPPED = sorted({tiny.model for tiny in TINY_MODELS} | {"sd-1.5-lora-trainer"})
-
-
-@pytest.fixture(scope="module")
-def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    assert INSTALL is not None
-    base = tmp_path_factory.mktemp("comfyui")
-    subprocess.run([sys.executable, "-m", "scripts.tiny_models", base / "models"], cwd=ROOT, check=True)
-    server = RealServer(INSTALL, base)
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture(scope="module")

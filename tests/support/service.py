@@ -82,7 +82,7 @@ class ServiceProcess:
                 raise AssertionError(f"the service ended with {self.process.returncode}:\n{self.log[-4000:]}")
             if _status(self.port) == 200:
                 return
-            time.sleep(0.05)
+            time.sleep(0.1)  # a response costs the service 5 ms while it starts
         raise AssertionError(f"the service was never ready:\n{self.log[-4000:]}")
 
     def stop(self) -> int:

@@ -31,10 +31,14 @@ from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.execution.responses import ResponseTracker
 from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.admission import check_capacity
-from orchestrator.intake.input_reader import InputFile
 from orchestrator.intake.input_slots import InputOwner, InputPurpose
 from orchestrator.intake.model_names import errors_name_model, name_model_in_each
-from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest, RequestPreparer
+from orchestrator.intake.request_preparer import (
+    GenerationRequest,
+    InputContent,
+    PreparedRequest,
+    RequestPreparer,
+)
 from orchestrator.jobs import (
     MODEL_VERSION_PARAM,
     Job,
@@ -49,6 +53,8 @@ from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import DeletionReason
 from orchestrator.moderation import Moderation
 from orchestrator.storage.object_store import ObjectStore
+from orchestrator.own_graphs import OWN_GRAPH_ID
+from orchestrator.own_graphs.model import model_of_job
 from orchestrator.store import Account, ApiKey, ApiKeyScope, Page, Store, WebhookMessage
 from orchestrator.store.availability import until_store_answers
 from pricing.tariff import Tariff
@@ -119,12 +125,18 @@ class GenerationService:
         nothing is held.
         """
         owner = InputOwner(key.account.id, InputPurpose.JOB)
-        prepared = await self._prepare(request, owner)
+        return await self.submit_prepared(key, await self._prepare(request, owner))
+
+    async def submit_prepared(
+        self, key: ApiKey, prepared: PreparedRequest, job_id: str | None = None
+    ) -> JobRecord:
+        """Do the same with a request that is prepared already; `job_id` is chosen by the caller."""
+        request = prepared.request
         if not key.can_use_model(prepared.model.id):
             raise Forbidden(
                 f"This API key may not use model {request.model}", code="model_not_allowed", param="model"
             )
-        job = self._create_job(key, prepared)
+        job = self._create_job(key, prepared, job_id)
         existing = await self.store.find_job_by_idempotency_key(job) if job.idempotency_key else None
         if existing is None and request.is_retry and job.idempotency_key is None:
             existing = await self.responses.claim(job)
@@ -167,6 +179,10 @@ class GenerationService:
 
     async def get_job(self, account_id: str, job_id: str) -> JobRecord:
         """Return a job of the account. Raises NotFound, also for jobs of other accounts, and Gone."""
+    def new_job_id(self) -> str:
+        """Return the id of a new job."""
+        return f"job_{self.random_bits(128):032x}"
+
         record = await self.store.find_job(job_id)
         if record is None or record.job.account_id != account_id or record.job.removed_at is not None:
             raise NotFound("Job not found", code="job_not_found")
@@ -287,9 +303,9 @@ class GenerationService:
         warnings = name_model_in_each(prepared.request.warnings, request.model, catalog)
         return replace(prepared, request=replace(prepared.request, warnings=warnings))
 
-    def _create_job(self, key: ApiKey, prepared: PreparedRequest) -> Job:
+    def _create_job(self, key: ApiKey, prepared: PreparedRequest, job_id: str | None) -> Job:
         request, encoding = prepared.request, prepared.request.encoding
-        job_id = f"job_{self.random_bits(128):032x}"
+        job_id = job_id or self.new_job_id()
         params = {**prepared.params_of_job(job_id), **request.extra_params}
         if prepared.lora_objects:
             params[LORA_OBJECTS_PARAM] = dict(prepared.lora_objects)
@@ -322,8 +338,10 @@ class GenerationService:
         """Return the name by which instances are known to serve the model: its version, if it is a draft."""
         return model.id if self.live_catalog.is_current(model) else model.digest
 
-    async def _store_input_files(self, account_id: str, files: Mapping[str, InputFile]) -> None:
-        async def store(key: str, file: InputFile) -> None:
+        if model.is_own_graph:
+            return OWN_GRAPH_ID
+    async def _store_input_files(self, account_id: str, files: Mapping[str, InputContent]) -> None:
+        async def store(key: str, file: InputContent) -> None:
             async with self.upload_slots.slot(account_id):
                 await self.object_store.put(key, file.data, file.content_type)
 

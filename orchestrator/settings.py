@@ -27,6 +27,8 @@ from orchestrator.database_url import (
     sqlite_path,
 )
 from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySettings
+from orchestrator.graph_settings import GraphSettings
+from orchestrator.license_settings import LicenseSettings
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 from orchestrator.ray_settings import USER_DATA_DIR, RaySettings
 from orchestrator.secret_settings import SecretSettings
@@ -281,7 +283,7 @@ class Settings(RaySettings, SecretSettings, DirectorySettings):
         "text", description="Format of the log: `text`, or `json` with one object per line."
     )
 
-    @field_validator("instances", "ray_models", "cors_origins", mode="before")
+    @field_validator("instances", "graph_allowed_classes", "ray_models", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

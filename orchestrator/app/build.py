@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.process.installation import find_installation
 from orchestrator.app.input_rules import open_moderation
+from orchestrator.app.graph_routes import RouteGroup
 from orchestrator.app.pack_choice import find_untried_packs, needed_packs
 from orchestrator.app.parts import (
     Execution,
@@ -32,7 +33,6 @@ from orchestrator.app.resources import OperatorSecrets, Term, load_operator_secr
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import (
     Delivery,
-    RouteGroup,
     build_delivery,
     build_execution_views,
     build_web_app,

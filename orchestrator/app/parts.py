@@ -14,6 +14,7 @@ from math import ceil
 
 from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.profiles import load_gpu_profiles
+from orchestrator.app.hosted_dialects import build_uploaded_files
 from orchestrator.app.input_rules import (
     build_fetch_policy,
     build_input_reader,
@@ -47,6 +48,8 @@ from orchestrator.execution.scheduler import Scheduler
 from orchestrator.execution.shared_loras import SharedLoras
 from orchestrator.execution.uploads import InputUploader
 from orchestrator.intake.lora_resolver import LoraResolver, SharedLoraSource
+from orchestrator.intake.graph_files import GRAPH_FILE_PREFIX
+from orchestrator.intake.license_policy import LicensePolicy
 from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.intake.uploaded_files import LIFETIME, UPLOAD_PREFIX
 from orchestrator.jobs.events import EventHub
@@ -263,7 +266,8 @@ def retention_days(settings: Settings) -> dict[str, int]:
     days = ceil(settings.output_lifetime_days) + 1
     lora_days = max(days, ceil(settings.lora_lifetime_days) + 1)
     uploads = {UPLOAD_PREFIX: ceil(LIFETIME / timedelta(days=1)) + 1}
-    return {INPUT_PREFIX: days, OUTPUT_PREFIX: days, LORA_PREFIX: lora_days, **uploads}
+    prefixes = {INPUT_PREFIX: days, OUTPUT_PREFIX: days, GRAPH_FILE_PREFIX: days, LORA_PREFIX: lora_days}
+    return {**prefixes, **uploads}
 
 
 async def ensure_s3_server(settings: Settings, stack: AsyncExitStack) -> S3Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -12,10 +12,19 @@ from typing import Protocol
 from aiohttp import web
 from limits.aio.storage import Storage
 
+from orchestrator.app.graph_routes import InstanceFacts, RouteGroup, build_graph_routes
+from orchestrator.app.hosted_dialects import (
+    build_hosted_dialects,
+    final_payloads,
+    progress_payloads,
+    webhook_headers,
+)
 from orchestrator.app.publishing import build_publishing_routes
 from orchestrator.app.resources import OperatorSecrets
 from orchestrator.billing.price_files import load_costs
+from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
 from orchestrator.execution.result_links import ResultLinks
 from orchestrator.intake.uploaded_files import UploadedFiles
 from orchestrator.service import GenerationService
@@ -75,12 +84,6 @@ NO_PUBLIC_URL = (
 )
 #: Lifetime of URLs in jobs and webhooks: the dialects' documents promise a day to clients that poll.
 JOB_URL_LIFETIME_SECONDS = 24 * 3600
-
-
-class RouteGroup(Protocol):
-    """A part of the API."""
-
-    def routes(self) -> list[web.RouteDef]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +200,12 @@ class ExecutionViews:
     scheduler: SchedulerView
     metrics: Metrics
     #: Instances, queue and models for operators. The first is on the operations page too.
+        graphs=FleetGraphs(fleet, CapabilityCache(fleet, {})),
     admin: tuple[RouteGroup, RouteGroup]
     #: Routes for other processes of the installation.
     internal: tuple[RouteGroup, ...] = ()
-    #: Why this process takes no models to publish; empty if it does.
-    publishing_refusal: str = ""
+    #: What the instances say of callers' own graphs.
+    graphs: InstanceFacts = field(default_factory=UnknownInstances)
 
 
 def build_execution_views(
@@ -274,6 +278,7 @@ def _simulates(fleet: FleetInstances) -> bool:
 
 def _build_generation_routes(
     settings: Settings,
+        *build_graph_routes(settings, service, execution.graphs, updates, delivery),
     service: GenerationService,
     execution: ExecutionViews,
     delivery: Delivery,

@@ -26,6 +26,7 @@ class ApiKeyScope(StrEnum):
     READ = "read"  #: read jobs and their outputs
     BILLING = "billing"  #: read balance, ledger and usage
     PUBLISH = "publish"  #: publish models; not among the default scopes
+    GRAPHS = "graphs"  #: run own ComfyUI graphs, with the files for them; not among the default scopes
 
 
 #: The scopes of a key for which none are chosen: what every caller needs.

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.checks.node_facts_file import parse_node_facts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.manifest import (
     RESERVED_NAMES,
@@ -75,7 +76,14 @@ class Model:
         self._graph = graph
 
     @classmethod
-    def parse(cls, manifest_text: str, graph_text: str, directory: Path, nodes_text: str = "{}") -> Model:
+    def parse(
+        cls,
+        manifest_text: str,
+        graph_text: str,
+        directory: Path,
+        nodes_text: str = "{}",
+        examples_text: str = "",
+    ) -> Model:
         """Create a model from the texts of its files; `directory` only names them in errors.
 
         Renders the graph once, to detect errors that every request would hit. Raises CatalogError.
@@ -89,8 +97,8 @@ class Model:
                 raise CatalogError(reason, file=directory / "model.toml", where="outputs")
         manifest = reject_what_cannot_be_cut(manifest, nodes)
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
-        facts = _parse_node_facts(nodes_text, directory)
-        source = ModelSource(manifest_text, graph_text, facts)
+        facts = parse_node_facts(nodes_text, directory / "nodes.json")
+        source = ModelSource(manifest_text, graph_text, facts, examples_text)
         model = cls(manifest, CompiledGraph(nodes, names, file), source)
         model.render_graph(model.example_params(), filename_prefix="example")
         return model
@@ -156,6 +164,15 @@ class Model:
     def max_n(self) -> int:
         """The maximum number of results per request."""
         return MAX_IMAGES_PER_REQUEST if self.kind is ModelKind.IMAGE else 1
+
+    @property
+    def is_own_graph(self) -> bool:
+        """Whether it is the graph of a caller; `own_graphs.model` overrides what differs then."""
+        return False
+
+    def run_limit(self, params: Mapping[str, Any]) -> float | None:
+        """Return the longest run in seconds; None for no limit."""
+        return None
 
     @property
     def default_steps(self) -> int:
@@ -371,18 +388,6 @@ class Model:
             way_out = "; send several requests for more" if value > most else ""
             raise invalid_field("n", f"must be between 1 and {most} (got {str(value)[:20]}){way_out}")
         return value
-
-
-def _parse_node_facts(text: str, directory: Path) -> NodeFacts:
-    file = directory / "nodes.json"
-    try:
-        facts = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CatalogError(f"not valid JSON: {error}", file=file) from error
-    for name, entry in facts.items() if isinstance(facts, dict) else [("", None)]:
-        if not isinstance(entry, dict) or not isinstance(entry.get("input"), dict):
-            raise CatalogError("must contain entries as in /object_info", file=file, where=name)
-    return cast(NodeFacts, facts)
 
 
 def _validate_param(name: str, spec: Parameter, value: object, *, is_replaced: bool = False) -> Any:

@@ -9,7 +9,11 @@ from dataclasses import dataclass, replace
 from orchestrator.catalog import Model
 from orchestrator.execution.failures import AttemptFailure
 from orchestrator.execution.scheduler import Scheduler
-from orchestrator.jobs import Attempt, FailureKind, Job, Shard
+from orchestrator.jobs import Attempt, FailureKind, Job, JobError, Shard
+from orchestrator.own_graphs.messages import hide_paths
+
+#: Failures whose detail the caller of an own graph gets.
+TOLD_TO_CALLERS = frozenset({FailureKind.GRAPH_FAILED, FailureKind.GRAPH_TOO_LONG, FailureKind.BAD_GRAPH})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +33,18 @@ def record_failure(shards: dict[str, ActiveShard], shard_id: str, failure: Attem
     """Remember how an attempt of a shard failed, unless its job has been cancelled meanwhile."""
     if active := shards.get(shard_id):
         shards[shard_id] = replace(active, failures=(*active.failures, failure))
+
+
+def final_error(active: ActiveShard | None, kind: FailureKind) -> JobError:
+    """Return the error of a job whose shard cannot be completed, after a last failure of this kind.
+
+    What is wrong with a caller's own graph, the caller has to know.
+    """
+    error = to_job_error(final_failure(active, kind))
+    if active is None or not active.model.is_own_graph or not active.failures:
+        return error
+    detail = hide_paths(active.failures[-1].detail)
+    return replace(error, message=detail) if kind in TOLD_TO_CALLERS and detail else error
 
 
 def final_failure(active: ActiveShard | None, kind: FailureKind) -> FailureKind:

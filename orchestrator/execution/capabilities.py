@@ -12,7 +12,7 @@ from comfy_instances.fleet.protocol import Fleet, InstanceInfo
 from comfy_instances.protocol.lora_files import is_uploaded_lora
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Model
-from orchestrator.catalog.checks.graph_checks import validate_graph
+from orchestrator.catalog.checks.graph_checks import GraphProblem, validate_graph
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
@@ -66,6 +66,10 @@ class InstanceCapabilities:
 
         The result is empty while the node facts are unknown. Takes about half a millisecond.
         """
+        return [str(problem) for problem in self.find_problems(model)]
+
+    def find_problems(self, model: Model) -> list[GraphProblem]:
+        """Return the same as problems of nodes."""
         if self.node_facts is None:
             return []
         graph = self.render_graph(model, model.example_params(), "check")
@@ -161,7 +165,7 @@ class ServableModels:
         self._checked[instance_id] = (capabilities, after)
         servable = {digest for digest, model in versions.items() if after[model]}
         ids = {model.id for digest, model in current.items() if digest in servable}
-        if after.keys() != before.keys():
+        if _catalog_models(after) != _catalog_models(before):
             log.info("%s can serve %d of %d model(s)", instance_id, len(ids), len(catalog))
         return frozenset(ids | servable)
 
@@ -171,6 +175,11 @@ class ServableModels:
             (results for other, results in self._checked.values() if other.serves_same_models(capabilities)),
             {},
         )
+
+
+def _catalog_models(models: Iterable[Model]) -> set[Model]:
+    """Return the models that are not graphs of callers."""
+    return {model for model in models if not model.is_own_graph}
 
 
 def _lora_names(facts: NodeFacts) -> Iterator[str]:

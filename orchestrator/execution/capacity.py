@@ -8,6 +8,7 @@ from typing import Protocol
 
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs import JobRecord
+from orchestrator.own_graphs import OWN_GRAPH_ID
 from pricing.plans import Plan
 
 
@@ -41,7 +42,11 @@ class JobScheduling(Protocol):
 
 
 def capacity_of(scheduler: Scheduler, account_id: str, model: str) -> Capacity:
-    """Return the capacity that a scheduler expects."""
+    """Return the capacity that a scheduler expects.
+
+    Which instances can run a caller's own graph is checked for each graph.
+    """
     now = monotonic()
     wait = scheduler.expected_wait_seconds(account_id, now)
-    return Capacity(None if wait == float("inf") else wait, scheduler.expects_to_serve(model, now))
+    serves = model == OWN_GRAPH_ID or scheduler.expects_to_serve(model, now)
+    return Capacity(None if wait == float("inf") else wait, serves)

@@ -16,10 +16,10 @@ from comfy_instances.tasks import keep_running, spawn
 from orchestrator.billing.accounts import AccountService
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import ServiceError
-from orchestrator.execution.active_shards import ActiveShard, RunningAttempts, final_failure, record_failure
+from orchestrator.execution.active_shards import ActiveShard, RunningAttempts, final_error, record_failure
 from orchestrator.execution.capabilities import ServableModels
 from orchestrator.execution.capacity import NO_CAPACITY, Capacity, capacity_of
-from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error
+from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error, unserved_error
 from orchestrator.execution.instance_guard import InstanceGuard
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
 from orchestrator.execution.quarantine import describe_quarantined_shard
@@ -232,7 +232,7 @@ class Dispatcher:
         ]:
             if active.shard.id in self.scheduler.queue and not self.scheduler.can_serve(active.model.digest):
                 self.cancel_job(active.job.id)
-                reason = to_job_error(FailureKind.SUPERSEDED)
+                reason = unserved_error(active.model)
                 self._spawn_task(self._fail_job(active.job.id, reason), "job failure", active.job.id)
 
     def _refresh_instance(self, instance_id: str) -> None:
@@ -283,7 +283,7 @@ class Dispatcher:
             case BlameInstance(instance_id=instance_id):
                 self.fleet.record_failure(instance_id)
             case FailJob(job_id=job_id, shard_id=shard_id, kind=kind):
-                error = to_job_error(final_failure(self._active_shards.get(shard_id), kind))
+                error = final_error(self._active_shards.get(shard_id), kind)
                 self._spawn_task(self._fail_job(job_id, error), "job failure", job_id)
 
     def _spawn_task(self, coroutine: Coroutine[Any, Any, None], kind: str, subject: str) -> None:
@@ -360,7 +360,7 @@ class Dispatcher:
             log.warning("shard %s failed on %s: %s: %s", shard_id, instance_id, kind, failure.detail)
             await self._lifecycle.fail_attempt(attempt, kind, failure.detail, has_run=failure.has_run)
             record_failure(self._active_shards, shard_id, failure)
-            if kind is FailureKind.STALLED:
+            if kind in (FailureKind.STALLED, FailureKind.GRAPH_TOO_LONG):
                 self._handle_event(InstanceDown(instance_id=instance_id, memory_lost=False))
                 self._spawn_task(
                     self._instance_guard.interrupt_or_restart(attempt), "interrupt", attempt.prompt_id
@@ -385,14 +385,13 @@ class Dispatcher:
 
     async def _quarantine_shard(self, active: ActiveShard) -> None:
         """Keep a shard under which instances died for operators, and fail its job."""
-        any_id = next((info.id for info in self.fleet.instances()), "")
-        instance_id = active.attempt.instance_id if active.attempt else any_id
+        ids = [info.id for info in self.fleet.instances()] or [""]
         quarantined = describe_quarantined_shard(
             job=active.job,
             shard=active.shard,
             model=active.model,
             capabilities=self._runner.capabilities,
-            instance_id=instance_id,
+            instance_id=active.attempt.instance_id if active.attempt else ids[0],
             now=self._clock(),
         )
         await self._lifecycle.quarantine_shard(quarantined, to_job_error(FailureKind.QUARANTINED))

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from comfy_instances.protocol.errors import InstanceError, InstanceGone
+from orchestrator.catalog import Model
 from orchestrator.errors import ContentBlocked, ServiceError
 from orchestrator.jobs import FailureKind, JobError
 from orchestrator.media.errors import ObjectStoreError
@@ -33,6 +34,11 @@ FAILURE_MESSAGES: Mapping[FailureKind, str] = {
     FailureKind.SUPERSEDED: "The model changed after the request, and no instance can run its old version.",
     FailureKind.STORE_UNAVAILABLE: "The result could not be stored.",
     FailureKind.ABANDONED: "The run was lost together with its instance.",
+    FailureKind.GRAPH_FAILED: "A node of the graph failed; correct the graph. Nothing is charged.",
+    FailureKind.GRAPH_TOO_LONG: "The graph ran for longer than its hold pays for; make it smaller, or allow"
+    " more seconds. Nothing is charged.",
+    FailureKind.GRAPH_UNSERVED: "No instance has the weights and node classes that the graph names; GET"
+    " /object_info lists those that there are.",
     FailureKind.INTERNAL: "The service failed to process the request.",
 }
 
@@ -46,6 +52,14 @@ class AttemptAbandoned(Exception):
 
 class LoraUnavailable(Exception):
     """The file of a LoRA does not exist, or the instance does not take it."""
+
+
+class CallerGraphFailed(Exception):
+    """A node of a caller's own graph raised an exception; the text is for the caller."""
+
+
+class RunTooLong(Exception):
+    """A run takes longer than its job may."""
 
 
 class FormatUnsupported(Exception):
@@ -77,6 +91,10 @@ async def run_and_classify(run: Awaitable[object]) -> AttemptFailure | None:
         return AttemptFailure(FailureKind.LORA_UNAVAILABLE, str(error))
     except FormatUnsupported as error:
         return AttemptFailure(FailureKind.UNSUPPORTED_FORMAT, str(error))
+    except CallerGraphFailed as error:
+        return AttemptFailure(FailureKind.GRAPH_FAILED, str(error))
+    except RunTooLong as error:
+        return AttemptFailure(FailureKind.GRAPH_TOO_LONG, str(error))
     except ObjectStoreError as error:
         return AttemptFailure(FailureKind.STORE_UNAVAILABLE, str(error))
     except (AttemptAbandoned, TimeoutError) as error:
@@ -87,6 +105,11 @@ async def run_and_classify(run: Awaitable[object]) -> AttemptFailure | None:
         log.exception("an attempt failed with an unexpected error")
         return AttemptFailure(FailureKind.INTERNAL, repr(error))
     return None
+
+
+def unserved_error(model: Model) -> JobError:
+    """Return the error of a job whose model or graph no instance can run any more."""
+    return to_job_error(FailureKind.GRAPH_UNSERVED if model.is_own_graph else FailureKind.SUPERSEDED)
 
 
 def to_job_error(kind: FailureKind) -> JobError:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from comfy_instances.protocol.delivery import DeliveredFile, DeliveryState
@@ -43,6 +43,8 @@ class OutputTarget:
     prefix: str
     encoding: ImageEncoding | None
 
+    #: Whether the outputs name their nodes.
+    is_own_graph: bool = False
     def key(self, sha256: str, extension: str) -> str:
         """Return the key of an output."""
         return owned_object_key(self.prefix, self.prompt_id, sha256, extension)
@@ -75,6 +77,7 @@ class OutputStorage:
         prefix: str = OUTPUT_PREFIX,
         encoding: ImageEncoding | None = None,
     ) -> list[Output]:
+        is_own_graph: bool = False,
         """Store the outputs of the nodes `node_ids`, in this order; images of other formats are
         converted to `encoding`.
 
@@ -84,7 +87,7 @@ class OutputStorage:
         no output or an unreadable one, NodeFailed and OutOfMemory if the instance cannot encode one,
         FormatUnsupported, InstanceGone, ObjectStoreUnavailable.
         """
-        target = OutputTarget(prompt_id, instance_id, prefix, encoding)
+        target = OutputTarget(prompt_id, instance_id, prefix, encoding, is_own_graph)
         delivered: tuple[DeliveredFile, ...] = ()
         if any(item.delivered for item in result.outputs):
             delivered = await session.deliveries.collect(prompt_id, partial(self._grant, target))
@@ -138,6 +141,8 @@ class OutputStorage:
 
     async def _store_output(self, session: InstanceSession, item: NodeOutput, target: OutputTarget) -> Output:
         if item.text is not None:
+        if target.is_own_graph:
+            return await self._store_own_output(session, item, target)
             data = item.text.encode()
             info = MediaInfo(content_type="text/plain")
             return await self._put(data, info, hashlib.sha256(data).hexdigest(), target)
@@ -145,6 +150,18 @@ class OutputStorage:
         return await self._store_file(data, f"{item.node}, {item.key}", target)
 
     async def _store_file(self, data: bytes, source: str, target: OutputTarget) -> Output:
+    async def _store_own_output(
+        self, session: InstanceSession, item: NodeOutput, target: OutputTarget
+    ) -> Output:
+        text = (item.text or "").encode()
+        data = await session.fetch_file(item.file) if item.file else item.data or text
+        try:
+            ready = await asyncio.to_thread(prepare_own_output, item, data, prepare_file)
+        except CorruptMedia as error:
+            raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
+        output = await self._put(ready.data, ready.info, ready.sha256, target)
+        return replace(output, node=item.node, blake3=ready.blake3)
+
         try:
             prepared = await asyncio.to_thread(prepare_file, data, target.encoding)
         except CorruptMedia as error:

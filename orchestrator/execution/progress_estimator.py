@@ -33,10 +33,13 @@ class ProgressEstimator:
         #: Sum of the shares of the finished nodes.
         self._completed_share = 0.0
         self._fraction = 0.0
+        #: Number of nodes that have finished.
+        self.nodes_done = 0
 
     def start_node(self, node_id: str) -> float:
         """Record that a node started and the previous one is finished; return the fraction, 0 to 1."""
         self._completed_share += self._shares.pop(self._node, 0.0) if self._node is not None else 0.0
+        self.nodes_done += self._node not in (None, node_id)
         self._node = node_id
         return self._advance_to(self._completed_share)
 

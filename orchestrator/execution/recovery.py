@@ -13,6 +13,7 @@ from orchestrator.execution.failures import AttemptAbandoned, run_and_classify
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.runner import Runner, ShardRun
 from orchestrator.jobs import Attempt, FailureKind, JobRecord, Shard
+from orchestrator.own_graphs.model import model_of_job
 from orchestrator.store import Store
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.protocol.delivery import PREVIEWS_KEY
-from comfy_instances.protocol.errors import InstanceError, InstanceGone
+from comfy_instances.protocol.errors import InstanceError, InstanceGone, NodeFailed
 from comfy_instances.session.session import (
     FileRef,
     NodeStarted,
@@ -25,6 +25,7 @@ from orchestrator.catalog import Model
 from orchestrator.catalog.manifest import ModelKind
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.direct_delivery import DirectDelivery
+from orchestrator.execution.failures import CallerGraphFailed, RunTooLong
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.outputs import OutputStorage
@@ -98,7 +99,8 @@ class Runner:
         `on_run_ended(seconds)` is called as soon as the instance has finished the prompt, so that it can be
         given the next one while the outputs are stored. Raises InstanceError, ObjectStoreUnavailable.
         """
-        prompt = await self._upload_and_run(run, Watchdog(self.stall_timeout(run)))
+        watchdog = Watchdog(self.stall_timeout(run), limit=run.model.run_limit(run.shard.params))
+        prompt = await self._upload_and_run(run, watchdog)
         on_run_ended(prompt.result.gpu_seconds)
         return await self._store_outputs_and_finish(run, prompt)
 
@@ -122,7 +124,7 @@ class Runner:
             session, run.model, params, prompt_id=attempt.prompt_id, may_fetch=way.direct
         )
         graph = capabilities.render_graph(run.model, uploaded.params, OUTPUT_FILENAME_PREFIX)
-        if way.direct:
+        if way.direct and not run.model.is_own_graph:
             graph = self.delivery.adapt_graph(graph, run.model, to_image_encoding(run.job))
         meter = UsageMeter(attempt.instance_id, graph)
         listener = self._progress_listener(
@@ -138,8 +140,10 @@ class Runner:
                 result = await watchdog.guard(running)
         except InstanceGone:
             raise
-        except InstanceError:
+        except (InstanceError, RunTooLong) as error:
             await self.clean_up(attempt, uploaded.files, release=way.direct)
+            if run.model.is_own_graph and isinstance(error, NodeFailed):
+                raise CallerGraphFailed(error.message) from error
             raise
         usage = self._publish_usage(run, result, meter)
         return CompletedPrompt(
@@ -218,6 +222,7 @@ class Runner:
                 instance_id=run.attempt.instance_id,
                 prefix=OUTPUT_PREFIX if trained is None else LORA_PREFIX,
                 encoding=encoding,
+                is_own_graph=run.model.is_own_graph,
             )
         except Exception:
             # Not so when this process stops: the next one collects the results.
@@ -249,12 +254,26 @@ def _to_job_event(
     match event:
         case NodeStarted(node=node):
             fraction = estimator.start_node(node)
-            return ShardProgress(index=index, node_id=node, value=0, maximum=1, fraction=fraction)
+            return ShardProgress(
+                index=index,
+                node_id=node,
+                value=0,
+                maximum=1,
+                fraction=fraction,
+                nodes_done=estimator.nodes_done,
+            )
         case StepProgress(node=node, value=value, max=maximum):
             fraction = estimator.update_node(node, value, maximum)
-            return ShardProgress(index=index, node_id=node, value=value, maximum=maximum, fraction=fraction)
-        case Preview(content_type=content_type, data=data):
-            return ShardPreview(index=index, content_type=content_type, data=data)
+            return ShardProgress(
+                index=index,
+                node_id=node,
+                value=value,
+                maximum=maximum,
+                fraction=fraction,
+                nodes_done=estimator.nodes_done,
+            )
+        case Preview(node=node, content_type=content_type, data=data):
+            return ShardPreview(index=index, content_type=content_type, data=data, node_id=node)
         case NodeText():
             return None
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from comfy_instances.protocol.errors import PromptStalled
 from comfy_instances.tasks import spawn
+from orchestrator.execution.failures import RunTooLong
 
 T = TypeVar("T")
 
@@ -21,22 +22,28 @@ class Watchdog:
         self._timeout = timeout
         self._clock = clock
         self._last_progress: float | None = None
+        self._limit = limit
 
     def record_progress(self) -> None:
         """Start the timeout again."""
         self._last_progress = self._clock()
 
     async def guard(self, run: Coroutine[Any, Any, T]) -> T:
-        """Return the result of `run`. Cancels it and raises PromptStalled after the timeout."""
+        """Return the result of `run`. Cancels it and raises PromptStalled after the timeout.
+
+        Raises RunTooLong after the limit.
+        """
         task = spawn(run, "prompt", awaited=True)
         try:
             while not task.done():
-                await asyncio.wait({task}, timeout=self._timeout / 4)
-                if not task.done() and self._seconds_since_progress() > self._timeout:
+                await asyncio.wait({task}, timeout=min(self._timeout / 4, (self._limit or self._timeout) / 8))
+                if not task.done() and self._limit and self._seconds_since(self._started) > self._limit:
+                    raise RunTooLong(f"the graph ran for longer than {self._limit:g} s; see `max_seconds`")
+                if not task.done() and self._seconds_since(self._last_progress) > self._timeout:
                     raise PromptStalled(f"no progress for {self._timeout:g} s")
             return task.result()
         finally:
             task.cancel()
 
-    def _seconds_since_progress(self) -> float:
-        return 0.0 if self._last_progress is None else self._clock() - self._last_progress
+    def _seconds_since(self, moment: float | None) -> float:
+        return 0.0 if moment is None else self._clock() - moment

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.billing.price_book import PriceBook, to_billable_work
 from orchestrator.catalog import Catalog, FollowImage, Model, reshape_for_image, size_params_for_image
@@ -19,7 +19,7 @@ from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
 from orchestrator.intake.canvas_fitting import fit_canvas
 from orchestrator.intake.field_names import errors_name_fields, name_fields
-from orchestrator.intake.input_reader import InputFile, InputFiles, InputReader
+from orchestrator.intake.input_reader import InputFiles, InputReader
 from orchestrator.intake.input_slots import InputOwner
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.intake.model_names import name_model_in_each
@@ -103,6 +103,19 @@ class GenerationRequest:
         return self.encoding.content_type if self.encoding else self.delivered_type
 
 
+class InputContent(Protocol):
+    """An input file as it is stored."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def content_type(self) -> str: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedRequest:
     """A validated request with its price."""
@@ -112,7 +125,7 @@ class PreparedRequest:
     #: Validated parameters, with keys of the content instead of files.
     params: Mapping[str, Any]
     #: The input files by key.
-    files: Mapping[str, InputFile]
+    files: Mapping[str, InputContent]
     #: Captions of datasets, by parameter.
     captions: Mapping[str, str]
     quote: Quote
@@ -124,7 +137,7 @@ class PreparedRequest:
         """Texts for moderation, by parameter: prompts and captions of datasets, not negative prompts."""
         return moderated_texts(self.model, self.params, self.captions)
 
-    def files_of_job(self, job_id: str) -> dict[str, InputFile]:
+    def files_of_job(self, job_id: str) -> dict[str, InputContent]:
         """Return the input files by the object keys under which a job stores them."""
         return {_job_file_key(job_id, key, file): file for key, file in self.files.items()}
 
@@ -289,7 +302,7 @@ def _with_first_image(params: Mapping[str, Any], image: str | bytes) -> dict[str
     return {**params, "images": [image, *params["images"][1:]]}
 
 
-def _job_file_key(job_id: str, key: str, file: InputFile) -> str:
+def _job_file_key(job_id: str, key: str, file: InputContent) -> str:
     return owned_object_key(INPUT_PREFIX, job_id, file.sha256, key.rpartition(".")[2])
 
 

@@ -51,6 +51,8 @@ class ShardProgress:
     maximum: float
     #: Progress of the whole run, 0 to 1.
     fraction: float
+    #: Nodes that have finished.
+    nodes_done: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,8 @@ class ShardPreview:
     index: int
     content_type: str
     data: bytes
+    #: The node whose work it shows; empty if the server did not name it.
+    node_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,6 +24,9 @@ class FailureKind(StrEnum):
     SUPERSEDED = "superseded"  #: the model changed, and no instance can run the old version
     STORE_UNAVAILABLE = "store_unavailable"  #: the outputs could not be stored
     ABANDONED = "abandoned"  #: the prompt of an earlier process was not found again
+    GRAPH_FAILED = "node_execution_error"  #: a node of a caller's own graph raised an exception
+    GRAPH_TOO_LONG = "run_too_long"  #: a caller's own graph ran for longer than its hold pays for
+    GRAPH_UNSERVED = "graph_not_runnable"  #: no instance has what a caller's own graph names
     INTERNAL = "internal"  #: an unexpected error of the service
 
 

@@ -43,6 +43,9 @@ class Output:
     #: Number of frames and frames per second, for videos only.
     frames: int | None = None
     fps: float | None = None
+    #: Results of a caller's graph: the node that made it, and its BLAKE3, hexadecimal.
+    node: str | None = None
+    blake3: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -215,6 +215,10 @@ class ObjectStore:
         recent = self._cache.get(key)
         return recent if recent is not None else await self._run_in_thread(lambda: self._get(key))
 
+    async def get_current(self, key: str) -> bytes:
+        """Return the data under `key` as it is now, also if another process has replaced it."""
+        return await self._run_in_thread(lambda: self._get(key))
+
     def _get(self, key: str) -> bytes:
         response = self._client.get_object(self._bucket, key)
         try:

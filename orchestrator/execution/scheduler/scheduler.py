@@ -45,7 +45,13 @@ from orchestrator.jobs.failures import FailureKind
 
 #: Failures that would occur on every instance.
 PERMANENT_FAILURES = frozenset(
-    {FailureKind.BAD_GRAPH, FailureKind.OUTPUT_REFUSED, FailureKind.UNSUPPORTED_FORMAT}
+    {
+        FailureKind.BAD_GRAPH,
+        FailureKind.OUTPUT_REFUSED,
+        FailureKind.UNSUPPORTED_FORMAT,
+        FailureKind.GRAPH_FAILED,
+        FailureKind.GRAPH_TOO_LONG,
+    }
 )
 #: How long a model that is not loaded waits in favour of loaded ones, in multiples of its load time.
 MAX_SKIPPED_LOADS = 6.0

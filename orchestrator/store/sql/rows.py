@@ -135,6 +135,8 @@ def job_status_to_row(job: Job) -> dict[str, Any]:
     """Return the columns of a job that change."""
     return {
         "status": job.status.value,
+        # Less than the hold if the job is charged by what it used.
+        "price": job.price,
         "started_at": job.started_at and format_time(job.started_at),
         "finished_at": job.finished_at and format_time(job.finished_at),
         "error_code": job.error and job.error.code,

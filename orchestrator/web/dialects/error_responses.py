@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ServiceError
+from orchestrator.web.dialects.a1111 import errors as a1111
+from orchestrator.web.dialects.comfy import errors as comfy
+from orchestrator.web.dialects.fal import errors as fal
+from orchestrator.web.dialects.huggingface import errors as huggingface
 from orchestrator.web.dialects.pixazo import errors as pixazo
 from orchestrator.web.dialects.pixel_factory import errors as pixel_factory
 from orchestrator.web.dialects.pixelapi import errors as pixelapi
@@ -30,6 +34,24 @@ class ErrorFormat:
 
 #: The first entry whose pattern matches applies; the last one matches every path.
 ERROR_FORMATS = (
+    ErrorFormat(
+        path_pattern=re.compile(r"/api/v2(/|$)"),
+        schema=comfy.ComfyErrorResponse,
+        to_error_response=comfy.to_v2_error_response,
+    ),
+    ErrorFormat(
+        path_pattern=re.compile(r"/v2/models(/|$)"),
+        schema=comfy.RouterErrorResponse,
+        to_error_response=comfy.to_router_error_response,
+    ),
+    ErrorFormat(
+        path_pattern=re.compile(
+            r"(/api)?/(prompt|ws|queue|history|history_v2|view|object_info|upload|interrupt|system_stats|free"
+            r"|features|embeddings|extensions)(/|$)|/api/jobs(/|$)"
+        ),
+        schema=comfy.ComfyUiErrorResponse,
+        to_error_response=comfy.to_comfyui_error_response,
+    ),
     ErrorFormat(
         path_pattern=re.compile(
             r"/(v1/(predictions|files|deployments|collections|hardware|trainings)(/|$)|v1/account$"

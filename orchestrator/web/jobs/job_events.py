@@ -107,8 +107,12 @@ def to_sse_event(update: JobUpdate, serialize_job: JobSerializer) -> tuple[str, 
             steps = {"node": node, "value": value, "max": maximum, "fraction": round(fraction, 4)}
             return "progress", {"shard": index, **steps}
         case ShardPreview(index=index, content_type=content_type, data=data):
-            encoded = base64.b64encode(data).decode("ascii")
-            return "preview", {"shard": index, "content_type": content_type, "b64": encoded}
+            return "preview", {"shard": index, "content_type": content_type, "b64": encode_preview(data)}
+
+
+def encode_preview(data: bytes) -> str:
+    """Return a preview as base64."""
+    return base64.b64encode(data).decode("ascii")
 
 
 def _is_final_update(update: JobUpdate) -> bool:

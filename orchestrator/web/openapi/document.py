@@ -44,6 +44,7 @@ TAG_DESCRIPTIONS: Mapping[str, str] = {
     "billing": "Balance, ledger, statements, usage and budget alerts of your account.",
     "webhooks": "Webhook deliveries and the secret that signs them.",
     "pixelapi": "The PixelAPI dialect.",
+    "comfy": "Callers' own graphs: Comfy API v2, ComfyUI's own API, and Comfy Router.",
     "pixeldojo": "The PixelDojo dialect.",
     "pixazo": "The Pixazo dialect.",
     "replicate": "Replicate's predictions API, and its files and models.",

@@ -1,0 +1,48 @@
+"""The names under which callers know the results of their graphs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.jobs import JobRecord, Output
+from orchestrator.own_graphs.model import GRAPH_PARAM, OUTPUTS_PARAM
+from orchestrator.own_graphs.values import PREFIX_INPUT
+
+_UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedOutput:
+    """A result with the name under which its caller knows it."""
+
+    output: Output
+    index: int
+    node: str
+    name: str
+
+
+def name_outputs(record: JobRecord) -> list[NamedOutput]:
+    """Return the results of a job with names such as `ComfyUI_00001_.png`, unique within the job."""
+    return list(_name_outputs(record))
+
+
+def _name_outputs(record: JobRecord) -> Iterator[NamedOutput]:
+    graph: Mapping[str, Any] = record.job.params.get(GRAPH_PARAM, {})
+    counts: dict[str, int] = {}
+    for index, output in enumerate(record.outputs):
+        node = output.node or next(iter(record.job.params.get(OUTPUTS_PARAM, [])), "")
+        stem = _stem(graph.get(node, {}).get("inputs", {}))
+        counts[stem] = counts.get(stem, 0) + 1
+        extension = output.key.rpartition(".")[2]
+        yield NamedOutput(output, index, node, f"{stem}_{counts[stem]:05d}_.{extension}")
+
+
+def _stem(inputs: Mapping[str, Any]) -> str:
+    prefix = next(
+        (value for name, value in inputs.items() if name.rpartition(".")[2] == PREFIX_INPUT), "ComfyUI"
+    )
+    last = str(prefix).replace("\\", "/").rpartition("/")[2]
+    return _UNSAFE.sub("_", last).strip("._")[:80] or "ComfyUI"

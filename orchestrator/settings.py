@@ -45,7 +45,7 @@ class SettingsError(Exception):
     """A setting is missing, unknown or invalid; the message names it."""
 
 
-class Settings(RaySettings, SecretSettings, DirectorySettings):
+class Settings(GraphSettings, RaySettings, SecretSettings, DirectorySettings):
     """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")

@@ -52,9 +52,9 @@ from orchestrator.jobs.events import EndSubscription, EventHub, JobChanged
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import DeletionReason
 from orchestrator.moderation import Moderation
-from orchestrator.storage.object_store import ObjectStore
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from orchestrator.own_graphs.model import model_of_job
+from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import Account, ApiKey, ApiKeyScope, Page, Store, WebhookMessage
 from orchestrator.store.availability import until_store_answers
 from pricing.tariff import Tariff
@@ -177,12 +177,12 @@ class GenerationService:
             self.responses.end(job.id)
             raise
 
-    async def get_job(self, account_id: str, job_id: str) -> JobRecord:
-        """Return a job of the account. Raises NotFound, also for jobs of other accounts, and Gone."""
     def new_job_id(self) -> str:
         """Return the id of a new job."""
         return f"job_{self.random_bits(128):032x}"
 
+    async def get_job(self, account_id: str, job_id: str) -> JobRecord:
+        """Return a job of the account. Raises NotFound, also for jobs of other accounts, and Gone."""
         record = await self.store.find_job(job_id)
         if record is None or record.job.account_id != account_id or record.job.removed_at is not None:
             raise NotFound("Job not found", code="job_not_found")
@@ -336,10 +336,10 @@ class GenerationService:
 
     def _scheduled_name(self, model: Model) -> str:
         """Return the name by which instances are known to serve the model: its version, if it is a draft."""
-        return model.id if self.live_catalog.is_current(model) else model.digest
-
         if model.is_own_graph:
             return OWN_GRAPH_ID
+        return model.id if self.live_catalog.is_current(model) else model.digest
+
     async def _store_input_files(self, account_id: str, files: Mapping[str, InputContent]) -> None:
         async def store(key: str, file: InputContent) -> None:
             async with self.upload_slots.slot(account_id):

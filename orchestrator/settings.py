@@ -45,7 +45,7 @@ class SettingsError(Exception):
     """A setting is missing, unknown or invalid; the message names it."""
 
 
-class Settings(GraphSettings, RaySettings, SecretSettings, DirectorySettings):
+class Settings(GraphSettings, RaySettings, SecretSettings, LicenseSettings, DirectorySettings):
     """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")
@@ -136,7 +136,6 @@ class Settings(GraphSettings, RaySettings, SecretSettings, DirectorySettings):
     s3_public_endpoint: str | None = Field(
         None, description="URL at which callers reach the S3 server; default: s3_endpoint."
     )
-
     s3_instance_endpoint: str | None = Field(
         None,
         description="URL at which ComfyUI instances reach the S3 server, to which their node pack sends"
@@ -147,6 +146,7 @@ class Settings(GraphSettings, RaySettings, SecretSettings, DirectorySettings):
         description="Whether instances with our node pack store results themselves, while their next prompt"
         " runs, and fetch input files themselves. Instances without it are not concerned.",
     )
+
     instances: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="URLs of running ComfyUI servers to use, separated by commas."
     )
@@ -315,6 +315,14 @@ class Settings(GraphSettings, RaySettings, SecretSettings, DirectorySettings):
         except NumberTextError as error:
             raise ValueError(f"{value[:40]!r} is not {error}") from error
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _reject_nul(cls, value: object) -> object:
+        """Reject a character that no path, address or name may contain."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("it contains a NUL character; remove it")
+        return value
+
     @field_validator("moderation_key", "s3_access_key", "s3_secret_key")
     @classmethod
     def _require_non_empty_secret(cls, value: SecretStr | None) -> SecretStr | None:
@@ -380,13 +388,11 @@ class Settings(GraphSettings, RaySettings, SecretSettings, DirectorySettings):
                 found = (named["init_settings"], named["env_settings"], file)
                 return tuple(source for source in found if source is not None)
 
-        if config is not None and not config.is_file():
-            raise SettingsError(f"configuration file not found: {config}")
+        if config is not None and (problem := check_config_file(config)) is not None:
+            raise SettingsError(problem)
         try:
             values = WithFile(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            raise SettingsError(f"PIXELFACTORY_{name.upper()}: {reason}") from error
+            known = list(cls.model_fields)
+            raise SettingsError(describe_invalid_setting(error, flags, config, known)) from error
         return cls.model_construct(**values.__dict__)

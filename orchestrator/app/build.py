@@ -15,8 +15,8 @@ from comfy_instances.fleet.fleet_factory import RunComfyUI, RunSimulators, choos
 from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.process.installation import find_installation
-from orchestrator.app.input_rules import open_moderation
 from orchestrator.app.graph_routes import RouteGroup
+from orchestrator.app.input_rules import open_moderation
 from orchestrator.app.pack_choice import find_untried_packs, needed_packs
 from orchestrator.app.parts import (
     Execution,

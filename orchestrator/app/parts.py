@@ -47,9 +47,9 @@ from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.execution.shared_loras import SharedLoras
 from orchestrator.execution.uploads import InputUploader
-from orchestrator.intake.lora_resolver import LoraResolver, SharedLoraSource
 from orchestrator.intake.graph_files import GRAPH_FILE_PREFIX
 from orchestrator.intake.license_policy import LicensePolicy
+from orchestrator.intake.lora_resolver import LoraResolver, SharedLoraSource
 from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.intake.uploaded_files import LIFETIME, UPLOAD_PREFIX
 from orchestrator.jobs.events import EventHub

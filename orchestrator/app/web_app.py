@@ -200,7 +200,6 @@ class ExecutionViews:
     scheduler: SchedulerView
     metrics: Metrics
     #: Instances, queue and models for operators. The first is on the operations page too.
-        graphs=FleetGraphs(fleet, CapabilityCache(fleet, {})),
     admin: tuple[RouteGroup, RouteGroup]
     #: Routes for other processes of the installation.
     internal: tuple[RouteGroup, ...] = ()
@@ -227,6 +226,7 @@ def build_execution_views(
             ModelAdminRoutes(service.live_catalog, scheduler.instances, token),
         ),
         internal=internal,
+        graphs=FleetGraphs(fleet, CapabilityCache(fleet, {})),
     )
 
 
@@ -278,7 +278,6 @@ def _simulates(fleet: FleetInstances) -> bool:
 
 def _build_generation_routes(
     settings: Settings,
-        *build_graph_routes(settings, service, execution.graphs, updates, delivery),
     service: GenerationService,
     execution: ExecutionViews,
     delivery: Delivery,
@@ -309,6 +308,7 @@ def _build_generation_routes(
         ReplicateFileRoutes(files, settings.public_url),
         JobApiRoutes(service, updates, service.store, responses),
         LoraRoutes(service, service.request_preparer.lora_resolver, delivery.jobs),
+        *build_graph_routes(settings, service, execution.graphs, updates, delivery),
     )
 
 

@@ -157,15 +157,6 @@ class Model:
         return self.kind in (ModelKind.VIDEO, ModelKind.I2V)
 
     @property
-    def makes_images(self) -> bool:
-        return all(output.media == "image" for output in self.outputs)
-
-    @property
-    def max_n(self) -> int:
-        """The maximum number of results per request."""
-        return MAX_IMAGES_PER_REQUEST if self.kind is ModelKind.IMAGE else 1
-
-    @property
     def is_own_graph(self) -> bool:
         """Whether it is the graph of a caller; `own_graphs.model` overrides what differs then."""
         return False
@@ -173,6 +164,15 @@ class Model:
     def run_limit(self, params: Mapping[str, Any]) -> float | None:
         """Return the longest run in seconds; None for no limit."""
         return None
+
+    @property
+    def makes_images(self) -> bool:
+        return all(output.media == "image" for output in self.outputs)
+
+    @property
+    def max_n(self) -> int:
+        """The maximum number of results per request."""
+        return MAX_IMAGES_PER_REQUEST if self.kind is ModelKind.IMAGE else 1
 
     @property
     def default_steps(self) -> int:

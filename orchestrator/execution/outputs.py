@@ -42,9 +42,9 @@ class OutputTarget:
     instance_id: str
     prefix: str
     encoding: ImageEncoding | None
-
     #: Whether the outputs name their nodes.
     is_own_graph: bool = False
+
     def key(self, sha256: str, extension: str) -> str:
         """Return the key of an output."""
         return owned_object_key(self.prefix, self.prompt_id, sha256, extension)
@@ -76,8 +76,8 @@ class OutputStorage:
         instance_id: str,
         prefix: str = OUTPUT_PREFIX,
         encoding: ImageEncoding | None = None,
-    ) -> list[Output]:
         is_own_graph: bool = False,
+    ) -> list[Output]:
         """Store the outputs of the nodes `node_ids`, in this order; images of other formats are
         converted to `encoding`.
 
@@ -140,16 +140,15 @@ class OutputStorage:
         )
 
     async def _store_output(self, session: InstanceSession, item: NodeOutput, target: OutputTarget) -> Output:
-        if item.text is not None:
         if target.is_own_graph:
             return await self._store_own_output(session, item, target)
+        if item.text is not None:
             data = item.text.encode()
             info = MediaInfo(content_type="text/plain")
             return await self._put(data, info, hashlib.sha256(data).hexdigest(), target)
         data = await session.fetch_file(item.file) if item.file else item.data or b""
         return await self._store_file(data, f"{item.node}, {item.key}", target)
 
-    async def _store_file(self, data: bytes, source: str, target: OutputTarget) -> Output:
     async def _store_own_output(
         self, session: InstanceSession, item: NodeOutput, target: OutputTarget
     ) -> Output:
@@ -162,6 +161,7 @@ class OutputStorage:
         output = await self._put(ready.data, ready.info, ready.sha256, target)
         return replace(output, node=item.node, blake3=ready.blake3)
 
+    async def _store_file(self, data: bytes, source: str, target: OutputTarget) -> Output:
         try:
             prepared = await asyncio.to_thread(prepare_file, data, target.encoding)
         except CorruptMedia as error:

@@ -20,9 +20,9 @@ class Watchdog:
     def __init__(self, timeout: float, clock: Callable[[], float] = monotonic) -> None:
         """`timeout` is the longest time without progress, in seconds."""
         self._timeout = timeout
+        self._limit = limit
         self._clock = clock
         self._last_progress: float | None = None
-        self._limit = limit
 
     def record_progress(self) -> None:
         """Start the timeout again."""

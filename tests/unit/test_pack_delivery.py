@@ -1,0 +1,287 @@
+"""The node pack's delivery without ComfyUI: its courier against a real S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from custom_nodes.pixel_factory.delivery import courier as courier_module
+from custom_nodes.pixel_factory.delivery.budget import Budget
+from custom_nodes.pixel_factory.delivery.courier import Courier
+from custom_nodes.pixel_factory.delivery.encoding import EncodedFile, encode_image
+from custom_nodes.pixel_factory.delivery.inputs import PARTIAL_FOLDER, InputCache, InputFailed
+from custom_nodes.pixel_factory.delivery.png import encode_png
+from custom_nodes.pixel_factory.delivery.state import Grant
+from orchestrator.media.formats import ImageEncoding
+from orchestrator.storage.object_store import ObjectStore
+from tests.support.polling import wait_until
+from tests.support.s3_server import S3Server, running_s3, s3
+
+__all__ = ["s3"]
+
+PROMPT = "0b6d3f3e-6f0c-4d3f-9a53-3d4a7a6f0001"
+DATA = b"the bytes of a result"
+
+
+@pytest.fixture
+async def store(s3: S3Server) -> AsyncIterator[ObjectStore]:
+    async with ObjectStore(s3.access("pack-delivery")) as store:
+        await store.ensure_bucket()
+        yield store
+
+
+@pytest.fixture
+def courier() -> Courier:
+    return Courier(memory=10_000, threads=1)
+
+
+def deliver(courier: Courier, encode: Callable[[], Sequence[EncodedFile]], reserved: int = 100) -> None:
+    courier.budget.acquire(reserved)
+    courier.deliver(prompt_id=PROMPT, node="9", client_id=None, reserved=reserved, blocked=0.0, encode=encode)
+
+
+def text() -> list[EncodedFile]:
+    return [EncodedFile(DATA, "text/plain")]
+
+
+def states(courier: Courier) -> list[str]:
+    found = courier.deliveries.snapshot(PROMPT)
+    return [row["state"] for row in found["files"]] if found else []
+
+
+def grant_for(store: ObjectStore, key: str, data: bytes = DATA, lifetime: float = 60.0) -> dict[int, Grant]:
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    url, headers = store.presign_upload(key, content_type="text/plain", md5=md5, lifetime=lifetime)
+    return {0: Grant(url, headers)}
+
+
+async def test_a_granted_file_is_stored_and_its_memory_given_back(
+    courier: Courier, store: ObjectStore
+) -> None:
+    deliver(courier, text)
+    await wait_until(lambda: states(courier) == ["encoded"])
+    assert courier.budget.used == len(DATA)
+    courier.grant(PROMPT, grant_for(store, "outputs/granted"))
+    await wait_until(lambda: states(courier) == ["stored"])
+    assert await store.get("outputs/granted") == DATA
+    assert (await store.stat("outputs/granted")).content_type == "text/plain"
+    await wait_until(lambda: courier.budget.used == 0)
+    snapshot = courier.deliveries.snapshot(PROMPT)
+    assert snapshot is not None
+    assert snapshot["files"][0]["sha256"] == hashlib.sha256(DATA).hexdigest()
+    assert "X-Amz" not in str(snapshot)
+
+
+async def test_asks_for_another_request_when_one_has_expired(courier: Courier, store: ObjectStore) -> None:
+    expired = grant_for(store, "outputs/expired", lifetime=1.0)
+    deliver(courier, text)
+    await wait_until(lambda: states(courier) == ["encoded"])
+    await asyncio.sleep(2.5)  # a signature counts whole seconds
+    courier.grant(PROMPT, expired)
+    await wait_until(lambda: _first(courier)["rejected"] == 1 and states(courier) == ["encoded"])
+    courier.grant(PROMPT, grant_for(store, "outputs/expired"))
+    await wait_until(lambda: states(courier) == ["stored"])
+    assert await store.get("outputs/expired") == DATA
+
+
+def _first(courier: Courier) -> dict[str, Any]:
+    found = courier.deliveries.snapshot(PROMPT)
+    return dict(found["files"][0]) if found and found["files"] else {}
+
+
+async def test_offers_the_file_after_three_rejected_requests(courier: Courier, store: ObjectStore) -> None:
+    deliver(courier, text)
+    for number in range(3):
+        await wait_until(lambda: states(courier) == ["encoded"])
+        # The digest that was signed is another file's.
+        courier.grant(PROMPT, grant_for(store, "outputs/other", data=b"other"))
+        await wait_until(lambda count=number: _first(courier)["rejected"] > count)  # type: ignore[misc]
+    await wait_until(lambda: states(courier) == ["offered"])
+    fetched = courier.fetch(PROMPT, 0)
+    assert fetched is not None
+    assert fetched.data == DATA
+    assert courier.release(PROMPT)
+    assert courier.budget.used == 0
+    assert courier.fetch(PROMPT, 0) is None
+
+
+async def test_retries_until_object_storage_is_back(courier: Courier, tmp_path: Path) -> None:
+    with running_s3(tmp_path / "s3") as server:
+        async with ObjectStore(server.access("away")) as store:
+            await store.ensure_bucket()
+            grants = grant_for(store, "outputs/away")
+            await asyncio.to_thread(server.stop)
+            deliver(courier, text)
+            await wait_until(lambda: states(courier) == ["encoded"])
+            courier.grant(PROMPT, grants)
+            await wait_until(lambda: _first(courier)["error"] != "")
+            assert states(courier) == ["uploading"]
+            await asyncio.to_thread(server.start)
+        # The embedded server takes another port: the service grants a request for the new address.
+        async with ObjectStore(server.access("away")) as store:
+            courier.grant(PROMPT, grant_for(store, "outputs/away"))
+            await wait_until(lambda: states(courier) == ["stored"])
+            assert await store.get("outputs/away") == DATA
+
+
+async def test_offers_the_file_when_object_storage_stays_away(
+    courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "UPLOAD_SECONDS", 0.5)
+    deliver(courier, text)
+    await wait_until(lambda: states(courier) == ["encoded"])
+    courier.grant(PROMPT, {0: Grant("http://127.0.0.1:9/bucket/key?X-Amz-Signature=secret")})
+    await wait_until(lambda: states(courier) == ["offered"])
+    assert "secret" not in str(courier.deliveries.snapshot(PROMPT))
+
+
+async def test_a_crash_of_an_encoder_fails_its_file_only(courier: Courier) -> None:
+    def crash() -> list[EncodedFile]:
+        raise SystemExit("encoder")
+
+    deliver(courier, crash)
+    deliver(courier, text)
+    await wait_until(lambda: states(courier) == ["failed", "encoded"])
+    assert _first(courier)["error"] == "SystemExit: encoder"
+    assert courier.budget.used == len(DATA)
+
+
+async def test_a_saver_with_several_files_delivers_them_all(courier: Courier) -> None:
+    deliver(courier, lambda: [*text(), EncodedFile(b"second", "text/plain")])
+    await wait_until(lambda: states(courier) == ["encoded", "encoded"])
+    found = courier.deliveries.snapshot(PROMPT)
+    assert found is not None
+    assert [(row["item"], row["node"], row["size"]) for row in found["files"]] == [
+        (0, "9", len(DATA)),
+        (1, "9", len(b"second")),
+    ]
+
+
+async def test_memory_is_bounded_and_a_node_waits_for_room(courier: Courier) -> None:
+    hold, waiting = threading.Event(), threading.Event()
+
+    def slow() -> list[EncodedFile]:
+        hold.wait(60)
+        return text()
+
+    deliver(courier, slow, reserved=9_000)
+
+    def second() -> None:
+        waiting.set()
+        deliver(courier, text, reserved=9_000)
+
+    node = threading.Thread(target=second)
+    node.start()
+    waiting.wait(60)
+    await wait_until(lambda: courier.budget.waiting == 1)
+    assert courier.budget.used == 9_000
+    hold.set()
+    await asyncio.to_thread(node.join, 60)
+    await wait_until(lambda: states(courier) == ["encoded", "encoded"])
+    assert courier.budget.waited_seconds > 0
+
+
+def test_an_interrupt_ends_the_wait_for_room() -> None:
+    budget = Budget(100)
+    budget.acquire(100)
+
+    def interrupted() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        budget.acquire(1, interrupted)
+    assert (budget.used, budget.waiting) == (100, 0)
+    budget.release(100)
+    assert budget.acquire(1000) == 0.0  # larger than all of it: alone
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3), (5, 7, 4), (700, 2100, 3), (64, 64, 1), (1, 900, 3), (900, 1, 4)]
+)
+@pytest.mark.parametrize("kind", ["noise", "flat", "gradient"])
+@pytest.mark.parametrize("has_isal", [True, False])
+def test_a_png_has_the_pixels_that_were_encoded(
+    shape: tuple[int, int, int], kind: str, has_isal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_isal:
+        monkeypatch.setattr("custom_nodes.pixel_factory.delivery.png.fast_deflate", lambda: None)
+    pixels = np.zeros(shape, np.uint8)
+    if kind == "noise":
+        pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    if kind == "gradient":
+        pixels[...] = np.arange(shape[1], dtype=np.uint32)[None, :, None] // 7 % 256
+    data = encode_png(pixels)
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    assert np.array_equal(np.array(image).reshape(shape), pixels)
+    if kind == "flat" and pixels.size > 100_000:
+        assert len(data) < pixels.size / 100
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "image/webp"])
+@pytest.mark.parametrize("quality", [50, 90, 100])
+def test_encodes_as_the_service_converts(content_type: str, quality: int) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    made = encode_image(pixels, content_type, quality)
+    assert (made.content_type, made.must_offer, made.width, made.height) == (content_type, False, 64, 48)
+    converted = ImageEncoding(content_type, quality).encode(encode_png(pixels))
+    assert np.array_equal(_pixels(made.data), _pixels(converted))
+
+
+def _pixels(data: bytes) -> Any:
+    return np.array(Image.open(io.BytesIO(data)))
+
+
+def test_offers_a_png_where_the_format_does_not_hold_the_image() -> None:
+    transparent = np.zeros((8, 8, 4), np.uint8)
+    wide = np.zeros((1, 16384, 3), np.uint8)
+    for pixels, content_type in ((transparent, "image/jpeg"), (wide, "image/webp")):
+        made = encode_image(pixels, content_type, 90)
+        assert (made.content_type, made.must_offer) == ("image/png", True)
+
+
+async def test_input_files_are_fetched_once_and_the_oldest_go_first(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    cache = InputCache(tmp_path, limit=2_500)
+    first, second, third = [await _put_input(store, bytes([n]) * 1000) for n in range(3)]
+    (name,) = await cache.fetch("a", [first])
+    assert (tmp_path / name).read_bytes() == bytes([0]) * 1000
+    assert await cache.fetch("b", [first]) == [name]
+    assert (cache.fetched, cache.hits) == (1, 1)
+    await cache.fetch("c", [second, third])
+    # Too much, and all of it is needed.
+    assert cache.describe()["files"] == 3
+    for prompt in ("a", "b"):
+        cache.release(prompt)
+    cache.trim()
+    assert not (tmp_path / name).exists()
+    assert cache.describe()["files"] == 2
+
+
+async def test_rejects_an_input_file_with_another_digest(store: ObjectStore, tmp_path: Path) -> None:
+    cache = InputCache(tmp_path, limit=10_000)
+    row = await _put_input(store, b"what is there")
+    with pytest.raises(InputFailed, match="digest"):
+        await cache.fetch("a", [{**row, "sha256": "0" * 64}])
+    assert cache.describe()["files"] == 0
+    assert list((tmp_path / PARTIAL_FOLDER).iterdir()) == []
+    with pytest.raises(ValueError, match="digest"):
+        await cache.fetch("a", [{**row, "sha256": "../../etc/passwd"}])
+
+
+async def _put_input(store: ObjectStore, data: bytes) -> dict[str, Any]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = f"inputs/{sha256}.png"
+    await store.put(key, data, "image/png")
+    url = store.presign_for_instances(key)
+    return {"url": url, "sha256": sha256, "size": len(data), "extension": "png"}

@@ -22,8 +22,10 @@ class DirectorySettings(BaseSettings):
     workflows_dir: Path = Field(SHIPPED_WORKFLOWS_DIR, description="Directory of the models (workflows).")
     published_dir: Path | None = Field(
         None,
-        description="Directory of imported and published models, over those of workflows_dir; default:"
-        " workflows_dir if that is set, else `workflows` in data_dir.",
+        description="Directory of imported and published models, over those of workflows_dir. Default:"
+        " workflows_dir if that is set and the database is SQLite, else `workflows` in data_dir. With"
+        " PostgreSQL, the database shares the files of the default directory with all processes; one that is"
+        " named here must be mounted by all of them.",
     )
 
     @property
@@ -36,9 +38,15 @@ class DirectorySettings(BaseSettings):
         """Directory that models are written to."""
         if self.published_dir is not None:
             return self.published_dir
-        return self.data_dir / "workflows" if self.uses_shipped_models else self.workflows_dir
+        is_copy = self.shares_models_in_database or self.uses_shipped_models
+        return self.data_dir / "workflows" if is_copy else self.workflows_dir
 
     @property
-    def has_shared_models(self) -> bool:
-        """Whether the operator has named a directory in which all processes find published models."""
-        return self.published_dir is not None
+    def postgres_url(self) -> str | None:
+        """URL of the PostgreSQL database; `Settings` knows it."""
+        return None
+
+    @property
+    def shares_models_in_database(self) -> bool:
+        """Whether published models are in the database, and the directory is this process's copy of them."""
+        return self.postgres_url is not None and self.published_dir is None

@@ -76,8 +76,6 @@ class ModelPublishing:
     clock: Callable[[], datetime]
     #: Returns what is known about the nodes of installed packs.
     load_installed: Callable[[], InstalledNodes] = InstalledNodes
-    #: Why this process takes no changes; empty if it does.
-    refusal: str = ""
 
     async def build(self, submission: Submission) -> SubmittedModel:
         """Make a model of what an author submits. Nothing is stored. Raises InvalidRequest."""
@@ -104,7 +102,6 @@ class ModelPublishing:
 
         Raises InvalidRequest for a graph that no server would run, Conflict, Forbidden, ServiceUnavailable.
         """
-        self._require_writable()
         if not built.usable:
             raise unusable(built.model.id, built.problems)
         catalog = self.live_catalog.catalog
@@ -122,7 +119,6 @@ class ModelPublishing:
 
         Raises InvalidRequest if too little is known about it, and what `save_draft` raises.
         """
-        self._require_writable()
         self.require_complete(built)
         catalog = self.live_catalog.catalog
 
@@ -151,7 +147,6 @@ class ModelPublishing:
 
     async def publish_draft(self, id: str, author: Author, why: str) -> str:
         """Make a draft live and return its version. Raises NotFound, InvalidRequest, Forbidden."""
-        self._require_writable()
         catalog = self.live_catalog.catalog
         return await self._change_models(
             lambda: self.publisher.publish_draft(id, self._change(author, why), catalog, self._check_files)
@@ -159,7 +154,6 @@ class ModelPublishing:
 
     async def rollback(self, id: str, version: str | None, author: Author, why: str) -> str:
         """Make an earlier version live and return it. Raises NotFound, Conflict, Forbidden."""
-        self._require_writable()
         catalog = self.live_catalog.catalog
         return await self._change_models(
             lambda: self.publisher.rollback(id, version, self._change(author, why), catalog, self._check_kept)
@@ -167,7 +161,6 @@ class ModelPublishing:
 
     async def remove(self, id: str, author: Author, why: str, *, draft: bool) -> str:
         """Stop offering a model, or discard its draft. Raises NotFound, Conflict, Forbidden."""
-        self._require_writable()
         catalog, change = self.live_catalog.catalog, self._change(author, why)
         act = self.publisher.discard_draft if draft else self.publisher.remove
         return await self._change_models(lambda: act(id, change, catalog))
@@ -236,10 +229,6 @@ class ModelPublishing:
 
     def _change(self, author: Author, why: str) -> Change:
         return Change(author=author, at=self.clock(), why=why)
-
-    def _require_writable(self) -> None:
-        if self.refusal:
-            raise ServiceUnavailable(self.refusal, code="publishing_not_configured")
 
     async def _change_models(self, change: Callable[[], str]) -> str:
         version = await self._guard(change)

@@ -21,7 +21,9 @@ def locate_data(settings: Settings) -> DataLocation:
             f" pg_dump and pg_restore, and copy {', '.join(SECRET_FILES)} of {settings.data_dir} as well, or"
             " the settings that replace them"
         )
-    return DataLocation(data_dir=settings.data_dir, database=settings.database_path)
+    return DataLocation(
+        data_dir=settings.data_dir, database=settings.database_path, models=settings.published_path
+    )
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -27,9 +28,9 @@ from orchestrator.app.parts import (
     load_offer,
     open_dependencies,
 )
-from orchestrator.app.publishing import publishing_refusal
 from orchestrator.app.ray_fleet import build_ray_fleet, serve_ray_fleet
 from orchestrator.app.resources import OperatorSecrets, Term, load_operator_secrets, open_store, utc_now
+from orchestrator.app.shared_models import fetch_published_models, share_models
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import (
     Delivery,
@@ -47,6 +48,7 @@ from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
 from orchestrator.execution.reconciler import Reconciler
 from orchestrator.execution.overdue_jobs import OverdueJobs
 from orchestrator.execution.stored_jobs import StoredJobs
+from orchestrator.jobs import Job
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.webhooks.sender import WebhookSender
@@ -89,6 +91,7 @@ async def run_service(
     """
     make_data_private(settings)
     async with AsyncExitStack() as stack:
+        shared = await asyncio.to_thread(fetch_published_models, settings)
         offer = load_offer(settings)
         live_catalog = offer.live_catalog
         moderation = await open_moderation(settings, stack)
@@ -107,17 +110,20 @@ async def run_service(
         delivery = build_delivery(settings, service, operator_secrets)
         internal = (build_live_routes(execution, core, callers, operator_secrets),) if callers else ()
         views = build_execution_views(service, dispatcher, operator_secrets, internal)
-        if role is not None:
-            views = replace(views, publishing_refusal=publishing_refusal(settings))
         app = build_web_app(settings, service, views, operator_secrets, delivery)
         stack.enter_context(observe_task_failures(service.events))
         if role is None or role.sends_webhooks:
             await start_webhooks(settings, service, delivery, stack, is_only_sender=role is None)
         await start_sweepers(settings, service, stack)
         serve_ray_fleet(fleet, dependencies.object_store, dispatcher.scheduler, stack)
+        models = share_models(shared, store, live_catalog)
+        if models is not None:
+            await models.start()
+            stack.push_async_callback(models.stop)
         await dispatcher.start(callers_remain=role is not None)
         if role is not None:
-            stored_jobs = StoredJobs(store=store, dispatcher=dispatcher)
+            load_model = models.load_model if models is not None else _keep_models
+            stored_jobs = StoredJobs(store=store, dispatcher=dispatcher, load_model=load_model)
             stored_jobs.start()
             stack.push_async_callback(stored_jobs.stop)
         reconciler = build_reconciler(settings, service, dispatcher)
@@ -135,6 +141,10 @@ async def run_service(
         continues = role is not None and (settings.instances or settings.ray_address is not None)
         drain_seconds = 0.0 if continues else settings.drain_seconds
         yield RunningService(app=app, service=service, dispatcher=dispatcher, drain_seconds=drain_seconds)
+
+
+async def _keep_models(job: Job) -> None:
+    """The models of all processes are in one directory."""
 
 
 def build_live_routes(

@@ -11,10 +11,10 @@ from comfy_instances.protocol.node_facts import (
 )
 from orchestrator.app.pack_choice import load_installed_nodes
 from orchestrator.app.resources import OperatorSecrets, utc_now
+from orchestrator.app.shared_models import open_publisher
 from orchestrator.billing.price_files import check_model_priced, load_tariffs
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks.node_facts import NodeFacts
-from orchestrator.catalog.publishing.publisher import ModelPublisher
 from orchestrator.model_publishing import ModelPublishing
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
@@ -22,23 +22,15 @@ from orchestrator.web.admin.model_publishing import ModelPublishingRoutes
 from orchestrator.web.admin.trial_runs import TrialRuns
 from orchestrator.web.jobs.schemas import JobResponseBuilder
 
-#: Why processes on several machines take no models without a directory that they share.
-NOT_SHARED = (
-    "Models cannot be published here: several processes serve requests, and PIXELFACTORY_PUBLISHED_DIR does"
-    " not name the directory that they share; see docs/how-to/cluster.md"
-)
-
 
 def build_publishing_routes(
     settings: Settings,
     service: GenerationService,
     secrets: OperatorSecrets,
     responses: JobResponseBuilder,
-    *,
-    refusal: str,
 ) -> ModelPublishingRoutes:
-    """Return the routes by which authors publish models; `refusal` says why this process takes none."""
-    publisher = ModelPublisher(settings.published_path)
+    """Return the routes by which authors publish models."""
+    publisher = open_publisher(settings)
     publishing = ModelPublishing(
         live_catalog=service.live_catalog,
         publisher=publisher,
@@ -47,24 +39,18 @@ def build_publishing_routes(
         comfyui_version=RECORDED_VERSION,
         clock=service.clock,
         load_installed=partial(load_installed_nodes, settings.comfyui_dir),
-        refusal=refusal,
     )
     trial_runs = TrialRuns(
         service=service,
         keys=service.store,
         accounts=service.accounts,
         models=service.live_catalog,
-        files=publisher.files,
+        publisher=publisher,
         responses=responses,
     )
     return ModelPublishingRoutes(
         publishing, trial_runs, service.request_preparer.get_price_book, secrets.admin_token
     )
-
-
-def publishing_refusal(settings: Settings) -> str:
-    """Return why one of several processes takes no models to publish; empty if it does."""
-    return "" if settings.has_shared_models else NOT_SHARED
 
 
 def _check_price(settings: Settings, model: Model) -> None:

@@ -8,12 +8,13 @@ import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
+from orchestrator.app.shared_clock import clock
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
 from orchestrator.catalog import Catalog, load_stand_ins
@@ -29,10 +30,12 @@ from pricing.tariff import DEFAULT_TARIFF, Tariff
 if TYPE_CHECKING:
     from limits.aio.storage import Storage
 
+    from orchestrator.store.postgres.store import PostgresStore
+
 
 def utc_now() -> datetime:
-    """Return the current time in UTC."""
-    return datetime.now(UTC)
+    """Return the current time in UTC, by the clock that all processes of the installation share."""
+    return clock.now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,24 @@ async def open_store(settings: Settings, term: Term | None = None) -> AsyncItera
     require_finished_restore(settings.data_dir)
     box = SecretBox(settings.data_dir / KEY_FILE_NAME, _configured(settings.database_key))
     if (url := settings.postgres_url) is not None:
-        store = await asyncio.to_thread(_open_postgres, url, box, settings.database_connections, term)
+        shared = await asyncio.to_thread(_open_postgres, url, box, settings.database_connections, term)
+        async with _closing(shared), clock.following(shared.read_clock):
+            yield shared
     else:
         make_database_private(settings.database_path, create=True)
-        store = SqliteStore(settings.database_path, secret_box=box)
+        async with _closing(SqliteStore(settings.database_path, secret_box=box)) as store:
+            yield store
+
+
+@asynccontextmanager
+async def _closing(store: Store) -> AsyncIterator[Store]:
     try:
         yield store
     finally:
         await store.close()
 
 
-def _open_postgres(url: str, box: SecretBox, max_connections: int, term: Term | None) -> Store:
+def _open_postgres(url: str, box: SecretBox, max_connections: int, term: Term | None) -> PostgresStore:
     require_postgres_driver()
     from orchestrator.store.postgres.store import PostgresStore
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -19,7 +20,6 @@ from orchestrator.app.parts import (
     load_offer,
     open_dependencies,
 )
-from orchestrator.app.publishing import publishing_refusal
 from orchestrator.app.resources import (
     OperatorSecrets,
     find_scheduler_url,
@@ -27,6 +27,7 @@ from orchestrator.app.resources import (
     open_store,
     shared_request_counts,
 )
+from orchestrator.app.shared_models import fetch_published_models, share_models
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import ExecutionViews, build_delivery, build_execution_views, build_web_app
 from orchestrator.execution.live.link import SchedulerLink
@@ -73,9 +74,7 @@ async def run_api(settings: Settings) -> AsyncIterator[RunningService]:
         service = build_service(settings, dependencies, core, link, link.mirror)
         delivery = build_delivery(settings, service, operator_secrets)
         idle = _build_idle_execution(settings, dependencies, core)
-        views = _build_mirrored_views(
-            service, link, idle, operator_secrets, refusal=publishing_refusal(settings)
-        )
+        views = _build_mirrored_views(service, link, idle, operator_secrets)
         counts = shared_request_counts(settings, store)
         app = build_web_app(settings, service, views, operator_secrets, delivery, request_counts=counts)
         stack.enter_context(observe_task_failures(events))
@@ -105,10 +104,14 @@ async def run_webhooks(settings: Settings) -> AsyncIterator[None]:
 async def _open(
     settings: Settings, stack: AsyncExitStack
 ) -> tuple[ServiceDependencies, ServiceCore, OperatorSecrets]:
+    shared = await asyncio.to_thread(fetch_published_models, settings)
     offer = load_offer(settings)
     moderation = await open_moderation(settings, stack)
     store = await stack.enter_async_context(open_store(settings))
     dependencies = await open_dependencies(settings, stack, offer, store, moderation)
+    if (models := share_models(shared, store, offer.live_catalog)) is not None:
+        await models.start()
+        stack.push_async_callback(models.stop)
     return dependencies, build_core(settings, dependencies), load_operator_secrets(settings)
 
 
@@ -124,8 +127,6 @@ def _build_mirrored_views(
     link: SchedulerLink,
     idle: Execution,
     secrets: OperatorSecrets,
-    *,
-    refusal: str,
 ) -> ExecutionViews:
     """Return the views of a process that knows instances and queue from the scheduler."""
     views = build_execution_views(service, idle.dispatcher, secrets)
@@ -139,5 +140,4 @@ def _build_mirrored_views(
         fleet=link.mirror,
         scheduler=link.mirror,
         admin=(instances, models),
-        publishing_refusal=refusal,
     )

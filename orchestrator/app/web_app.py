@@ -363,13 +363,7 @@ def _build_operator_routes(
     return (
         AccountAdminRoutes(store, accounts, service.live_catalog, token),
         models,
-        build_publishing_routes(
-            settings,
-            service,
-            secrets,
-            build_job_responses(service, delivery.jobs),
-            refusal=execution.publishing_refusal,
-        ),
+        build_publishing_routes(settings, service, secrets, build_job_responses(service, delivery.jobs)),
         WalletAdminRoutes(store, accounts, load_costs(settings), token),
         instances,
         quarantine,

@@ -13,6 +13,7 @@ from orchestrator.backup.location import DataLocation
 from orchestrator.backup.manifest import (
     DATABASE_NAME,
     MANIFEST_NAME,
+    MODELS_FOLDER,
     OBJECT_LIST_NAME,
     SECRETS_FOLDER,
     BackupError,
@@ -23,6 +24,7 @@ from orchestrator.backup.manifest import (
     write_manifest,
     write_object_list,
 )
+from orchestrator.backup.models import copy_models
 from orchestrator.backup.objects import copy_objects
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.private_files import create_private_directories, write_private
@@ -58,6 +60,7 @@ async def create_backup(
         await asyncio.to_thread(copy_database, source.database, database)
         # After the database: it holds nothing then that a key file of the backup does not open.
         secrets = await asyncio.to_thread(_copy_secrets, source, directory / SECRETS_FOLDER)
+        models = await asyncio.to_thread(_copy_models, source, directory)
         summary = await asyncio.to_thread(summarize_database, database)
         named = await asyncio.to_thread(list_named_objects, database)
         objects, counts = named, ObjectCounts(named=len(named))
@@ -66,7 +69,7 @@ async def create_backup(
                 objects, counts = await _copy_objects(source, directory, named, object_store)
         write_object_list(directory / OBJECT_LIST_NAME, objects)
         copied = [path for one in objects if (path := object_path(directory, one.key)).is_file()]
-        paths = [database, directory / OBJECT_LIST_NAME, *secrets, *copied]
+        paths = [database, directory / OBJECT_LIST_NAME, *secrets, *models, *copied]
         manifest = Manifest(
             version=version("pixel-factory"),
             created_at=now,
@@ -99,6 +102,10 @@ async def _copy_objects(
     )
     copied = {one.key: one for one in found.copied}
     return [copied.get(one.key, one) for one in named], counts
+
+
+def _copy_models(source: DataLocation, directory: Path) -> list[Path]:
+    return [] if source.models is None else copy_models(source.models, directory / MODELS_FOLDER)
 
 
 def _make_empty_directory(directory: Path) -> None:

@@ -17,6 +17,8 @@ class DataLocation:
 
     data_dir: Path
     database: Path
+    #: Directory of imported and published models; None if they are kept otherwise.
+    models: Path | None = None
 
     @property
     def secrets(self) -> list[Path]:

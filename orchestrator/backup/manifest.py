@@ -21,7 +21,7 @@ from orchestrator.store.sqlite.snapshot import NamedObject
 MANIFEST_NAME = "manifest.json"
 DATABASE_NAME = "pixelfactory.db"
 OBJECT_LIST_NAME = "objects.jsonl"
-SECRETS_FOLDER, OBJECTS_FOLDER = "secrets", "objects"
+SECRETS_FOLDER, OBJECTS_FOLDER, MODELS_FOLDER = "secrets", "objects", "models"
 #: Raised when a backup is laid out differently; a newer one is refused.
 FORMAT_VERSION = 1
 _CHUNK_BYTES = 1024 * 1024

@@ -16,6 +16,7 @@ from orchestrator.backup.creating import OpenObjectStore
 from orchestrator.backup.location import DataLocation
 from orchestrator.backup.manifest import (
     DATABASE_NAME,
+    MODELS_FOLDER,
     OBJECT_LIST_NAME,
     SECRETS_FOLDER,
     BackupError,
@@ -25,6 +26,7 @@ from orchestrator.backup.manifest import (
     read_manifest,
     read_object_list,
 )
+from orchestrator.backup.models import compare_models, restore_models
 from orchestrator.backup.objects import RestoredObjects, upload_missing_objects
 from orchestrator.backup.unfinished import unfinished_mark
 from orchestrator.data_directory import locked_data_directory
@@ -91,7 +93,9 @@ async def restore_backup(
     manifest = read_manifest(directory)
     check_schema_known(manifest.schema_, MIGRATION_NAMES)
     await asyncio.to_thread(check_files, directory, manifest)
-    _require_free(target, options)
+    # Backups of earlier versions have no models: those of the target stay then.
+    models = directory / MODELS_FOLDER if manifest.paths_in(MODELS_FOLDER) else None
+    _require_free(target, models, options)
     create_private_directories(target.data_dir)
     create_private_directories(target.database.parent)
     present_id = find_installation_id(target.database)
@@ -112,7 +116,7 @@ async def restore_backup(
         is_new = await asyncio.to_thread(_separate_installation, staged, present_id)
         schema = (await asyncio.to_thread(summarize_database, staged)).schema
         secrets = [directory / path for path in manifest.paths_in(SECRETS_FOLDER)]
-        replaced = _replace_files(directory, target, staged, secrets, now)
+        replaced = _replace_files(directory, target, staged, secrets, models=models, now=now)
     return RestoreReport(
         manifest=manifest,
         schema=schema,
@@ -131,10 +135,13 @@ async def _restore_objects(directory: Path, open_object_store: OpenObjectStore) 
         return await upload_missing_objects(object_store, named, directory)
 
 
-def _require_free(target: DataLocation, options: RestoreOptions) -> None:
+def _require_free(target: DataLocation, models: Path | None, options: RestoreOptions) -> None:
     """Raise BackupError if there are data that may not be replaced."""
     found = [target.database] if target.database.exists() else []
     found += target.secrets
+    if models is not None and target.models is not None:
+        differences = compare_models(models, target.models)
+        found += [target.models] if differences.changed or differences.removed else []
     if found and not options.replace:
         raise BackupError(
             f"{target.data_dir} holds data already ({', '.join(path.name for path in found)}); restore into a"
@@ -169,7 +176,13 @@ def _separate_installation(staged: Path, present_id: str | None) -> bool:
 
 
 def _replace_files(
-    directory: Path, target: DataLocation, staged: Path, secrets: Sequence[Path], now: datetime
+    directory: Path,
+    target: DataLocation,
+    staged: Path,
+    secrets: Sequence[Path],
+    *,
+    models: Path | None,
+    now: datetime,
 ) -> Path | None:
     """Put the files in place, and return the folder that keeps the old ones; None if there were none.
 
@@ -178,7 +191,8 @@ def _replace_files(
     """
     mark = unfinished_mark(target.data_dir)
     write_private(mark, f"{directory.absolute()}\n")
-    replaced = _keep_present_files(target, target.data_dir / f"replaced-{now:%Y%m%dT%H%M%S%fZ}")
+    replaced = target.data_dir / f"replaced-{now:%Y%m%dT%H%M%S%fZ}"
+    _keep_present_files(target, replaced)
     restored = {path.name for path in secrets}
     for path in secrets:
         write_private(target.data_dir / path.name, path.read_text("utf-8"))
@@ -187,19 +201,21 @@ def _replace_files(
             path.unlink()
     for suffix in _LOG_SUFFIXES:
         Path(f"{target.database}{suffix}").unlink(missing_ok=True)
+    if models is not None and target.models is not None:
+        restore_models(models, target.models, replaced / MODELS_FOLDER)
     staged.replace(target.database)
     flush_directory(target.database.parent)
     mark.unlink()
     flush_directory(target.data_dir)
-    return replaced
+    return replaced if replaced.exists() else None
 
 
-def _keep_present_files(target: DataLocation, folder: Path) -> Path | None:
+def _keep_present_files(target: DataLocation, folder: Path) -> None:
     """Keep the present files in a new folder as well, while they stay where they are."""
     logs = [Path(f"{target.database}{suffix}") for suffix in _LOG_SUFFIXES]
     present = [path for path in (target.database, *logs, *target.secrets) if path.exists()]
     if not present:
-        return None
+        return
     folder.mkdir(mode=0o700)
     for path in present:
         try:
@@ -207,7 +223,6 @@ def _keep_present_files(target: DataLocation, folder: Path) -> Path | None:
         except OSError:  # another file system, or one without links
             shutil.copy2(path, folder / path.name)
     flush_directory(folder)
-    return folder
 
 
 @contextmanager

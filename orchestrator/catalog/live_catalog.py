@@ -56,7 +56,8 @@ class LiveCatalog:
         self._watch_task: asyncio.Task[None] | None = None
         self._refreshing = asyncio.Lock()
         self._drafts = DraftCatalog(published, check_model)
-        self._loaded_fingerprint = self._fingerprint()
+        #: That of the files which were loaded last.
+        self.loaded_fingerprint = self.read_fingerprint()
         self._withdrawn: dict[str, Model] = {}
         self.catalog, self.rejections = self._load_models(Catalog([]))
         if self.rejections and not self.catalog:
@@ -122,19 +123,25 @@ class LiveCatalog:
             with suppress(asyncio.CancelledError):
                 await self._watch_task
 
+    def has_version(self, id: str, version: str) -> bool:
+        """Return whether this process has the files of a version of a model."""
+        if self._drafts.keeps(id, version):
+            return True
+        return id in self.catalog and self.catalog[id].digest == version
+
     async def refresh(self) -> None:
         """Reload the models now, after this process has changed them."""
-        self._loaded_fingerprint = await asyncio.to_thread(self._fingerprint)
+        self.loaded_fingerprint = await asyncio.to_thread(self.read_fingerprint)
         await self._refresh()
 
     async def _watch(self) -> None:
-        before = self._loaded_fingerprint
+        before = self.loaded_fingerprint
         while True:
             await asyncio.sleep(self._poll_seconds)
-            now = await asyncio.to_thread(self._fingerprint)
+            now = await asyncio.to_thread(self.read_fingerprint)
             # Reload only once the files stop changing: an editor or a copy may not have finished.
-            if now == before != self._loaded_fingerprint:
-                self._loaded_fingerprint = now
+            if now == before != self.loaded_fingerprint:
+                self.loaded_fingerprint = now
                 await self._refresh()
             before = now
 
@@ -174,7 +181,8 @@ class LiveCatalog:
             log.info("%s: requests are served by %s", name, ", ".join(dict.fromkeys(found[name].names())))
         return catalog.with_stand_ins(found)
 
-    def _fingerprint(self) -> Fingerprint:
+    def read_fingerprint(self) -> Fingerprint:
+        """Return what tells whether files have changed; reads their times and sizes."""
         further = [file for file in (self._stand_ins, self._prices, *self._drafts.list_files()) if file]
         marks = frozenset(mark for mark in map(_fingerprint_file, further) if mark)
         return fingerprint_directory(self._directory, self._published) | marks

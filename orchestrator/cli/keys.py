@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.app.resources import load_catalog_and_tariff, utc_now
+from orchestrator.app.shared_models import fetch_published_models, open_publisher
 from orchestrator.billing.api_keys import mask_api_key
 from orchestrator.billing.values import DEFAULT_SCOPES
-from orchestrator.catalog.publishing.version_files import OPERATORS_ACCOUNT_NAME, VersionFiles
+from orchestrator.catalog.publishing.version_files import OPERATORS_ACCOUNT_NAME
 from orchestrator.cli.billing_context import BillingContext, open_billing_context
 from orchestrator.cli.console import (
     CliError,
@@ -163,12 +164,14 @@ async def _create_key(settings: Settings, request: KeyRequest) -> tuple[ApiKey, 
 
 async def _get_operators_account(settings: Settings, context: BillingContext) -> Account:
     """Return the account whose keys may call every draft; it is created at first use."""
-    files = VersionFiles(settings.published_path)
-    if (account_id := files.read_operators_account()) is not None:
+    await asyncio.to_thread(fetch_published_models, settings)
+    publisher = open_publisher(settings)
+    if (account_id := publisher.files.read_operators_account()) is not None:
         return await context.resolve_account(account_id)
     account = await context.accounts.create_account(OPERATORS_ACCOUNT_NAME)
-    files.write_operators_account(account.id)
-    return account
+    return await context.resolve_account(
+        await asyncio.to_thread(publisher.choose_operators_account, account.id)
+    )
 
 
 async def _list_keys(settings: Settings, account: str | None) -> list[dict[str, Any]]:
@@ -204,6 +207,7 @@ def _print_new_key(key: ApiKey, secret: str, *, as_json: bool) -> None:
 
 def _resolve_model_ids(settings: Settings, names: Sequence[str]) -> frozenset[str]:
     """Return the ids of models named by id or alias. Raises InvalidRequest for an unknown model."""
+    fetch_published_models(settings)
     catalog, _ = load_catalog_and_tariff(settings)
     return frozenset(model.id for name in names for model in catalog.models_of(name))
 

@@ -100,8 +100,9 @@ def check(
 
 def _load(settings: Settings) -> tuple[Catalog, Tariff, Catalog]:
     """Return the offered models, the price list, and the models with drafts."""
+    own = OwnModels(settings)
     catalog, tariff = load_catalog_and_tariff(settings)
-    drafts = DraftCatalog(settings.published_path, OwnModels(settings).check_price)
+    drafts = DraftCatalog(settings.published_path, own.check_price)
     drafts.reload()
     return catalog, tariff, drafts.add_all_to(catalog)
 

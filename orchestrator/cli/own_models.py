@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 
 from orchestrator.app.resources import utc_now
+from orchestrator.app.shared_models import fetch_published_models, open_publisher
 from orchestrator.billing.price_files import check_model_priced, load_tariffs
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.publishing.draft_catalog import DraftCatalog, parse_files
-from orchestrator.catalog.publishing.publisher import Change, ModelPublisher
+from orchestrator.catalog.publishing.publisher import Change
 from orchestrator.catalog.publishing.records import Author
 from orchestrator.catalog.publishing.submission import check_publishable
 from orchestrator.cli.node_facts import load_node_facts
@@ -24,7 +25,8 @@ class OwnModels:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.publisher = ModelPublisher(settings.published_path)
+        fetch_published_models(settings)
+        self.publisher = open_publisher(settings)
 
     @cached_property
     def offered(self) -> Catalog:

@@ -33,6 +33,7 @@ from comfy_instances.install.packs.resolver import PackageSource
 from comfy_instances.process.installed_packs import drop_pack, read_pack_record
 from orchestrator.app.pack_choice import find_unmet_packs, models_needing_pack
 from orchestrator.app.resources import load_catalog_and_tariff
+from orchestrator.app.shared_models import fetch_published_models
 from orchestrator.catalog import Catalog
 from orchestrator.cli import our_pack
 from orchestrator.cli.console import (
@@ -241,6 +242,7 @@ def _lock_file(settings: Settings) -> Path:
 
 
 def _load_catalog(settings: Settings) -> Catalog:
+    fetch_published_models(settings)
     return load_catalog_and_tariff(settings)[0]
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.app.resources import utc_now
+from orchestrator.app.shared_models import edited_models, fetch_published_models
 from orchestrator.billing.own_prices import add_own_prices, read_own_prices, write_own_price
 from orchestrator.billing.price_files import load_tariffs, own_prices_file
 from orchestrator.catalog.manifest import ID_PATTERN
@@ -32,6 +33,7 @@ COLUMNS = ("price_class", "usd", "scale", "own")
 def list_(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """List the price classes of today, in US dollars at base size."""
     settings = read_settings(data_dir)
+    fetch_published_models(settings)
     own = read_own_prices(own_prices_file(settings))
     tariff = load_tariffs(settings).in_force_on(DEFAULT_TARIFF, utc_now().date())
     rows = [
@@ -67,6 +69,7 @@ def new(
     The base size is 1024x1024 for images, 81 frames for videos, and 1000 steps for training.
     """
     settings = read_settings(data_dir)
+    fetch_published_models(settings)
     file, tariffs = own_prices_file(settings), load_tariffs(settings)
     tariff = tariffs.in_force_on(DEFAULT_TARIFF, utc_now().date())
     if not re.fullmatch(ID_PATTERN, name):
@@ -87,7 +90,8 @@ def new(
         price = {"price": price, "scale": scale.value}
     add_own_prices(tariffs, {f"{name}.new": price}, file)  # raises TariffError if it is invalid
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_own_price(file, name, price)
+    with edited_models(settings):
+        write_own_price(file, name, price)
     print_json_or(
         f"price class {name} is in {file}; name it in a model: --price-class {name}",
         {"price_class": name, "file": str(file)},

@@ -24,6 +24,7 @@ from rich.progress import (
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
 from orchestrator.app.backup_storage import open_object_store
+from orchestrator.app.shared_models import fetch_published_models
 from orchestrator.catalog import Catalog, Model, WeightFile
 from orchestrator.catalog.publishing.draft_catalog import DraftCatalog
 from orchestrator.cli.console import GB, CliError, JsonOption, err, print_error, print_json, read_settings
@@ -227,6 +228,7 @@ async def _mirror(settings: Settings, weights: list[WeightFile]) -> None:
 
 
 def _select_models(settings: Settings, names: list[str] | None) -> list[Model]:
+    fetch_published_models(settings)
     drafts = DraftCatalog(settings.published_path, lambda model: None)
     drafts.reload()
     catalog = drafts.add_all_to(Catalog.load(settings.workflows_dir, settings.published_path))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
 from comfy_instances.tasks import keep_running, spawn
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.jobs import ShardStatus
+from orchestrator.jobs import Job, ShardStatus
 from orchestrator.store import Store
 from orchestrator.store.signals import POLL_SECONDS, StoreEvent, StoreEventKind, Subscription
 
@@ -26,6 +27,8 @@ class StoredJobs:
 
     store: Store
     dispatcher: Dispatcher
+    #: Called before a job is scheduled: a model may have been published in another process just now.
+    load_model: Callable[[Job], Awaitable[None]]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def start(self) -> None:
@@ -69,4 +72,5 @@ class StoredJobs:
             record = await self.store.find_job(job_id)
             waits = record and any(shard.status is ShardStatus.WAITING for shard in record.shards)
             if record and waits and not record.job.is_finished:
+                await self.load_model(record.job)
                 await self.dispatcher.schedule_stored_job(record)

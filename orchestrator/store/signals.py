@@ -30,6 +30,8 @@ class StoreEventKind(StrEnum):
     JOB_CHANGED = "job_changed"
     JOB_CANCELLED = "job_cancelled"
     MESSAGE_DUE = "message_due"
+    #: Models were published or changed. The id is empty.
+    MODELS_CHANGED = "models_changed"
     #: Events were lost, of any kind. The id is empty.
     MISSED = "missed"
 

@@ -30,7 +30,7 @@ JSON_COLUMNS |= {("outbox", "payload"), ("quarantined_shards", "graph")}
 
 
 #: Tables of what only several processes share.
-ONLY_IN_POSTGRES = {"scheduler_leader", "request_counts"}
+ONLY_IN_POSTGRES = {"scheduler_leader", "request_counts", "published_models", "published_files"}
 
 
 @pytest.fixture

@@ -266,6 +266,7 @@ def test_backs_up_the_embedded_server_of_a_service_that_runs_or_not(tmp_path: Pa
 
         key = service.key()
         expected = asyncio.run(make_one())
+        service.run("prices", "new", "gold", "0.5")
         online = service.run("backup", str(tmp_path / "online"), "--objects")
     offline = service.run("backup", str(tmp_path / "offline"), "--objects")
     assert online["objects"] == offline["objects"]
@@ -273,6 +274,7 @@ def test_backs_up_the_embedded_server_of_a_service_that_runs_or_not(tmp_path: Pa
     restored = ServiceProcess(tmp_path / "restored", ("--simulate", "1"))
     report = restored.run("restore", str(tmp_path / "online"))
     assert report["objects"] == {"present": 0, "uploaded": 1, "missing": []}
+    assert "gold" in [row["price_class"] for row in restored.run("prices", "list")]
 
     async def read_it() -> str:
         async with restored.client(key) as http, http.get("/api/v1/jobs") as response:

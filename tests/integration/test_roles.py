@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,6 @@ IMAGE = {"model": "sdxl-1.0", "prompt": "a red fox", "width": 512, "height": 512
 @pytest.fixture(scope="module")
 def installation(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     with installed(tmp_path_factory.mktemp("installation"), s3) as installation:
-        installation.settings["PIXELFACTORY_PUBLISHED_DIR"] = str(installation.directory / "published")
         yield installation
 
 
@@ -72,7 +72,7 @@ async def test_a_job_is_seen_by_every_process(apis: tuple[ServiceProcess, Servic
 
 
 async def test_a_published_model_reaches_every_process(
-    apis: tuple[ServiceProcess, ServiceProcess], key: str
+    apis: tuple[ServiceProcess, ServiceProcess], key: str, installation: Installation, tmp_path: Path
 ) -> None:
     first, second = apis
     author = new_key(first, scopes=["generate", "read", "publish"])
@@ -99,6 +99,20 @@ async def test_a_published_model_reaches_every_process(
         assert published["version"] in [row["digest"] for row in listed["models"]]
         async with other.get("/admin/v1/models") as response:
             assert response.status == 403
+        # The database has it: each process takes it from there again when its disk is lost.
+        shutil.rmtree(first.data_dir / "workflows")
+
+        async def list_versions() -> int:
+            async with one.get("/admin/v1/models/blue") as response:
+                return len((await response.json()).get("versions", []))
+
+        await poll(list_versions, lambda found: found == 1)
+        # A command publishes for all processes too, with a copy of its own.
+        removed = await asyncio.to_thread(
+            pixelfactory, "models", "remove", "blue", data_dir=tmp_path / "data", **installation.environment()
+        )
+        assert removed.returncode == 0, removed.stderr
+        assert await poll(make, lambda status: status == 400) == 400
 
 
 async def test_progress_and_previews_reach_the_callers_of_any_process(

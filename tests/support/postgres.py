@@ -73,6 +73,7 @@ def _empty_database(cluster: PostgresCluster, name: str) -> None:
         f"TRUNCATE {', '.join(_list_tables(cluster))} RESTART IDENTITY",
         "INSERT INTO installation (id) VALUES (md5(random()::text))",
         "INSERT INTO scheduler_leader (term) VALUES (0)",
+        "INSERT INTO published_models DEFAULT VALUES",
         database=name,
     )
 

@@ -58,7 +58,8 @@ class ModelPublisher:
         """
         with exclusive_lock(self.files.directory):
             record = self._may_change(id, change.author, offered)
-            if not replace and (record.draft or id in offered):
+            # Another process may have published it a moment ago.
+            if not replace and (record.draft or self._find_live(id, offered) is not None):
                 state = "a draft" if record.draft else "live"
                 raise Conflict(
                     f"A model {id} exists already ({state}); replace it (`replace`), or choose another id",
@@ -162,6 +163,14 @@ class ModelPublisher:
             event = change.to_event(VersionAction.DISCARD, version)
             self.files.write_record(id, record.with_event(event, draft=None, draft_author=None))
             return version
+
+    def choose_operators_account(self, account_id: str) -> str:
+        """Make an account that of operators, unless there is one; return that which is. Raises OSError."""
+        with exclusive_lock(self.files.directory):
+            chosen = self.files.read_operators_account()
+            if chosen is None:
+                self.files.write_operators_account(account_id)
+            return chosen or account_id
 
     def resolve_version(self, id: str, text: str) -> str:
         """Return the digest of a version that is kept, named by its first characters.

@@ -28,10 +28,10 @@ VERSIONS_FOLDER = ".versions"
 #: Name of the account by which operators call drafts, and the file with its id.
 OPERATORS_ACCOUNT_NAME = "operators"
 OPERATORS_NAME = ".operators-account"
-_RECORD_NAME = "record.json"
+RECORD_NAME = "record.json"
 _PENDING_NAME = "pending"
 #: Beginning of the names of folders that are being written or deleted.
-_STAGING_PREFIX = ".staging-"
+STAGING_PREFIX = ".staging-"
 
 MAX_ID_LENGTH = 100
 MANIFEST_NAME = "model.toml"
@@ -76,11 +76,11 @@ class VersionFiles:
 
     def list_recorded(self) -> list[str]:
         """Return the ids of all models with a history."""
-        records = (self.directory / VERSIONS_FOLDER).glob(f"*/{_RECORD_NAME}")
+        records = (self.directory / VERSIONS_FOLDER).glob(f"*/{RECORD_NAME}")
         return sorted(record.parent.name for record in records)
 
     def record_file(self, id: str) -> Path:
-        return self._history_folder(id) / _RECORD_NAME
+        return self._history_folder(id) / RECORD_NAME
 
     def read_record(self, id: str) -> ModelRecord:
         """Return the record of a model, an empty one if it has none. Raises CatalogError."""
@@ -201,7 +201,7 @@ class VersionFiles:
     def _write_folder(self, folder: Path, files: Mapping[str, str]) -> None:
         """Write a new folder, completely or not at all."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=self.directory) as staging:
+        with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=self.directory) as staging:
             made = Path(staging) / folder.name
             made.mkdir()
             for name, text in files.items():
@@ -212,7 +212,7 @@ class VersionFiles:
         """Delete a folder, if it exists, so that no reader sees it in part."""
         if not folder.exists():
             return
-        with tempfile.TemporaryDirectory(prefix=_STAGING_PREFIX, dir=self.directory) as staging:
+        with tempfile.TemporaryDirectory(prefix=STAGING_PREFIX, dir=self.directory) as staging:
             folder.rename(Path(staging) / folder.name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -64,6 +65,14 @@ class PostgresStore(SqlStore):
         """Return where API processes reach the scheduler; None if none has said so."""
         return await self._pool.read(_find_scheduler_url)
 
+    async def read_models_version(self) -> tuple[str, int]:
+        """Return the id and the revision of the published models in the database."""
+        return await self._pool.read(_read_models_version)
+
+    async def read_clock(self) -> tuple[datetime, datetime, datetime]:
+        """Return the time of the database, between two times of this host."""
+        return await self._pool.read(_read_clock)
+
     async def check_available(self) -> None:
         # A server that only reads, such as a replica, answers queries.
         await self._pool.write(lambda db: db.execute("DELETE FROM installation WHERE id = ''").rowcount)
@@ -79,6 +88,19 @@ class PostgresStore(SqlStore):
 def _find_scheduler_url(db: PostgresDatabase) -> str | None:
     row = db.execute("SELECT url FROM scheduler_leader").fetchone()
     return None if row is None else row["url"]
+
+
+def _read_clock(db: PostgresDatabase) -> tuple[datetime, datetime, datetime]:
+    before = datetime.now(UTC)
+    row = db.execute("SELECT clock_timestamp() AS now").fetchone()
+    assert row is not None
+    return before, row["now"], datetime.now(UTC)
+
+
+def _read_models_version(db: PostgresDatabase) -> tuple[str, int]:
+    row = db.execute("SELECT id, revision FROM published_models").fetchone()
+    assert row is not None
+    return row["id"], row["revision"]
 
 
 def prepare_database(url: str, secret_box: SecretBox | None = None) -> None:

@@ -16,7 +16,8 @@ from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.example_values import example_value
 from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter, Parameter
 from orchestrator.catalog.publishing.draft_catalog import DRAFT_SUFFIX
-from orchestrator.catalog.publishing.version_files import OPERATORS_ACCOUNT_NAME, VersionFiles
+from orchestrator.catalog.publishing.publisher import ModelPublisher
+from orchestrator.catalog.publishing.version_files import OPERATORS_ACCOUNT_NAME
 from orchestrator.errors import InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, PendingResponse
@@ -48,7 +49,7 @@ class TrialRuns:
     keys: ApiKeyStore
     accounts: AccountService
     models: RefreshableModels
-    files: VersionFiles
+    publisher: ModelPublisher
     responses: JobResponseBuilder
 
     async def run(
@@ -94,11 +95,10 @@ class TrialRuns:
 
     async def _get_operators_key(self) -> ApiKey:
         """Return a key of the account by which operators call drafts; both are created at first use."""
-        account_id = await asyncio.to_thread(self.files.read_operators_account)
+        account_id = await asyncio.to_thread(self.publisher.files.read_operators_account)
         if account_id is None:
             account = await self.accounts.create_account(OPERATORS_ACCOUNT_NAME)
-            account_id = account.id
-            await asyncio.to_thread(self.files.write_operators_account, account_id)
+            account_id = await asyncio.to_thread(self.publisher.choose_operators_account, account.id)
             await self.models.refresh()
         now = self.accounts.now()
         usable = [key for key in await self.keys.list_keys(account_id) if key.is_usable(now)]

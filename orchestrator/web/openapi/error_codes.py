@@ -124,7 +124,6 @@ ERROR_CODES: Mapping[str, str] = {
     "service_unavailable": "The service is not available at present.",
     "busy": "The queue is too long; retry later.",
     "models_unavailable": "The directory of models can not be read or written.",
-    "publishing_not_configured": "The processes of the service share no directory of models.",
     "model_unavailable": "No instance can run the model at present.",
     "moderation_unavailable": "The moderation service does not answer; retry later.",
     "no_instances": "No instance is ready at present.",

@@ -44,8 +44,18 @@ def test_models_are_written_over_the_shipped_ones_and_never_into_them(tmp_path: 
     own = Settings.load(data_dir=tmp_path / "data", workflows_dir=tmp_path / "models")
     assert own.published_path == tmp_path / "models"
     shared = Settings.load(workflows_dir=tmp_path / "models", published_dir=tmp_path / "shared")
-    assert (shared.published_path, shared.has_shared_models) == (tmp_path / "shared", True)
-    assert not own.has_shared_models
+    assert shared.published_path == tmp_path / "shared"
+
+
+def test_with_postgresql_the_directory_is_a_copy_unless_one_is_named(tmp_path: Path) -> None:
+    place = {"data_dir": tmp_path / "data", "workflows_dir": tmp_path / "models"}
+    url = "postgresql://x@127.0.0.1/x"
+    copy = Settings.load(**place, database_url=url)
+    assert (copy.published_path, copy.shares_models_in_database) == (tmp_path / "data" / "workflows", True)
+    mounted = Settings.load(**place, database_url=url, published_dir=tmp_path / "nfs")
+    assert (mounted.published_path, mounted.shares_models_in_database) == (tmp_path / "nfs", False)
+    alone = Settings.load(**place)
+    assert (alone.published_path, alone.shares_models_in_database) == (tmp_path / "models", False)
 
 
 def test_adds_price_classes_to_the_default_tariff(settings: Settings) -> None:

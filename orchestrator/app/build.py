@@ -14,6 +14,7 @@ from aiohttp import web
 
 from comfy_instances.fleet.fleet_factory import RunComfyUI, RunSimulators, choose_fleet_kind, create_fleet
 from comfy_instances.fleet.protocol import Fleet
+from comfy_instances.fleet.ray.fleet import RayFleet
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.process.installation import find_installation
 from orchestrator.app.graph_routes import RouteGroup
@@ -22,6 +23,7 @@ from orchestrator.app.pack_choice import find_untried_packs, needed_packs
 from orchestrator.app.parts import (
     Execution,
     ServiceCore,
+    ServiceDependencies,
     build_core,
     build_execution,
     build_service,
@@ -29,8 +31,15 @@ from orchestrator.app.parts import (
     open_dependencies,
 )
 from orchestrator.app.ray_fleet import build_ray_fleet, serve_ray_fleet
-from orchestrator.app.resources import OperatorSecrets, Term, load_operator_secrets, open_store, utc_now
-from orchestrator.app.shared_models import fetch_published_models, share_models
+from orchestrator.app.resources import (
+    OperatorSecrets,
+    Term,
+    load_operator_secrets,
+    open_store,
+    require_term,
+    utc_now,
+)
+from orchestrator.app.shared_models import fetch_published_models, follow_published_models
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import (
     Delivery,
@@ -40,6 +49,7 @@ from orchestrator.app.web_app import (
     build_webhook_payloads,
 )
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.catalog.publishing.shared_directory import SharedDirectory
 from orchestrator.data_directory import make_data_private
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiredFileSweeper
@@ -48,7 +58,6 @@ from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
 from orchestrator.execution.reconciler import Reconciler
 from orchestrator.execution.overdue_jobs import OverdueJobs
 from orchestrator.execution.stored_jobs import StoredJobs
-from orchestrator.jobs import Job
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.webhooks.sender import WebhookSender
@@ -81,26 +90,64 @@ class SchedulerRole:
     sends_webhooks: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """What a service needs to run jobs, and may have before it does: models, prices, store, S3, fleet."""
+
+    dependencies: ServiceDependencies
+    fleet: Fleet
+    #: The copy of the published models; None if the directory has them.
+    published: SharedDirectory | None
+
+
+async def open_ground(
+    settings: Settings, stack: AsyncExitStack, term: Term | None = None, *, leads: bool = True
+) -> Ground:
+    """Open it until `stack` ends. Without `leads`, no instance is started. Raises as `run_service`."""
+    published = await asyncio.to_thread(fetch_published_models, settings)
+    offer = load_offer(settings)
+    moderation = await open_moderation(settings, stack)
+    store = await stack.enter_async_context(open_store(settings, term))
+    fleet = build_fleet(settings, offer.live_catalog)
+    stack.push_async_callback(fleet.stop)
+    if leads:
+        # Instances start while an embedded S3 server does.
+        await fleet.start()
+    elif isinstance(fleet, RayFleet):
+        await fleet.prepare()
+    dependencies = await open_dependencies(settings, stack, offer, store, moderation)
+    return Ground(dependencies=dependencies, fleet=fleet, published=published)
+
+
+async def take_lead(ground: Ground, term: Term | None) -> None:
+    """Begin to lead with what a standby has opened. Raises FleetError."""
+    if term is not None:
+        require_term(ground.dependencies.store, term)
+    await ground.fleet.start()
+    await ground.dependencies.live_catalog.refresh_if_changed()
+
+
 @asynccontextmanager
 async def run_service(
-    settings: Settings, term: Term | None = None, role: SchedulerRole | None = None
+    settings: Settings,
+    term: Term | None = None,
+    role: SchedulerRole | None = None,
+    ground: Ground | None = None,
 ) -> AsyncIterator[RunningService]:
     """Start the service and stop everything when the context ends. Raises SettingsError, FleetError.
 
-    With a role, it is the scheduler of API processes, which accept the jobs.
+    With a role, it is the scheduler of API processes, which accept the jobs. `ground` is what it opened while
+    it stood by; it stays open.
     """
     make_data_private(settings)
     async with AsyncExitStack() as stack:
-        shared = await asyncio.to_thread(fetch_published_models, settings)
-        offer = load_offer(settings)
-        live_catalog = offer.live_catalog
-        moderation = await open_moderation(settings, stack)
-        store = await stack.enter_async_context(open_store(settings, term))
+        if ground is None:
+            ground = await open_ground(settings, stack, term)
+        else:
+            await take_lead(ground, term)
+        dependencies, fleet = ground.dependencies, ground.fleet
+        store, live_catalog = dependencies.store, dependencies.live_catalog
         operator_secrets = load_operator_secrets(settings)
-        fleet = build_fleet(settings, live_catalog)
-        stack.push_async_callback(fleet.stop)
-        await fleet.start()
-        dependencies = await open_dependencies(settings, stack, offer, store, moderation)
         callers = WaitingCallers() if role else None
         core = build_core(settings, dependencies, callers.may_await if callers else lambda _: False)
         execution = build_execution(settings, dependencies, fleet, core)
@@ -116,13 +163,9 @@ async def run_service(
             await start_webhooks(settings, service, delivery, stack, is_only_sender=role is None)
         await start_sweepers(settings, service, stack)
         serve_ray_fleet(fleet, dependencies.object_store, dispatcher.scheduler, stack)
-        models = share_models(shared, store, live_catalog)
-        if models is not None:
-            await models.start()
-            stack.push_async_callback(models.stop)
+        load_model = await follow_published_models(ground.published, store, live_catalog, stack)
         await dispatcher.start(callers_remain=role is not None)
         if role is not None:
-            load_model = models.load_model if models is not None else _keep_models
             stored_jobs = StoredJobs(store=store, dispatcher=dispatcher, load_model=load_model)
             stored_jobs.start()
             stack.push_async_callback(stored_jobs.stop)
@@ -141,10 +184,6 @@ async def run_service(
         continues = role is not None and (settings.instances or settings.ray_address is not None)
         drain_seconds = 0.0 if continues else settings.drain_seconds
         yield RunningService(app=app, service=service, dispatcher=dispatcher, drain_seconds=drain_seconds)
-
-
-async def _keep_models(job: Job) -> None:
-    """The models of all processes are in one directory."""
 
 
 def build_live_routes(

@@ -81,8 +81,16 @@ def _open_postgres(url: str, box: SecretBox, max_connections: int, term: Term | 
 
     store = PostgresStore(url, box, max_connections=max_connections)
     if term is not None:
-        store.require_term(term.number, term.on_ended)
+        require_term(store, term)
     return store
+
+
+def require_term(store: Store, term: Term) -> None:
+    """Refuse writes of a store from now on once another scheduler leads."""
+    from orchestrator.store.postgres.store import PostgresStore
+
+    assert isinstance(store, PostgresStore)
+    store.require_term(term.number, term.on_ended)
 
 
 async def find_scheduler_url(store: Store) -> str | None:

@@ -27,7 +27,7 @@ from orchestrator.app.resources import (
     open_store,
     shared_request_counts,
 )
-from orchestrator.app.shared_models import fetch_published_models, share_models
+from orchestrator.app.shared_models import fetch_published_models, follow_published_models
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import ExecutionViews, build_delivery, build_execution_views, build_web_app
 from orchestrator.execution.live.link import SchedulerLink
@@ -109,9 +109,7 @@ async def _open(
     moderation = await open_moderation(settings, stack)
     store = await stack.enter_async_context(open_store(settings))
     dependencies = await open_dependencies(settings, stack, offer, store, moderation)
-    if (models := share_models(shared, store, offer.live_catalog)) is not None:
-        await models.start()
-        stack.push_async_callback(models.stop)
+    await follow_published_models(shared, store, offer.live_catalog, stack)
     return dependencies, build_core(settings, dependencies), load_operator_secrets(settings)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -129,13 +129,23 @@ class SharedModels:
         await self.live_catalog.refresh()
 
 
-def share_models(
-    directory: SharedDirectory | None, store: Store, live_catalog: LiveCatalog
-) -> SharedModels | None:
-    """Return what keeps the models equal to those of other processes; None if the directory has them."""
+async def follow_published_models(
+    directory: SharedDirectory | None, store: Store, live_catalog: LiveCatalog, stack: AsyncExitStack
+) -> Callable[[Job], Awaitable[None]]:
+    """Keep the models equal to those of other processes, until `stack` ends.
+
+    Returns what fetches the model of a job, if this process lacks it. Raises ServiceUnavailable.
+    """
     if directory is None:
-        return None
+        return _have_model
     from orchestrator.store.postgres.store import PostgresStore
 
     assert isinstance(store, PostgresStore)
-    return SharedModels(directory=directory, store=store, live_catalog=live_catalog)
+    models = SharedModels(directory=directory, store=store, live_catalog=live_catalog)
+    await models.start()
+    stack.push_async_callback(models.stop)
+    return models.load_model
+
+
+async def _have_model(job: Job) -> None:
+    """All processes read the same directory, or there is one process."""

@@ -134,6 +134,11 @@ class LiveCatalog:
         self.loaded_fingerprint = await asyncio.to_thread(self.read_fingerprint)
         await self._refresh()
 
+    async def refresh_if_changed(self) -> None:
+        """Reload the models now if their files have changed since they were loaded."""
+        if await asyncio.to_thread(self.read_fingerprint) != self.loaded_fingerprint:
+            await self.refresh()
+
     async def _watch(self) -> None:
         before = self.loaded_fingerprint
         while True:

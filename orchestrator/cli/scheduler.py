@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -14,6 +15,8 @@ from orchestrator.app.build import SchedulerRole, build_fleet, run_service
 from orchestrator.app.parts import load_offer
 from orchestrator.app.resources import Term, require_postgres_driver
 from orchestrator.app.roles import require_shared_state
+from orchestrator.app.shared_models import fetch_published_models
+from orchestrator.app.standby import StandbyGround
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
 from orchestrator.cli.serving import (
     HostOption,
@@ -27,6 +30,7 @@ from orchestrator.cli.serving import (
     stop_on_signals,
 )
 from orchestrator.data_directory import locked_data_directory
+from orchestrator.errors import ServiceUnavailable
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.web.standby import standby_site
 
@@ -56,6 +60,8 @@ def scheduler(
     require_shared_state(settings, "scheduler")
     own_url = find_own_url(settings)
     # A standby that could not lead would be of no use: what is wrong with the settings is found before.
+    with suppress(ServiceUnavailable):
+        fetch_published_models(settings)
     build_fleet(settings, load_offer(settings).live_catalog)
     prepare_process(settings)
     with locked_data_directory(settings.data_dir):
@@ -81,12 +87,17 @@ async def run(settings: Settings, own_url: str, role: SchedulerRole) -> None:
     stopping = threading.Event()
     stop = stop_on_signals(stopping.set)
     candidate = Candidate(settings.postgres_url, own_url)
-    async with standby_site(settings.host, settings.port):
-        log.info("standing by")
-        leads = await asyncio.to_thread(wait_to_lead, candidate, stopping)
-    if not leads or candidate.term is None:
-        candidate.release()
-        return
-    log.info("leading, for the term %d", candidate.term)
-    with kept(candidate, end_at_once):
-        await serve(settings, run_service(settings, Term(candidate.term, end_at_once), role), stop)
+    standby = StandbyGround(settings)
+    try:
+        async with standby_site(settings.host, settings.port):
+            log.info("standing by")
+            leads = await asyncio.to_thread(wait_to_lead, candidate, stopping)
+        if not leads or candidate.term is None:
+            candidate.release()
+            return
+        log.info("leading, for the term %d", candidate.term)
+        with kept(candidate, end_at_once):
+            term, ground = Term(candidate.term, end_at_once), await standby.take()
+            await serve(settings, run_service(settings, term, role, ground), stop)
+    finally:
+        await standby.close()

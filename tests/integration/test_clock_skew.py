@@ -132,7 +132,7 @@ async def test_times_of_a_job_are_in_order_and_true(skewed: Skewed) -> None:
         begun = datetime.now(UTC)
         job = await wait_for_job(http, await submit_job(http, IMAGE))
     ended = datetime.now(UTC)
-    created, finished = (datetime.fromisoformat(job[name]) for name in ("createdAt", "completedAt"))
+    created, finished = (datetime.fromisoformat(job[name]) for name in ("createdAt", "finishedAt"))
     margin = timedelta(seconds=1)
     assert begun - margin <= created <= finished <= ended + margin
 

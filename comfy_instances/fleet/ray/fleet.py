@@ -84,6 +84,13 @@ class RayFleet(MonitoredFleet):
         except TimeoutError:
             log.warning("Ray does not respond; using the %d instance(s) known before", len(self._remotes))
 
+    async def prepare(self) -> None:
+        """Connect to Ray before `start`, which then takes seconds less. Changes nothing in the cluster."""
+        try:
+            await self._cluster.get_state(())
+        except RayUnavailable as error:
+            log.warning("%s", error)
+
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()

@@ -85,9 +85,10 @@ class Candidate:
         """Become the leader unless another process is. Raises psycopg.Error, ServiceError, SettingsError."""
         connection = self._connection or self._open()
         try:
-            if not self._try_lock(connection) and not self._succeed_silent_leader(connection):
+            is_free = self._try_lock(connection)
+            if not is_free and not self._succeed_silent_leader(connection):
                 return False
-            self.term = self._begin_term(connection)
+            self.term = self._begin_term(connection, is_silent=not is_free)
         except psycopg.Error:
             self.release()
             raise
@@ -146,8 +147,13 @@ class Candidate:
         self._end_holders(connection, SERVICE_LOCK, LEADER_NAME)
         return self._try_lock(connection)
 
-    def _begin_term(self, connection: DictConnection) -> int:
-        """Count the term up, once no transaction of an earlier leader is under way."""
+    def _begin_term(self, connection: DictConnection, *, is_silent: bool) -> int:
+        """Count the term up, once no transaction of an earlier leader is under way.
+
+        Those of a leader that is silent are ended at once: a process that stands still does not end them.
+        """
+        if is_silent:
+            self._end_holders(connection, TERM_LOCK, WRITER_NAME)
         connection.execute(f"SET lock_timeout = '{_TERM_LOCK_TIMEOUT}'".encode())
         while True:
             try:

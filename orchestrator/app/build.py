@@ -30,7 +30,7 @@ from orchestrator.app.parts import (
     load_offer,
     open_dependencies,
 )
-from orchestrator.app.ray_fleet import build_ray_fleet, serve_ray_fleet
+from orchestrator.app.ray_fleet import NewNodes, build_ray_fleet, serve_ray_fleet
 from orchestrator.app.resources import (
     OperatorSecrets,
     Term,
@@ -162,7 +162,8 @@ async def run_service(
         if role is None or role.sends_webhooks:
             await start_webhooks(settings, service, delivery, stack, is_only_sender=role is None)
         await start_sweepers(settings, service, stack)
-        serve_ray_fleet(fleet, dependencies.object_store, dispatcher.scheduler, stack)
+        nodes = NewNodes(settings.ray_node_types, live_catalog) if settings.ray_node_types else None
+        serve_ray_fleet(fleet, dependencies.object_store, dispatcher.scheduler, stack, nodes)
         load_model = await follow_published_models(ground.published, store, live_catalog, stack)
         await dispatcher.start(callers_remain=role is not None)
         if role is not None:

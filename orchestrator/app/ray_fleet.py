@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet
@@ -96,6 +97,24 @@ def select_ray_models(settings: Settings, catalog: Catalog) -> list[Model]:
     return list(dict.fromkeys(catalog[name] for name in settings.ray_models))
 
 
+@dataclass(frozen=True, slots=True)
+class NewNodes:
+    """The nodes that Ray's autoscaler can add: the memory of each card in GB, in order of preference."""
+
+    gigabytes: Mapping[str, float]
+    live_catalog: LiveCatalog
+
+    def cards_by_model(self) -> dict[str, str]:
+        """Return the first card that each model fits, by its id and by its version; others are left out."""
+        found: dict[str, str] = {}
+        for model in self.live_catalog.all_versions:
+            needed = model.manifest.resources.vram_bytes / 10**9
+            card = next((card for card, size in self.gigabytes.items() if needed <= size), None)
+            if card is not None:
+                found |= {model.id: card, model.digest: card}
+        return found
+
+
 def build_ray_fleet(settings: Settings, live_catalog: LiveCatalog) -> RayFleet:
     """Return the fleet of the configured cluster. Raises SettingsError."""
     if settings.ray_address is None or settings.instances:
@@ -106,6 +125,11 @@ def build_ray_fleet(settings: Settings, live_catalog: LiveCatalog) -> RayFleet:
         raise SettingsError(
             f"PIXELFACTORY_RAY_MIN_INSTANCES ({settings.ray_min_instances}) must be at most"
             f" PIXELFACTORY_RAY_MAX_INSTANCES ({settings.ray_max_instances})"
+        )
+    if settings.ray_node_types and not settings.ray_autoscale:
+        raise SettingsError(
+            "PIXELFACTORY_RAY_NODE_TYPES names nodes that Ray's autoscaler adds, which needs"
+            " PIXELFACTORY_RAY_AUTOSCALE=true"
         )
     try:
         select_ray_models(settings, live_catalog.catalog)
@@ -149,11 +173,15 @@ def build_ray_options(settings: Settings) -> RayFleetOptions:
 
 
 def serve_ray_fleet(
-    fleet: Fleet, object_store: ObjectStore, scheduler: Scheduler, stack: AsyncExitStack
+    fleet: Fleet,
+    object_store: ObjectStore,
+    scheduler: Scheduler,
+    stack: AsyncExitStack,
+    new_nodes: NewNodes | None = None,
 ) -> None:
     """Tell a Ray fleet from where its nodes pull weights, and what work waits, until `stack` ends.
 
-    Other fleets are left alone.
+    Models that fit one of the `new_nodes` wait for it. Other fleets are left alone.
     """
     if not isinstance(fleet, RayFleet):
         return
@@ -162,11 +190,21 @@ def serve_ray_fleet(
     if not fleet.follows_demand:
         return
 
+    new_cards: dict[str, str] = {}
+
+    def renew_cards() -> None:
+        nonlocal new_cards
+        new_cards = new_nodes.cards_by_model() if new_nodes else {}
+        scheduler.future_models = frozenset(new_cards)
+
     async def run() -> None:
         while True:
-            work = find_waiting_work(scheduler, fleet.card)
+            work = find_waiting_work(scheduler, fleet.card, new_cards)
             fleet.set_demand(work, count_busy_by_card(scheduler, fleet.card))
             await asyncio.sleep(DEMAND_SECONDS)
 
+    renew_cards()
+    if new_nodes is not None:
+        new_nodes.live_catalog.subscribe(renew_cards)
     task = spawn(keep_running(run, "gpu demand"), "gpu demand")
     stack.callback(task.cancel)

@@ -27,12 +27,15 @@ from comfy_instances.fleet.ray.orphans import kill_orphans
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import spawn
-from orchestrator.app.ray_fleet import WEIGHT_PULLER, serve_ray_fleet
-from orchestrator.execution.scheduler import InstanceUp, JobAdded, Scheduler, ShardSpec
+from orchestrator.app.ray_fleet import WEIGHT_PULLER, NewNodes, serve_ray_fleet
+from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.execution.capacity import Capacity, capacity_of
+from orchestrator.execution.scheduler import InstanceUp, JobAdded, JobCancelled, Scheduler, ShardSpec
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from tests.support.agent_cluster import AgentCluster, agent_options, running_cluster
 from tests.support.polling import poll, wait_until
 from tests.support.ray_cluster import HAS_RAY
+from tests.support.service import ROOT
 from tests.support.weight_files import SMALL, weight
 from tests.support.weight_host import hosting
 
@@ -336,6 +339,37 @@ async def test_waiting_shards_of_the_service_become_requests_for_nodes(tmp_path:
             card = {"GPU": 1.0, "accelerator_type:SIMULATED": 0.001}
             # One instance is busy, and six shards of half a minute wait.
             await wait_until(lambda: cluster.bundles[-1] == [card] * 4)
+
+
+async def test_a_job_waits_for_the_first_node_of_a_cluster_without_any(tmp_path: Path) -> None:
+    """Scale from zero: what fits a card that can be added is accepted, and asks for a node with that card."""
+    limits = CapacityLimits(min_instances=0, max_instances=9, target_wait_seconds=60, idle_seconds=0)
+    bucket = S3Config(endpoint="http://127.0.0.1:1", access_key="a", secret_key="b", bucket="c")
+    catalog = LiveCatalog(ROOT / "workflows", lambda model: None)
+    needs = {id: catalog.catalog[id].manifest.resources.vram_bytes for id in ("sdxl-1.0", "flux-2-dev")}
+    small = needs["sdxl-1.0"] / 10**9
+    assert small * 10**9 < needs["flux-2-dev"]
+    scheduler = Scheduler(max_attempts=3)
+    async with running_cluster() as cluster, ObjectStore(bucket) as store, AsyncExitStack() as stack:
+        fleet = fleet_of(cluster, tmp_path, limits=limits, autoscale=True)
+        stack.push_async_callback(fleet.stop)
+        await fleet.start()
+        serve_ray_fleet(fleet, store, scheduler, stack, NewNodes({"SIMULATED": small}, catalog))
+        # The service is ready, and a job of the large model is refused as ever.
+        assert scheduler.expects_instance(0.0)
+        assert capacity_of(scheduler, "a", "sdxl-1.0") == Capacity(0.0, serves_model=True)
+        assert not capacity_of(scheduler, "a", "flux-2-dev").serves_model
+        job = ShardSpec(shard_id="1", job_id="1", account_id="a", model="sdxl-1.0", run_seconds=30.0)
+        assert scheduler.handle(JobAdded(specs=[job]), 0.0) == []
+        card = {"GPU": 1.0, "accelerator_type:SIMULATED": 0.001}
+        await wait_until(lambda: cluster.bundles[-1:] == [[card]])
+        assert fleet.instances() == []
+        cluster.add_node("a", "SIMULATED")
+        await wait_until_ready(fleet, 1)
+        scheduler.handle(JobCancelled(job_id="1"), 1.0)
+        fleet.set_demand([], {})
+        # The node is given back once nothing waits.
+        await wait_until(lambda: cluster.bundles[-1] == [] and not fleet.instances())
 
 
 async def test_other_fleets_are_told_nothing(tmp_path: Path) -> None:

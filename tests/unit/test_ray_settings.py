@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comfy_instances.fleet.ray.values import AgentOptions, AgentReport, AgentStatus
-from orchestrator.app.ray_fleet import build_ray_fleet, build_ray_options, select_ray_models
+from orchestrator.app.ray_fleet import NewNodes, build_ray_fleet, build_ray_options, select_ray_models
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
 from tests.support.ray_cluster import HAS_RAY
@@ -31,6 +31,7 @@ def catalog() -> LiveCatalog:
     [
         ({"instances": "http://10.0.0.6:8188"}, "PIXELFACTORY_INSTANCES exclude each other"),
         ({"ray_min_instances": 9, "ray_max_instances": 8}, r"\(9\) must be at most"),
+        ({"ray_node_types": "L40S=48"}, "PIXELFACTORY_RAY_AUTOSCALE=true"),
         ({"ray_models": "sd-1.5,no-such-model"}, "PIXELFACTORY_RAY_MODELS: .*no-such-model"),
     ],
 )
@@ -52,7 +53,10 @@ def test_says_how_to_install_ray(tmp_path: Path, catalog: LiveCatalog) -> None:
     [
         ("ray_namespace", ""),
         ("ray_namespace", "a/b"),
-        ("ray_min_instances", "0"),
+        ("ray_min_instances", "-1"),
+        ("ray_node_types", "L40S"),
+        ("ray_node_types", "L40S=0"),
+        ("ray_node_types", "L40S=48 GB"),
         ("ray_max_instances", "1_0"),
         ("ray_target_wait_seconds", "0"),
         ("ray_idle_seconds", "-1"),
@@ -112,3 +116,15 @@ def test_messages_of_other_versions_are_read_as_far_as_they_are_known() -> None:
     assert status.gpu is not None
     assert (status.gpu.power, status.gpu.temperature) == (300.0, None)
     assert AgentStatus.from_json(status.to_json()) == status
+
+
+def test_a_model_waits_for_the_first_card_that_it_fits(tmp_path: Path, catalog: LiveCatalog) -> None:
+    found = settings(tmp_path, ray_node_types="L4=24, H100=80", ray_autoscale=True, ray_min_instances=0)
+    assert found.ray_node_types == {"L4": 24.0, "H100": 80.0}
+    cards = NewNodes(found.ray_node_types, catalog).cards_by_model()
+    needs = {model.id: model.manifest.resources.vram_bytes / 10**9 for model in catalog.catalog}
+    for id, gigabytes in needs.items():
+        assert cards.get(id) == ("L4" if gigabytes <= 24 else "H100" if gigabytes <= 80 else None)
+    assert set(cards.values()) == {"L4", "H100"}
+    sdxl = catalog.catalog["sdxl-1.0"]
+    assert cards[sdxl.digest] == cards[sdxl.id]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +32,13 @@ from comfy_instances.fleet.ray.placement import (
     card_mismatch,
     plan_changes,
 )
-from comfy_instances.fleet.ray.remote import AgentClient, RemoteInstance, load_reports, save_reports
+from comfy_instances.fleet.ray.remote import (
+    AgentClient,
+    RemoteInstance,
+    ignore_gone,
+    load_reports,
+    save_reports,
+)
 from comfy_instances.fleet.ray.values import AgentReport, AgentStatus, ClusterState, RayNode
 from comfy_instances.protocol.errors import InstanceError, InstanceGone
 from comfy_instances.session.session import FileRef, InstanceSession, SessionSettings
@@ -85,11 +92,9 @@ class RayFleet(MonitoredFleet):
             log.warning("Ray does not respond; using the %d instance(s) known before", len(self._remotes))
 
     async def prepare(self) -> None:
-        """Connect to Ray before `start`, which then takes seconds less. Changes nothing in the cluster."""
-        try:
+        """Connect to Ray before `start`, which takes seconds less then."""
+        with suppress(RayUnavailable):
             await self._cluster.get_state(())
-        except RayUnavailable as error:
-            log.warning("%s", error)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -107,8 +112,7 @@ class RayFleet(MonitoredFleet):
         self._capacity = self._planner.update(waiting, busy, loop_time())
 
     @property
-    def follows_demand(self) -> bool:
-        """Whether `set_demand` has an effect."""
+    def follows_demand(self) -> bool:  # whether `set_demand` has an effect
         return self._options.autoscale
 
     def card(self, instance_id: str) -> str | None:
@@ -138,7 +142,7 @@ class RayFleet(MonitoredFleet):
         self._get_member(instance_id)
         remote = self._remotes.get(instance_id)
         if remote is not None and remote.agent is not None:
-            request = _ignore_gone(remote.agent.record_failure())
+            request = ignore_gone(remote.agent.record_failure())
             spawn(request, "failure record", instance_id, group=self._tasks)
 
     async def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
@@ -396,10 +400,3 @@ def _to_changes(status: AgentStatus) -> InstanceChanges:
         profile=status.profile,
         gpu=status.gpu,
     )
-
-
-async def _ignore_gone(request: Awaitable[None]) -> None:
-    try:
-        await request
-    except InstanceGone as error:
-        log.info("a failure could not be reported to an agent: %s", error)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from comfy_instances.fleet.ray.values import (
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef, InstanceSession
 
+log = logging.getLogger(__name__)
 #: Timeout of a request to an agent; none of them waits for the instance.
 REQUEST_SECONDS = 5.0
 
@@ -124,3 +126,11 @@ def save_reports(file: Path, reports: Sequence[AgentReport]) -> None:
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
         json.dump([report.to_json() for report in reports], opened)
     partial.replace(file)
+
+
+async def ignore_gone(request: Awaitable[None]) -> None:
+    """Send an agent what it needs not get."""
+    try:
+        await request
+    except InstanceGone as error:
+        log.info("a failure could not be reported to an agent: %s", error)

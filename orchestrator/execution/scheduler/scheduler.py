@@ -64,6 +64,8 @@ class Scheduler:
         self.queue = FairQueue()
         self.instances: dict[str, Instance] = {}
         self.estimates = DurationEstimates()
+        #: Models that wait for instances which an autoscaler can add; set by what knows the autoscaler.
+        self.future_models: frozenset[str] = frozenset()
         self._max_attempts = max_attempts
         self._specs: dict[str, ShardSpec] = {}
         self._shards_by_job: dict[str, set[str]] = {}
@@ -112,12 +114,12 @@ class Scheduler:
         return any(instance.is_up and instance.serves(model) for instance in self.instances.values())
 
     def expects_instance(self, now: float) -> bool:
-        """Whether an instance is available, or returns shortly by itself."""
-        return any(instance.is_expected(now) for instance in self.instances.values())
+        """Whether an instance is available, returns shortly by itself, or will be added for work."""
+        return bool(self.future_models) or any(one.is_expected(now) for one in self.instances.values())
 
     def expects_to_serve(self, model: str, now: float) -> bool:
-        """Whether an instance that is available, or returns shortly, can run the model."""
-        return any(
+        """Whether an instance that is available, returns shortly, or will be added can run the model."""
+        return model in self.future_models or any(
             instance.is_expected(now) and instance.serves(model) for instance in self.instances.values()
         )
 
@@ -129,12 +131,13 @@ class Scheduler:
     def expected_wait_seconds(self, account_id: str, now: float) -> float:
         """Return the seconds until a new shard of the account would start; infinite without instances.
 
+        Unknown while an autoscaler adds the first instance, and 0 then.
         Instances that went down a short time ago and return by themselves count. With fair shares, the
         account's own waiting shards run first, and at most the same amount of work of each other account.
         """
         expected = [instance for instance in self.instances.values() if instance.is_expected(now)]
         if not expected:
-            return float("inf")
+            return 0.0 if self.future_models else float("inf")
         if any(not instance.assignments for instance in expected) and not self.queue:
             return 0.0
         busy = sum(instance.busy_seconds(now) for instance in expected)

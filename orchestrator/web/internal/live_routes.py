@@ -92,8 +92,10 @@ class LiveSources:
                 else InstanceSnapshot(info=info)
                 for info in infos
             ),
-            expects_instance=bool(expected),
-            expected_models=frozenset().union(*(one.served_models or () for one in expected)),
+            expects_instance=self.scheduler.expects_instance(now),
+            expected_models=self.scheduler.future_models.union(
+                *(one.served_models or () for one in expected)
+            ),
         )
 
 

@@ -65,3 +65,18 @@ def test_nothing_waits_when_nothing_is_queued() -> None:
     add(scheduler, 1)
     assert find_waiting_work(scheduler, CARDS.get) == []
     assert count_busy_by_card(scheduler, CARDS.get) == {"H100": 1}
+
+
+def test_without_instances_the_card_of_a_node_to_add_is_wanted() -> None:
+    scheduler = Scheduler(max_attempts=3)
+    add(scheduler, 1)
+    add(scheduler, 1, "n")
+    up(scheduler, "a", "o")
+    add(scheduler, 3, "o")
+    cards = {"m": "L40S", "o": "H200"}
+    assert [(work.model, work.card) for work in find_waiting_work(scheduler, CARDS.get, cards)] == [
+        ("m", "L40S"),
+        ("n", ""),
+        # An instance that is there counts more.
+        ("o", "H100"),
+    ]

@@ -7,6 +7,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self
 
+from tests.support.tcp_server import TcpServer
+
 _CHUNK = 65536
 #: How the protocol sends the statement.
 _COMMIT = b"COMMIT\0"
@@ -15,31 +17,29 @@ _COMMIT = b"COMMIT\0"
 class CommitCutter:
     def __init__(self, port: int) -> None:
         self._upstream = port
+        self._server = TcpServer(self._serve)
         self._cut: Literal["before", "after"] | None = None
-        self._connections: set[asyncio.Task[None] | None] = set()
 
     @property
     def port(self) -> int:
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._server.port
 
     def cut_next(self, when: Literal["before", "after"]) -> None:
         """Cut the next connection that commits: before the server gets that, or before its answer arrives."""
         self._cut = when
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        await self._server.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.close()
-        await asyncio.gather(*(task for task in self._connections if task is not None))
-        await self._server.wait_closed()
+        await self._server.stop()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections.add(asyncio.current_task())
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        self._server.close_at_end(up_writer)
         is_cut, committed = asyncio.Event(), asyncio.Event()
         answers = asyncio.create_task(self._answer(up_reader, writer, is_cut, committed))
         while data := await self._read(reader):

@@ -6,12 +6,15 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from tests.support.tcp_server import TcpServer
+
 _CHUNK = 65536
 
 
 class FaultyProxy:
     def __init__(self, port: int) -> None:
         self._upstream = port
+        self._server = TcpServer(self._serve)
         self._sockets: list[asyncio.StreamWriter] = []
         self._loud = asyncio.Event()
         self._loud.set()
@@ -20,18 +23,17 @@ class FaultyProxy:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"http://127.0.0.1:{self._server.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        await self._server.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.speak()
-        self._server.close()
-        await self._server.wait_closed()
+        await self._server.stop()
 
     def cut(self) -> None:
         for writer in self._sockets:
@@ -47,6 +49,7 @@ class FaultyProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        self._server.close_at_end(up_writer)
         first = await reader.read(_CHUNK)
         is_socket = first.startswith(b"GET /ws")
         if is_socket:

@@ -92,10 +92,6 @@ class Installation:
                 service.stop()
         self._stack.close()
 
-    @property
-    def logs(self) -> str:
-        return "\n".join(f"--- {one.role} {one.data_dir.name}\n{one.log}" for one in self.processes)
-
 
 @contextmanager
 def installed(directory: Path, s3: S3Server, time_scale: str = "0.05") -> Iterator[Installation]:

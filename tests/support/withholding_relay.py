@@ -7,6 +7,8 @@ import socket
 from types import TracebackType
 from typing import Self
 
+from tests.support.tcp_server import TcpServer
+
 _CHUNK = 65536
 #: So small that the kernel buffers little, and a large response stays in the server's process.
 _RECEIVE_BUFFER_BYTES, _SEGMENT_BYTES = 2048, 536
@@ -17,27 +19,23 @@ class WithholdingRelay:
 
     def __init__(self, port: int) -> None:
         self._upstream = port
+        self._server = TcpServer(self._serve)
         self._may_read = asyncio.Event()
         self._may_read.set()
-        self._connections: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"http://127.0.0.1:{self._server.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        await self._server.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
-        self._server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await self._server.wait_closed()
+        await self._server.stop()
 
     def withhold(self) -> None:
         """Read nothing of what the server sends."""
@@ -46,11 +44,6 @@ class WithholdingRelay:
     def release(self) -> None:
         """Relay responses again."""
         self._may_read.set()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream = socket.socket()
@@ -64,6 +57,7 @@ class WithholdingRelay:
             upstream.close()
             writer.close()
             return
+        self._server.close_at_end(up_writer)
         sending = asyncio.create_task(self._pump(reader, up_writer, None))
         try:
             await self._pump(up_reader, writer, self._may_read)

@@ -1,0 +1,48 @@
+"""A TCP server for proxies of tests, which leaves no connection behind when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class TcpServer:
+    """Serves each connection in a task of its own, on a free port of the loopback interface."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @property
+    def port(self) -> int:
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+
+    def close_at_end(self, writer: asyncio.StreamWriter) -> None:
+        """Close a connection to another server as well when this one stops."""
+        self._writers.append(writer)
+
+    async def stop(self) -> None:
+        """Stop listening, cancel what serves, and wait until every socket is closed."""
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        for writer in self._writers:
+            with suppress(OSError):
+                await writer.wait_closed()
+        await self._server.wait_closed()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

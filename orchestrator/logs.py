@@ -133,6 +133,16 @@ def configure_logging(level: str, log_format: LogFormat, stream: TextIO | None =
     sys.unraisablehook = _log_unraisable
 
 
+def logs_json() -> bool:
+    """Return whether the log of this process is one of JSON objects."""
+    return any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers)
+
+
+def log_fatal_error(message: str) -> None:
+    """Log the error that ends this process."""
+    log.critical("%s", message)
+
+
 def configure_command_logging() -> None:
     """Let warnings of a command, which logs nothing else, appear on standard error as escaped messages."""
     if logging.lastResort is not None:

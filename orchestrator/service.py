@@ -32,6 +32,7 @@ from orchestrator.execution.responses import ResponseTracker
 from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.admission import check_capacity
 from orchestrator.intake.input_slots import InputOwner, InputPurpose
+from orchestrator.intake.license_policy import LicensePolicy
 from orchestrator.intake.model_names import errors_name_model, name_model_in_each
 from orchestrator.intake.request_preparer import (
     GenerationRequest,
@@ -82,6 +83,7 @@ class GenerationService:
     responses: ResponseTracker
     #: Returns an integer of this many random bits, like `random.getrandbits`.
     random_bits: Callable[[int], int]
+    licenses: LicensePolicy
     #: Longest expected wait, in seconds; requests that would wait longer are rejected.
     max_wait_seconds: float
     #: Uploads of input files to the object store, which has few connections.
@@ -136,6 +138,8 @@ class GenerationService:
             raise Forbidden(
                 f"This API key may not use model {request.model}", code="model_not_allowed", param="model"
             )
+        if not request.is_free:
+            self.licenses.check(prepared.model, prepared.quote.micros, request.shown_model or request.model)
         job = self._create_job(key, prepared, job_id)
         existing = await self.store.find_job_by_idempotency_key(job) if job.idempotency_key else None
         if existing is None and request.is_retry and job.idempotency_key is None:

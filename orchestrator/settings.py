@@ -32,6 +32,7 @@ from orchestrator.license_settings import LicenseSettings
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 from orchestrator.ray_settings import USER_DATA_DIR, RaySettings
 from orchestrator.secret_settings import SecretSettings
+from orchestrator.setting_errors import check_config_file, describe_invalid_setting
 
 __all__ = ["MIB", "SHIPPED_WORKFLOWS_DIR", "LogFormat", "Settings", "SettingsError"]
 

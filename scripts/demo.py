@@ -10,6 +10,7 @@ import argparse
 import base64
 import io
 import os
+import shlex
 import signal
 import sys
 import time
@@ -20,7 +21,7 @@ from openai import OpenAI
 from PIL import Image
 from rich.console import Console
 
-from scripts.child_servers import run_cli, run_service
+from scripts.child_servers import PIXELFACTORY_COMMAND, run_cli, run_service
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT_DIR = ROOT / "demo-output"
@@ -43,16 +44,44 @@ def main() -> int:
         console.print(f"service ready after {time.monotonic() - started_at:.1f} s at {service.url}")
         if simulate:
             console.print("[yellow]Instances are SIMULATED: the images show parameters, not models.[/yellow]")
-        run_examples(service.url, started_at)
+        key = run_examples(service.url, started_at)
         if arguments.once:
             return 0
-        console.print(f"\nDashboard: {service.url}/   (Ctrl-C stops)")
+        print_ways_in(service.url, key)
         wait_for_ctrl_c()
     return 0
 
 
-def run_examples(url: str, started_at: float) -> None:
-    """Make an image, a video and an upscale, and print the cost and the time of each."""
+def print_ways_in(url: str, key: str) -> None:
+    """Print how to sign in, and commands that work in any directory while the demo runs."""
+    data_dir = os.environ["PIXELFACTORY_DATA_DIR"]
+    exports = {
+        "PIXELFACTORY_URL": url,
+        "PIXELFACTORY_API_KEY": key,
+        "PIXELFACTORY_DATA_DIR": str(Path(data_dir).absolute()),
+    }
+    lines = [
+        "",
+        f"Sign in:         {url}/sign-in#key={key}",
+        f"API key:         {key}",
+        f"Data directory:  {exports['PIXELFACTORY_DATA_DIR']} (operators sign in with its admin-token)",
+        "",
+        "Try, in another terminal:",
+        f"  export PATH={shlex.quote(str(PIXELFACTORY_COMMAND.parent))}:$PATH",
+        *(f"  export {name}={shlex.quote(value)}" for name, value in exports.items()),
+        "  pixelfactory generate flux-1-schnell 'A red fox in the snow' -o fox.png",
+        "  pixelfactory jobs list",
+        "  pixelfactory instances list",
+        "",
+        "Ctrl-C stops the service.",
+    ]
+    for line in lines:
+        # Not wrapped: links and commands are copied.
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def run_examples(url: str, started_at: float) -> str:
+    """Make an image, a video and an upscale, print the cost and the time of each, and return the key."""
     created = run_cli("keys", "create", "--name", "demo", "--credit", "5", "--json")
     client = OpenAI(base_url=f"{url}/api/v1", api_key=created["key"], max_retries=0)
 
@@ -76,6 +105,7 @@ def run_examples(url: str, started_at: float) -> None:
     )
     left = run_cli("wallet", "show", created["id"], "--json")
     console.print(f"wallet: {left['balance_usd']} USD left of 5")
+    return str(created["key"])
 
 
 def generate_and_save(client: OpenAI, name: str, **request: Any) -> bytes:

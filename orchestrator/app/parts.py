@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from math import ceil
+from math import ceil, inf
 
 from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.hardware.profiles import load_gpu_profiles
@@ -32,6 +32,7 @@ from orchestrator.billing.price_files import (
     own_prices_file,
 )
 from orchestrator.catalog.live_catalog import LiveCatalog
+from orchestrator.catalog.publishing.accepted_licenses import AcceptedLicenses
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.capacity import JobScheduling
 from orchestrator.execution.direct_delivery import DirectDelivery
@@ -134,7 +135,9 @@ async def open_dependencies(
     """Connect to everything that a process needs, until `stack` ends. Raises SettingsError."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
     object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
-    await object_store.ensure_bucket(retention_days(settings), timeout=settings.startup_seconds)
+    # An S3 server of its own has started; another one may come back: /readyz says that it is missing.
+    patience = settings.startup_seconds if settings.s3_endpoint is None else inf
+    await object_store.ensure_bucket(retention_days(settings), timeout=patience)
     operator_secrets = load_operator_secrets(settings)
     links = build_result_links(operator_secrets, object_store, utc_now)
     uploads = build_uploaded_files(operator_secrets, object_store, utc_now)
@@ -248,8 +251,17 @@ def build_service(
         clock=utc_now,
         responses=core.responses,
         random_bits=random.SystemRandom().getrandbits,
+        licenses=build_license_policy(settings, dependencies.live_catalog),
         max_wait_seconds=settings.max_wait_seconds,
     )
+
+
+def build_license_policy(settings: Settings, live_catalog: LiveCatalog) -> LicensePolicy:
+    """Return the policy about models that may not be sold, and name these in the log."""
+    accepted = AcceptedLicenses(settings.published_path)
+    policy = LicensePolicy(accepted, is_strict=settings.licenses == "strict")
+    policy.log_unaccepted(live_catalog.catalog)
+    return policy
 
 
 def build_expiry(settings: Settings) -> ExpiryPolicy:

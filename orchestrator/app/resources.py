@@ -137,6 +137,12 @@ def load_admin_token(settings: Settings) -> str:
     return _configured(settings.admin_token) or load_or_create_secret(settings.data_dir / "admin-token")
 
 
+def find_admin_token(settings: Settings) -> str | None:
+    """Return the admin token for a command: like `load_admin_token`, but None if there is none yet."""
+    exists = settings.admin_token is not None or (settings.data_dir / "admin-token").is_file()
+    return load_admin_token(settings) if exists else None
+
+
 def _configured(setting: SecretStr | None) -> str | None:
     """Return the secret of a setting, which log lines do not show from now on."""
     if setting is None:

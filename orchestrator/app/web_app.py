@@ -39,6 +39,7 @@ from orchestrator.web.account.payments import PaymentRoutes
 from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
 from orchestrator.web.admin.accounts import AccountAdminRoutes
 from orchestrator.web.admin.instances import InstanceAdminRoutes
+from orchestrator.web.admin.licenses import LicenseAdminRoutes
 from orchestrator.web.admin.models import ModelAdminRoutes
 from orchestrator.web.admin.quarantine import QuarantineAdminRoutes
 from orchestrator.web.admin.wallets import WalletAdminRoutes
@@ -345,6 +346,7 @@ def _build_operator_routes(
     token = secrets.admin_token
     instances, models = execution.admin
     quarantine = QuarantineAdminRoutes(store, token)
+    licenses = LicenseAdminRoutes(service.live_catalog, service.licenses, token)
     dashboard = DashboardRoutes(
         api=service,
         store=store,
@@ -355,7 +357,7 @@ def _build_operator_routes(
         delivery=delivery.short,
         sender=delivery.sender,
         updates=_build_job_updates(service, execution),
-        admin=(instances, quarantine),
+        admin=(instances, quarantine, licenses),
         sessions=_build_session_manager(settings, service, secrets),
         webhook_urls=service.request_preparer.webhook_urls,
     )
@@ -367,6 +369,7 @@ def _build_operator_routes(
         WalletAdminRoutes(store, accounts, load_costs(settings), token),
         instances,
         quarantine,
+        licenses,
         dashboard,
         HealthRoutes(
             execution.fleet,

@@ -61,6 +61,10 @@ class AccountService:
         #: Start of the last renewed month per account id, so that most requests skip the store.
         self._renewed_periods: dict[str, datetime] = {}
 
+    def use_plans(self, plans: Plans) -> None:
+        """Apply other plans from now on."""
+        self._plans = plans
+
     async def create_account(self, name: str, plan_id: str | None = None) -> Account:
         """Create an account with its sign-up credits and first allowance; None selects the default plan.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.billing.price_book import to_billable_work
 from orchestrator.catalog import Model
+from orchestrator.catalog.licenses import strictest_use
 from pricing.tariff import Tariff
 
 
@@ -29,6 +30,9 @@ class ModelListing:
     default_cfg: float
     price_per_image_cents: float
     featured: bool
+    license: str
+    #: What all licenses of the model and its weights allow together.
+    license_use: str
 
 
 def default_cents(model: Model, tariff: Tariff, values: Mapping[str, Any] = MappingProxyType({})) -> float:
@@ -62,4 +66,6 @@ def list_model(
         default_cfg=model.default_cfg,
         price_per_image_cents=default_cents(model, tariff, values),
         featured=model.manifest.featured,
+        license=model.manifest.license,
+        license_use=strictest_use(model.manifest),
     )

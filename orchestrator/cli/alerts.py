@@ -15,8 +15,8 @@ from orchestrator.cli.console import (
     JsonOption,
     print_json_or,
     print_rows,
-    read_settings,
 )
+from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.net.egress import is_public_address
 from orchestrator.net.http_urls import InvalidHttpUrl, parse_http_url
 from orchestrator.settings import Settings
@@ -45,7 +45,7 @@ def add(
     json: JsonOption = False,
 ) -> None:
     """Add a budget alert, which notifies once each time its threshold is crossed."""
-    settings = read_settings(data_dir)
+    settings = read_service_settings(data_dir)
     if url is not None:
         _check_url(url, allow_private=settings.allow_private_urls)
     added = _add_alert(settings, id, metric=watch, threshold=parse_usd(usd), url=url)
@@ -56,7 +56,7 @@ def add(
 @app.command("list")
 def list_(id: AccountOrKeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """List the alerts of an account."""
-    rows = [_alert_row(alert) for alert in asyncio.run(_list_alerts(read_settings(data_dir), id))]
+    rows = [_alert_row(alert) for alert in asyncio.run(_list_alerts(read_service_settings(data_dir), id))]
     print_rows(rows, COLUMNS, as_json=json)
 
 
@@ -68,7 +68,7 @@ def remove(
     json: JsonOption = False,
 ) -> None:
     """Remove an alert."""
-    asyncio.run(_remove_alert(read_settings(data_dir), id, alert))
+    asyncio.run(_remove_alert(read_service_settings(data_dir), id, alert))
     print_json_or(f"removed alert {alert}", {"removed": alert}, as_json=json)
 
 

@@ -6,7 +6,14 @@ import asyncio
 
 from orchestrator.app.roles import require_shared_state, run_api
 from orchestrator.cli.console import ConfigOption, DataDirOption, read_settings
-from orchestrator.cli.serving import HostOption, PortOption, prepare_process, serve, stop_on_signals
+from orchestrator.cli.serving import (
+    HostOption,
+    PortOption,
+    SettingsSource,
+    prepare_process,
+    serve,
+    stop_on_signals,
+)
 from orchestrator.settings import Settings
 
 
@@ -22,12 +29,13 @@ def api(
     the secrets only, which are the same for all processes: admin-token, session-secret and database-key,
     or the settings of those names.
     """
-    settings = read_settings(data_dir, config, host=host, port=port)
+    source = SettingsSource(config, lambda: read_settings(data_dir, config, host=host, port=port))
+    settings = source.read()
     require_shared_state(settings, "api")
     prepare_process(settings)
-    asyncio.run(run(settings))
+    asyncio.run(run(settings, source))
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, source: SettingsSource) -> None:
     """Run the process until SIGTERM or SIGINT."""
-    await serve(settings, run_api(settings), stop_on_signals())
+    await serve(settings, run_api(settings), stop_on_signals(), source)

@@ -18,8 +18,8 @@ from orchestrator.cli.console import (
     JsonOption,
     print_json_or,
     print_warning,
-    read_settings,
 )
+from orchestrator.cli.service_choice import read_service_settings
 
 #: Keys of objects that a warning names.
 SHOWN_KEYS = 5
@@ -38,7 +38,7 @@ def backup(
 
     The backup holds secrets; it is readable by its owner only. It is complete when `manifest.json` is there.
     """
-    settings = read_settings(data_dir, config)
+    settings = read_service_settings(data_dir, config)
     open_store = (lambda: open_object_store(settings)) if objects else None
     manifest = asyncio.run(create_backup(locate_data(settings), directory, utc_now(), open_store))
     warn_about_objects("are missing in object storage", manifest.objects.missing)

@@ -7,24 +7,21 @@ import json as json_
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
-import aiohttp
 import typer
 
-from orchestrator.app.resources import load_admin_token
 from orchestrator.cli.console import (
-    DEFAULT_URL,
     GB,
-    CliError,
     DataDirOption,
     JsonOption,
     UrlOption,
     print_json,
     print_json_or,
     print_rows,
-    read_settings,
 )
 from orchestrator.cli.numbers import integer_between
+from orchestrator.cli.service_client import connect_as_operator
 from orchestrator.logs import printable
 
 app = typer.Typer(help="List and control the instances of the running service.", no_args_is_help=True)
@@ -33,7 +30,7 @@ InstanceId = Annotated[str, typer.Argument(help="Id of an instance, such as gpu-
 
 
 @app.command("list")
-def list_(url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
+def list_(url: UrlOption = None, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """List all instances with their state, work, GPU load and failures."""
     rows = json_.loads(_request_admin_api("GET", "instances", url, data_dir))["instances"]
     if json:
@@ -48,7 +45,7 @@ def list_(url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: Js
 
 @app.command()
 def drain(
-    id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
+    id: InstanceId, url: UrlOption = None, data_dir: DataDirOption = None, json: JsonOption = False
 ) -> None:
     """Let an instance finish its current work and give it no new work."""
     _post_action(id, "drain", url, data_dir, json)
@@ -56,7 +53,7 @@ def drain(
 
 @app.command()
 def resume(
-    id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
+    id: InstanceId, url: UrlOption = None, data_dir: DataDirOption = None, json: JsonOption = False
 ) -> None:
     """Give a drained instance new work again."""
     _post_action(id, "resume", url, data_dir, json)
@@ -64,7 +61,7 @@ def resume(
 
 @app.command()
 def restart(
-    id: InstanceId, url: UrlOption = DEFAULT_URL, data_dir: DataDirOption = None, json: JsonOption = False
+    id: InstanceId, url: UrlOption = None, data_dir: DataDirOption = None, json: JsonOption = False
 ) -> None:
     """Restart an instance now; the work that it was running is retried."""
     _post_action(id, "restart", url, data_dir, json)
@@ -76,12 +73,12 @@ def log(
     lines: Annotated[
         int, typer.Option("-n", "--lines", parser=integer_between(1, 500), help="Number of lines.")
     ] = 50,
-    url: UrlOption = DEFAULT_URL,
+    url: UrlOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show the last lines of an instance's log."""
-    text = _request_admin_api("GET", f"instances/{id}/log?limit={lines}", url, data_dir)
+    text = _request_admin_api("GET", f"instances/{quote(id, safe='')}/log?limit={lines}", url, data_dir)
     print_json({"id": id, "lines": text.splitlines()}) if json else typer.echo(text, nl=False)
 
 
@@ -129,35 +126,16 @@ def _format_vram(row: Mapping[str, Any]) -> str:
     return "-" if used is None or total is None else f"{used / GB:.1f}/{total / GB:.1f}"
 
 
-def _post_action(id: str, action: str, url: str, data_dir: Path | None, json: bool) -> None:
-    row = json_.loads(_request_admin_api("POST", f"instances/{id}/{action}", url, data_dir))
+def _post_action(id: str, action: str, url: str | None, data_dir: Path | None, json: bool) -> None:
+    row = json_.loads(_request_admin_api("POST", f"instances/{quote(id, safe='')}/{action}", url, data_dir))
     print_json_or(f"{row['id']}: {row['state']}", row, as_json=json)
 
 
-def _request_admin_api(method: str, path: str, url: str, data_dir: Path | None) -> str:
+def _request_admin_api(method: str, path: str, url: str | None, data_dir: Path | None) -> str:
     """Send a request to the admin API and return the response body. Raises CliError."""
-    token = load_admin_token(read_settings(data_dir))
-    return asyncio.run(_send_request(method, f"{url.rstrip('/')}/admin/v1/{path}", token))
+    return asyncio.run(_send_request(method, path, url, data_dir))
 
 
-async def _send_request(method: str, url: str, token: str) -> str:
-    headers = {"Authorization": f"Bearer {token}"}
-    try:
-        async with (
-            aiohttp.ClientSession(headers=headers) as http,
-            http.request(method, url) as response,
-        ):
-            body = await response.text()
-    except (aiohttp.ClientConnectionError, aiohttp.InvalidURL) as error:
-        raise CliError(f"the service is unreachable at {url}: {error}") from error
-    if response.status >= 400:
-        raise CliError(_parse_error_message(body, response.status))
-    return body
-
-
-def _parse_error_message(body: str, status: int) -> str:
-    """Return the error message in a response body; a fallback if another server has sent it."""
-    try:
-        return str(json_.loads(body)["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        return f"the service responded with status {status}"
+async def _send_request(method: str, path: str, url: str | None, data_dir: Path | None) -> str:
+    async with connect_as_operator(url, data_dir) as client:
+        return await client.request(method, f"/admin/v1/{path}")

@@ -24,8 +24,8 @@ from orchestrator.cli.console import (
     print_json,
     print_json_or,
     print_rows,
-    read_settings,
 )
+from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.settings import Settings
 from orchestrator.store import Account, ApiKey, ApiKeyLimits, ApiKeyScope
 from pricing.money import format_usd, parse_usd
@@ -87,7 +87,7 @@ def create(
             "--plan and --credit are for new accounts; for an existing one use `pixelfactory keys plan`"
             " and `pixelfactory wallet credit`"
         )
-    settings = read_settings(data_dir)
+    settings = read_service_settings(data_dir)
     limits = ApiKeyLimits(
         scopes=frozenset(scope) if scope else DEFAULT_SCOPES,
         models=_resolve_model_ids(settings, model) if model else None,
@@ -109,19 +109,19 @@ def list_(
     json: JsonOption = False,
 ) -> None:
     """List all keys, without their secrets."""
-    print_rows(asyncio.run(_list_keys(read_settings(data_dir), account)), COLUMNS, as_json=json)
+    print_rows(asyncio.run(_list_keys(read_service_settings(data_dir), account)), COLUMNS, as_json=json)
 
 
 @app.command()
 def rotate(id: KeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Replace a key by a new one with the same limits; the old key stops working at once."""
-    _print_new_key(*asyncio.run(_rotate_key(read_settings(data_dir), id)), as_json=json)
+    _print_new_key(*asyncio.run(_rotate_key(read_service_settings(data_dir), id)), as_json=json)
 
 
 @app.command()
 def revoke(id: KeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Revoke a key at once. Jobs that it has created already are finished and charged."""
-    key = asyncio.run(_revoke_key(read_settings(data_dir), id))
+    key = asyncio.run(_revoke_key(read_service_settings(data_dir), id))
     print_json_or(f"revoked key {key.id}", _key_row(key), as_json=json)
 
 
@@ -133,7 +133,7 @@ def plan(
     json: JsonOption = False,
 ) -> None:
     """Change the plan of an account."""
-    row = asyncio.run(_change_plan(read_settings(data_dir), id, plan))
+    row = asyncio.run(_change_plan(read_service_settings(data_dir), id, plan))
     print_json_or(f"{row['account']} is on plan {row['plan']}", row, as_json=json)
 
 

@@ -18,10 +18,10 @@ from orchestrator.cli.console import (
     err,
     print_json_or,
     print_rows,
-    read_settings,
 )
 from orchestrator.cli.numbers import number_at_least
 from orchestrator.cli.own_models import OwnModels
+from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.errors import NotFound
 from orchestrator.model_publishing import diff_files
 
@@ -60,7 +60,7 @@ def publish(
 
     Asks for what is not known about it, or takes it from options. A running service offers it within seconds.
     """
-    models = OwnModels(read_settings(data_dir))
+    models = OwnModels(read_service_settings(data_dir))
     estimates = {
         "vram_bytes": None if vram_gb is None else round(vram_gb * GB),
         "step_seconds": step_seconds,
@@ -82,7 +82,7 @@ def publish(
 
 def history(id: ModelId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """List what happened to a model, newest first: drafts, versions, who, when and why."""
-    models = OwnModels(read_settings(data_dir))
+    models = OwnModels(read_service_settings(data_dir))
     record = models.publisher.files.read_record(id)
     if not record.exists and id not in models.offered:
         raise NotFound(f"There is no model {id}", code="model_not_found")
@@ -102,7 +102,7 @@ def diff(
 
     Without a draft, from the version before the live one to the live one.
     """
-    models = OwnModels(read_settings(data_dir))
+    models = OwnModels(read_service_settings(data_dir))
     first, second = old or "live", new
     if not new:
         second = "draft" if models.publisher.files.read_draft(id) else "live"
@@ -121,7 +121,7 @@ def rollback(
     json: JsonOption = False,
 ) -> None:
     """Make an earlier version of a model live again. Jobs go on with the version that they began with."""
-    models = OwnModels(read_settings(data_dir))
+    models = OwnModels(read_service_settings(data_dir))
     change = models.change(why)
     made = models.publisher.rollback(id, version or None, change, models.offered, models.check_kept)
     print_json_or(
@@ -140,7 +140,7 @@ def remove(
 
     A shipped model that it overlaid is offered again.
     """
-    models = OwnModels(read_settings(data_dir))
+    models = OwnModels(read_service_settings(data_dir))
     act = models.publisher.discard_draft if draft else models.publisher.remove
     version = act(id, models.change(why), models.offered)
     what = f"the draft of {id} is discarded" if draft else f"{id} is no longer offered"

@@ -21,10 +21,10 @@ from orchestrator.cli.console import (
     print_error,
     print_json,
     print_rows,
-    read_settings,
 )
 from orchestrator.cli.node_facts import load_node_facts
 from orchestrator.cli.own_models import OwnModels
+from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.intake.name_defaults import default_params
 from orchestrator.settings import Settings
 from pricing.tariff import Tariff
@@ -45,7 +45,7 @@ app.command()(model_versions.remove)
 @app.command("list")
 def list_(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """List all models with their prices, and the drafts."""
-    catalog, tariff, models = _load(read_settings(data_dir))
+    catalog, tariff, models = _load(read_service_settings(data_dir))
     live = set(catalog)
     rows = [
         asdict(list_model(model, tariff, name, default_params(models.defaults_of(name), model)))
@@ -62,7 +62,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one model and its parameters."""
-    _, tariff, models = _load(read_settings(data_dir))
+    _, tariff, models = _load(read_service_settings(data_dir))
     view = _model_to_json(id, models, tariff)
     if json:
         print_json(view)
@@ -80,7 +80,7 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Validate, without an instance, that ComfyUI accepts the graphs of every kind of request."""
-    chosen, broken = _select_models(read_settings(data_dir), models)
+    chosen, broken = _select_models(read_service_settings(data_dir), models)
     facts = load_node_facts()
     rows: list[dict[str, Any]] = [
         {"model": model.id, "problem": str(problem)}

@@ -19,8 +19,8 @@ from orchestrator.cli.console import (
     JsonOption,
     print_json_or,
     print_rows,
-    read_settings,
 )
+from orchestrator.cli.service_choice import read_service_settings
 from pricing.rates import Scale
 from pricing.tariff import DEFAULT_TARIFF
 
@@ -32,7 +32,7 @@ COLUMNS = ("price_class", "usd", "scale", "own")
 @app.command("list")
 def list_(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """List the price classes of today, in US dollars at base size."""
-    settings = read_settings(data_dir)
+    settings = read_service_settings(data_dir)
     fetch_published_models(settings)
     own = read_own_prices(own_prices_file(settings))
     tariff = load_tariffs(settings).in_force_on(DEFAULT_TARIFF, utc_now().date())
@@ -68,7 +68,7 @@ def new(
 
     The base size is 1024x1024 for images, 81 frames for videos, and 1000 steps for training.
     """
-    settings = read_settings(data_dir)
+    settings = read_service_settings(data_dir)
     fetch_published_models(settings)
     file, tariffs = own_prices_file(settings), load_tariffs(settings)
     tariff = tariffs.in_force_on(DEFAULT_TARIFF, utc_now().date())

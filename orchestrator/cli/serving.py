@@ -5,21 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
+import socket
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from aiohttp import web
 
+from comfy_instances.tasks import spawn
 from orchestrator.app.build import RunningService
+from orchestrator.app.reloading import SettingsReloader
+from orchestrator.cli.listeners import open_listeners, url_of
 from orchestrator.cli.numbers import integer_between
+from orchestrator.cli.process_signals import reload_on_hangup, stop_on_signals
 from orchestrator.logs import configure_logging, hide_secret
+from orchestrator.running_services import announce_service
+from orchestrator.setting_errors import find_misspelt_variables
 from orchestrator.settings import Settings
 from orchestrator.web.app import SERVER_METRICS
 from orchestrator.web.server import BoundedAppRunner, ServerLimits, raise_descriptor_limit
+from orchestrator.web.starting import starting_site
+
+__all__ = ["SettingsSource", "end_at_once", "prepare_process", "serve", "stop_on_signals"]
 
 log = logging.getLogger(__name__)
 
@@ -44,28 +55,27 @@ SHUTDOWN_TIMEOUT_SECONDS = 5.0
 THREAD_SWITCH_SECONDS = 0.0001
 
 
+@dataclass(frozen=True, slots=True)
+class SettingsSource:
+    """Where the settings of a service come from."""
+
+    #: The file of `--config`.
+    config: Path | None
+    #: Reads all of them again. Raises SettingsError.
+    read: Callable[[], Settings]
+
+
 def prepare_process(settings: Settings) -> None:
     """Set up the log and the limits of this process."""
     for secret in settings.secret_values:
         hide_secret(secret)
     configure_logging(settings.log_level, settings.log_format)
+    for message in find_misspelt_variables(tuple(Settings.model_fields)):
+        log.warning("%s", message)
     raise_descriptor_limit(settings.max_open_files)
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     # What the service and its instances create is for this user only.
     os.umask(0o077)
-
-
-def stop_on_signals(then: Callable[[], None] = lambda: None) -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set; they call `then` too."""
-    stop = asyncio.Event()
-
-    def handle_signal() -> None:
-        stop.set()
-        then()
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, handle_signal)
-    return stop
 
 
 def end_at_once() -> None:
@@ -76,29 +86,84 @@ def end_at_once() -> None:
 
 
 async def serve(
-    settings: Settings, running: AbstractAsyncContextManager[RunningService], stop: asyncio.Event
+    settings: Settings,
+    running: AbstractAsyncContextManager[RunningService],
+    stop: asyncio.Event,
+    source: SettingsSource | None = None,
 ) -> None:
-    """Answer requests of a service until `stop` is set."""
-    async with running as service:
-        # A disconnecting client cancels its handler, which cancels the job.
-        runner = BoundedAppRunner(
-            service.app,
-            server_limits(settings),
-            service.app[SERVER_METRICS],
-            behind_proxy=settings.trusted_proxies > 0,
-            shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS,
-        )
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, settings.host, settings.port).start()
-            for host, port, *_ in runner.addresses:
-                log.info("listening on http://%s:%d", host, port)
-            await stop.wait()
-            log.info("stopping: waiting for running work")
-            await service.drain()
-        finally:
-            await runner.cleanup()
+    """Answer requests of a service until `stop` is set. Probes are answered before it has started.
+
+    `source` reads the settings again for SIGHUP. Raises CliError, before the start, if the port is taken.
+    """
+    async with AsyncExitStack() as stack:
+        with open_listeners(settings.host, settings.port) as listeners:
+            url = url_of(listeners[0])
+            config = source.config if source is not None else None
+            stack.enter_context(announce_service(url, settings.data_dir, config))
+            async with starting_site(listeners, settings.s3_endpoint):
+                service = await _start(running, stop, stack)
+                if service is None:
+                    log.info("stopped before the service was ready")
+                    return
+                runner = await _listen(settings, service, listeners, stack)
+        for host, port, *_ in runner.addresses:
+            log.info("listening on http://%s:%d", host, port)
+        if source is not None:
+            _reload_on_hangup(SettingsReloader(settings, source.read), service, stop)
+        await stop.wait()
+        seconds = service.drain_seconds
+        log.info("stopping: waiting up to %g s for running work; a second Ctrl-C stops at once", seconds)
+        await service.drain()
     log.info("stopped")
+
+
+async def _start(
+    running: AbstractAsyncContextManager[RunningService], stop: asyncio.Event, stack: AsyncExitStack
+) -> RunningService | None:
+    """Start a service, which `stack` stops; None if `stop` is set meanwhile."""
+    starting = asyncio.current_task()
+    assert starting is not None
+
+    async def cancel_start() -> None:
+        await stop.wait()
+        starting.cancel()
+
+    watch = spawn(cancel_start(), "signals at the start")
+    try:
+        return await stack.enter_async_context(running)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+        starting.uncancel()
+        return None
+    finally:
+        watch.cancel()
+
+
+async def _listen(
+    settings: Settings, service: RunningService, listeners: Sequence[socket.socket], stack: AsyncExitStack
+) -> BoundedAppRunner:
+    """Serve the application on the sockets until `stack` ends."""
+    # A disconnecting client cancels its handler, which cancels the job.
+    runner = BoundedAppRunner(
+        service.app,
+        server_limits(settings),
+        service.app[SERVER_METRICS],
+        behind_proxy=settings.trusted_proxies > 0,
+        shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    for listener in listeners:
+        await web.SockSite(runner, listener.dup()).start()
+    return runner
+
+
+def _reload_on_hangup(reloader: SettingsReloader, service: RunningService, stop: asyncio.Event) -> None:
+    def reload() -> None:
+        spawn(reloader.reload(service), "reload of settings")
+
+    reload_on_hangup(reload, stop)
 
 
 def server_limits(settings: Settings) -> ServerLimits:

@@ -14,6 +14,7 @@ from orchestrator.cli.serving import (
     InstancesOption,
     PortOption,
     RayOption,
+    SettingsSource,
     SimulateOption,
     end_at_once,
     prepare_process,
@@ -35,19 +36,24 @@ def up(
 ) -> None:
     """Run the whole service: orchestrator, instances and, unless one is configured, an S3 server.
 
-    The service is ready when GET /readyz returns 200. On SIGTERM it finishes running work and exits with 0.
+    The service is ready when GET /readyz returns 200. On SIGTERM it finishes running work and exits with 0;
+    SIGHUP reads settings of the log, models, plans and word lists again.
     """
-    settings = read_settings(
-        data_dir, config, host=host, port=port, simulate=simulate, instances=instances, ray_address=ray
+    source = SettingsSource(
+        config,
+        lambda: read_settings(
+            data_dir, config, host=host, port=port, simulate=simulate, instances=instances, ray_address=ray
+        ),
     )
+    settings = source.read()
     prepare_process(settings)
     with locked_data_directory(settings.data_dir), locked_store(settings) as term:
-        asyncio.run(run(settings, term))
+        asyncio.run(run(settings, term, source))
 
 
-async def run(settings: Settings, term: Term | None) -> None:
+async def run(settings: Settings, term: Term | None, source: SettingsSource) -> None:
     """Run the service until SIGTERM or SIGINT; `term` is that of the leader on PostgreSQL."""
-    await serve(settings, run_service(settings, term), stop_on_signals())
+    await serve(settings, run_service(settings, term), stop_on_signals(), source)
 
 
 @contextmanager

@@ -31,8 +31,8 @@ from orchestrator.cli.console import (
     print_json,
     print_row,
     print_rows,
-    read_settings,
 )
+from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.jobs import JobRecord
 from orchestrator.private_files import write_output_file
 from orchestrator.settings import Settings
@@ -72,7 +72,7 @@ def report(
 ) -> None:
     """Show the jobs, outputs, revenue and GPU time of a period; with --margins also costs and margins."""
     days = DateRange(since.date() if since else None, until.date() if until else None)
-    settings = read_settings(data_dir)
+    settings = read_service_settings(data_dir)
     if with_margins:
         found = _margin_report(settings, days, by, account)
     else:
@@ -94,7 +94,7 @@ def job(
     json: JsonOption = False,
 ) -> None:
     """Show what one job used, earned and cost."""
-    settings = read_settings(data_dir)
+    settings = read_service_settings(data_dir)
     view = to_job_margin_response(asyncio.run(_read_job(settings, id)), load_costs(settings))
     if json:
         print_json(view)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from comfy_instances.fleet.protocol import FleetError
 from comfy_instances.install.install import InstallError
 from comfy_instances.install.packs.errors import PackError
@@ -48,3 +50,39 @@ USER_ERRORS = (
     UnknownSchema,
     WeightError,
 )
+#: What SQLite reports of files that it cannot use; other errors of it are bugs.
+_DATABASE_FAILURES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+def describe_user_error(error: BaseException) -> str | None:
+    """Return the line that shows an error to the user; None for a bug."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{_decoded(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    if (
+        isinstance(error, sqlite3.Error)
+        and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DATABASE_FAILURES
+    ):
+        return f"the database cannot be used: {error}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file is not UTF-8 text: {error.reason} at byte {error.start}"
+    if isinstance(error, UnicodeEncodeError):
+        return f"a name or text is not valid Unicode: {error.object[:100]!r}"
+    if isinstance(error, USER_ERRORS):
+        return str(error) or type(error).__name__
+    return None
+
+
+def _decoded(filename: object) -> str:
+    return filename.decode("utf-8", "backslashreplace") if isinstance(filename, bytes) else str(filename)

@@ -20,9 +20,9 @@ from orchestrator.cli.console import (
     print_json_or,
     print_row,
     print_rows,
-    read_settings,
 )
 from orchestrator.cli.numbers import integer_between
+from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.private_files import write_output_file
 from orchestrator.settings import Settings
 from pricing.money import format_usd, parse_usd, to_usd
@@ -49,7 +49,7 @@ class WalletOperation(StrEnum):
 @app.command()
 def show(id: AccountOrKeyId, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Show the balance of a wallet."""
-    print_row(asyncio.run(_read_wallet(read_settings(data_dir), id)), as_json=json)
+    print_row(asyncio.run(_read_wallet(read_service_settings(data_dir), id)), as_json=json)
 
 
 @app.command()
@@ -61,7 +61,7 @@ def credit(
     json: JsonOption = False,
 ) -> None:
     """Book a payment of the customer."""
-    row = _book(WalletOperation.CREDIT, id, usd, reference, read_settings(data_dir))
+    row = _book(WalletOperation.CREDIT, id, usd, reference, read_service_settings(data_dir))
     _print_balance(row, as_json=json)
 
 
@@ -74,7 +74,7 @@ def grant(
     json: JsonOption = False,
 ) -> None:
     """Grant promotional credit, which does not count as a payment."""
-    row = _book(WalletOperation.GRANT, id, usd, reference, read_settings(data_dir))
+    row = _book(WalletOperation.GRANT, id, usd, reference, read_service_settings(data_dir))
     _print_balance(row, as_json=json)
 
 
@@ -87,7 +87,7 @@ def debit(
     json: JsonOption = False,
 ) -> None:
     """Book a payout to the customer, or correct a payment downwards."""
-    row = _book(WalletOperation.DEBIT, id, usd, reference, read_settings(data_dir))
+    row = _book(WalletOperation.DEBIT, id, usd, reference, read_service_settings(data_dir))
     _print_balance(row, as_json=json)
 
 
@@ -105,7 +105,7 @@ def refund(
 ) -> None:
     """Refund what a job was charged, or a part of it."""
     micros = parse_usd(usd) if usd else None
-    row = asyncio.run(_refund_job(read_settings(data_dir), job, micros, reference))
+    row = asyncio.run(_refund_job(read_service_settings(data_dir), job, micros, reference))
     _print_balance(row, as_json=json)
 
 
@@ -119,7 +119,7 @@ def history(
     json: JsonOption = False,
 ) -> None:
     """List the ledger entries of a wallet, newest first."""
-    rows = asyncio.run(_read_ledger(read_settings(data_dir), id, limit))
+    rows = asyncio.run(_read_ledger(read_service_settings(data_dir), id, limit))
     print_rows(rows, ("at", "kind", "usd", "from", "to", "job", "reference"), as_json=json)
 
 
@@ -135,7 +135,7 @@ def statement(
     """Show the opening balance, charges and closing balance of a period, by default this month."""
     begin = (since or utc_now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)).replace(tzinfo=UTC)
     end = until.replace(tzinfo=UTC) if until else utc_now()
-    found = asyncio.run(_read_statement(read_settings(data_dir), id, begin, end))
+    found = asyncio.run(_read_statement(read_service_settings(data_dir), id, begin, end))
     if csv_file:
         write_output_file(csv_file, found.to_csv().encode())
     print_row(_statement_row(found), as_json=json)
@@ -144,7 +144,7 @@ def statement(
 @app.command()
 def audit(data_dir: DataDirOption = None, json: JsonOption = False) -> None:
     """Check the whole ledger against the accounting rules; fails if one is violated."""
-    rows = asyncio.run(_audit_ledger(read_settings(data_dir)))
+    rows = asyncio.run(_audit_ledger(read_service_settings(data_dir)))
     if json or rows:
         print_rows(rows, ("rule", "subject", "detail"), as_json=json)
     if rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,9 +42,14 @@ def _check_slots() -> FairSlots:
 class Moderation:
     """All policies, checked in order: cheap ones come first."""
 
-    policies: Sequence[ModerationPolicy] = ()
+    policies: list[ModerationPolicy] = field(default_factory=list)
     #: A moderation service or a pattern may be slow; the requests of one account must not delay the others'.
     _slots: FairSlots = field(default_factory=_check_slots)
+
+    def replace_policy(self, policy: ModerationPolicy) -> None:
+        """Use a policy instead of those of its kind, whose rules have changed."""
+        others = [other for other in self.policies if type(other) is not type(policy)]
+        self.policies[:] = [policy, *others]
 
     async def check(self, account_id: str, texts: Mapping[str, str]) -> None:
         """Check the texts with every policy. Raises ContentBlocked, RateLimited, ServiceUnavailable."""

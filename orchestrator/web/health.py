@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 from typing import Literal, Protocol
 
@@ -17,6 +18,8 @@ from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.instance_status import FleetInstances
 from orchestrator.web.metrics import Metrics
 from orchestrator.web.openapi.operation import Access, openapi_operation
+
+log = logging.getLogger(__name__)
 
 #: How long a readiness probe waits for the database, in seconds.
 STORE_SECONDS = 3.0
@@ -57,6 +60,10 @@ class ReadinessResponse(ResponseModel):
     instances_ready: int = Field(description="Number of ComfyUI instances that accept work.", examples=[2])
     object_store: bool = Field(description="Whether object storage is available.")
     database: bool = Field(description="Whether the database responds.")
+    missing: list[str] = Field(
+        description="What is missing, in words; empty if the service is ready.",
+        examples=[["object storage does not respond"]],
+    )
 
 
 class HealthRoutes:
@@ -76,6 +83,8 @@ class HealthRoutes:
         self._storage, self._store = dependencies
         self._metrics = metrics
         self._metrics_token = metrics_token
+        #: What the last probe found missing.
+        self._missing: list[str] = []
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -113,14 +122,32 @@ class HealthRoutes:
             self._storage.is_healthy(), self._does_store_respond()
         )
         # Instances that restart for some seconds must not make a load balancer turn callers away.
-        ready = self._expected.expects_instance(monotonic()) and storage_healthy and database_healthy
+        checks = {
+            "no instance is ready or restarts": self._expected.expects_instance(monotonic()),
+            "object storage does not respond": storage_healthy,
+            "the database does not respond": database_healthy,
+        }
+        missing = [problem for problem, is_fine in checks.items() if not is_fine]
+        self._log_changes(missing)
+        ready = not missing
         body = ReadinessResponse(
             status="ready" if ready else "not ready",
             instances_ready=instances_ready,
             object_store=storage_healthy,
             database=database_healthy,
+            missing=missing,
         )
         return json_response(body, status=200 if ready else 503)
+
+    def _log_changes(self, missing: list[str]) -> None:
+        """Log what probes find, but not each of them."""
+        if missing == self._missing:
+            return
+        self._missing = missing
+        if missing:
+            log.warning("not ready: %s", "; ".join(missing))
+        else:
+            log.info("ready again")
 
     async def _does_store_respond(self) -> bool:
         try:

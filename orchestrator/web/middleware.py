@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Documented methods of paths without parameters.
 METHODS_BY_PATH: web.AppKey[Mapping[str, Collection[str]]] = web.AppKey("methods_by_path", Mapping)
+#: Paths of probes and of Prometheus.
+UNLOGGED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 REQUEST_ID_KEY = web.RequestKey("request_id", str)
 #: The response, once its status line has been sent.
 RESPONSE_STARTED_KEY = web.RequestKey("response_started", web.StreamResponse)
@@ -55,8 +57,16 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
             response = _unexpected_error_response(request, error)
         seconds = perf_counter() - started
         metrics.observe_request(request, response.status, seconds)
-        log.info(
-            "%s %s %d %.1f ms %s", request.method, request.path, response.status, seconds * 1e3, request_id
+        # Probes and scrapes come every few seconds, and say the same each time.
+        level = logging.DEBUG if request.path in UNLOGGED_PATHS else logging.INFO
+        log.log(
+            level,
+            "%s %s %d %.1f ms %s",
+            request.method,
+            request.path,
+            response.status,
+            seconds * 1e3,
+            request_id,
         )
         return response
 

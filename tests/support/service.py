@@ -69,7 +69,8 @@ class ServiceProcess:
         log = self.data_dir / "service.log"
         return start_command(
             *(self.role, "--port", str(self.port), "--data-dir", str(self.data_dir), *self.options),
-            environment={**os.environ, **environment},
+            # Commands without a data directory find no service of another test.
+            environment={**os.environ, "XDG_STATE_HOME": str(self.data_dir / "state"), **environment},
             stdout=log,
             stderr=log,
         )

@@ -23,6 +23,7 @@ from typing import Protocol
 
 from orchestrator.atomic_files import write_atomically
 from orchestrator.catalog.manifest import ID_PATTERN
+from orchestrator.catalog.publishing.accepted_licenses import ACCEPTED_NAME
 from orchestrator.catalog.publishing.directory_lock import exclusive_lock
 from orchestrator.catalog.publishing.version_files import (
     DRAFTS_FOLDER,
@@ -41,7 +42,7 @@ MAX_FILE_BYTES = 32 * 1024 * 1024
 _ID = f"(?:{ID_PATTERN.strip('^$')})"
 _FILE = r"[^/\x00]*[^/\x00.][^/\x00]*"
 _SHARED_PATHS = re.compile(
-    rf"(?:prices\.toml|{re.escape(OPERATORS_NAME)}"
+    rf"(?:prices\.toml|{re.escape(OPERATORS_NAME)}|{re.escape(ACCEPTED_NAME)}"
     rf"|(?:{re.escape(DRAFTS_FOLDER)}/)?{_ID}/{_FILE}"
     rf"|{re.escape(VERSIONS_FOLDER)}/{_ID}/(?:{re.escape(RECORD_NAME)}|[0-9a-f]{{64}}/{_FILE}))"
 )

@@ -65,6 +65,7 @@ ERROR_CODES: Mapping[str, str] = {
     "insufficient_scope": "The API key lacks the scope that the operation needs.",
     "limited_key": "Only an API key without limits may change keys.",
     "model_not_allowed": "The API key may not use the model.",
+    "license_not_accepted": "The model may not be sold under its license; choose another one.",
     "model_not_yours": "The model belongs to another author, or models can not be deleted so.",
     "needs_admin_token": "The page needs the admin token.",
     "needs_api_key": "The page needs an API key, not the admin token.",

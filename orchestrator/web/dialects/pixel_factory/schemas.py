@@ -54,6 +54,12 @@ class ModelEntry(ResponseModel):
         description="Price of one result of the default size and length, in US cents.", examples=[0.05]
     )
     featured: bool = Field(description="Whether clients should show the model first.", examples=[True])
+    license: str = Field(description="License of the model.", examples=["Apache-2.0"])
+    license_use: str = Field(
+        description="What the licenses of model and weights allow together: `commercial`, `conditions` (see"
+        " their texts), `non-commercial`, or `unknown`.",
+        examples=["commercial"],
+    )
     served_by: dict[str, ServingModel] | None = Field(
         None,
         description="Only for a name that other models serve: these by task (`generate`, `edit`, `mask`,"

@@ -101,6 +101,18 @@ async function showActionError(action) {
   }
 }
 
+/** Name the models that may not be sold. */
+async function showLicenses() {
+  /** @type {{ mode: string, models: { model: string, unaccepted: string[] }[] }} */
+  const { mode, models } = await api("GET", "admin/v1/licenses");
+  const names = models.filter((row) => row.unaccepted.length > 0).map((row) => row.model);
+  const outcome = mode === "strict" ? "Paid requests for them are rejected" : "They are offered nevertheless";
+  byId("licenses").hidden = names.length === 0;
+  byId("licenses").textContent =
+    `${names.length} models may not be sold without a license of their owner: ${names.join(", ")}. ` +
+    `${outcome}; see pixelfactory licenses.`;
+}
+
 /** Refresh the page while it is visible, and schedule the next refresh. */
 async function poll() {
   if (!document.hidden) {
@@ -114,4 +126,5 @@ async function poll() {
 
 byId("sign-out").addEventListener("click", signOut);
 byId("close").addEventListener("click", () => log.close());
+showActionError(showLicenses());
 poll();

@@ -63,7 +63,8 @@ function chooseModel(id) {
     listModels();
   }
   modelSelect.value = id;
-  byId("model-description").textContent = model.description;
+  const license = model.license_use === "commercial" ? model.license : `${model.license} (${model.license_use})`;
+  byId("model-description").textContent = `${model.description} License: ${license}.`;
   clearError();
   const previous = modelForm;
   modelForm = new ModelForm(model, onFormChange);

@@ -13,6 +13,15 @@ request("GET", "/session").then(({ signed_in: signedIn }) => signedIn && goToDas
 const credential = byId("credential", HTMLInputElement);
 const form = byId("sign-in", HTMLFormElement);
 
+// `scripts/demo` prints a link with its key. Browsers send this part of a link to no server. The key is not
+// sent by itself: a link of a stranger must not sign anybody in.
+const linkedKey = new URLSearchParams(location.hash.slice(1)).get("key");
+if (linkedKey) {
+  history.replaceState(null, "", location.pathname);
+  credential.value = linkedKey;
+  form.querySelector("button")?.focus();
+}
+
 handleSubmit(form, async () => {
   try {
     await request("POST", "/session", { body: { credential: credential.value } });

@@ -1,0 +1,109 @@
+"""Requests of commands to the running service, with errors in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+
+from orchestrator.cli.console import CliError
+from orchestrator.cli.service_choice import describe_search, find_service_url, read_service_settings
+from orchestrator.logs import printable
+
+#: Seconds in which the service must accept a connection, and begin to answer.
+CONNECT_SECONDS, ANSWER_SECONDS = 10, 120
+KeyOption = Annotated[str, typer.Option(envvar="PIXELFACTORY_API_KEY", hidden=True)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceClient:
+    """A connection to the service with an API key or the admin token."""
+
+    url: str
+    http: aiohttp.ClientSession
+    #: Appended to the error of a request that is not authenticated.
+    hint: str = ""
+
+    async def request(self, method: str, path: str, **options: Any) -> str:
+        """Send a request and return the body of the response. Raises CliError with the service's message."""
+        async with self.http.request(method, f"{self.url}{path}", **options) as response:
+            body = await response.text(errors="replace")
+        if response.status >= 400:
+            hint = self.hint if response.status in (401, 403) else ""
+            raise CliError(f"{response.status}: {parse_error_message(body, response.status)}{hint}")
+        return body
+
+    async def request_json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """Send a request and return the JSON object of the response. Raises CliError."""
+        body = await self.request(method, path, **options)
+        try:
+            return dict(json.loads(body))
+        except (ValueError, TypeError) as error:
+            raise CliError(
+                f"{self.url} is no Pixel Factory service: its response is no JSON object"
+            ) from error
+
+
+@asynccontextmanager
+async def connect(url: str, secret: str, hint: str = "") -> AsyncIterator[ServiceClient]:
+    """Connect to the service at `url`. Errors of the connection become a CliError that names it."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
+    try:
+        headers = {"Authorization": f"Bearer {secret}"}
+        async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
+            yield ServiceClient(url=url, http=http, hint=hint)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        raise CliError(
+            f"the service at {url} is unreachable: {printable(reason)}; is it running? Name it with --url or"
+            " PIXELFACTORY_URL"
+        ) from error
+    except ValueError as error:
+        # A key or a token with a line break, or with characters that no header may have.
+        raise CliError(f"the request cannot be sent: {printable(str(error))}") from error
+
+
+@asynccontextmanager
+async def connect_as_caller(url: str | None, key: str) -> AsyncIterator[ServiceClient]:
+    """Connect with an API key. Raises CliError if there is none."""
+    if not key.strip():
+        raise CliError("PIXELFACTORY_API_KEY is not set; create a key with `pixelfactory keys create`")
+    async with connect(find_service_url(url), key.strip()) as client:
+        yield client
+
+
+@asynccontextmanager
+async def connect_as_operator(url: str | None, data_dir: Path | None) -> AsyncIterator[ServiceClient]:
+    """Connect with the admin token of the service. Raises CliError if it is not found."""
+    # Imported only here: callers' commands need no store.
+    from orchestrator.app.resources import find_admin_token
+
+    place = find_service_url(url, data_dir)
+    settings = read_service_settings(data_dir, url=place)
+    token = find_admin_token(settings)
+    if token is None:
+        raise CliError(
+            "there is no admin token: the service writes it to DATA_DIR/admin-token at its first start."
+            f" Looked in {describe_search(settings, data_dir)}; name the directory of the service with"
+            " --data-dir, or set PIXELFACTORY_ADMIN_TOKEN"
+        )
+    source = (
+        "PIXELFACTORY_ADMIN_TOKEN" if settings.admin_token is not None else settings.data_dir / "admin-token"
+    )
+    hint = f" (used {source}; --data-dir must name the directory of the service at {place})"
+    async with connect(place, token, hint) as client:
+        yield client
+
+
+def parse_error_message(body: str, status: int) -> str:
+    """Return the error message in a response body; a fallback if another server has sent it."""
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        return f"the server responded with status {status}; is it a Pixel Factory service?"

@@ -1,0 +1,103 @@
+"""Which services of this user run: each keeps a file locked while it runs, by which commands find it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from platformdirs import user_state_path
+
+from orchestrator.private_files import create_private_directories
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunningRecord:
+    """A service that runs."""
+
+    url: str
+    data_dir: str
+    #: The file that it was started with; empty for none.
+    config: str
+    pid: int
+
+
+def running_directory() -> Path:
+    """Return the directory of the files of running services."""
+    return user_state_path("pixelfactory") / "running"
+
+
+@contextmanager
+def announce_service(url: str, data_dir: Path, config: Path | None = None) -> Iterator[None]:
+    """Let commands find this service until the block ends; the kernel frees the lock however that is.
+
+    A service whose file cannot be written, for example without a home directory, runs nevertheless.
+    """
+    record = RunningRecord(
+        url=url,
+        data_dir=str(data_dir.resolve()),
+        config=str(config.resolve()) if config is not None else "",
+        pid=os.getpid(),
+    )
+    try:
+        file, path = _write_locked(running_directory(), json.dumps(asdict(record)).encode())
+    except OSError as error:
+        log.info("commands need --data-dir and --url to find this service: %s", error)
+        yield
+        return
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def list_running_services() -> list[RunningRecord]:
+    """Return the services of this user that run; files that a killed one has left are deleted."""
+    found = []
+    with suppress(OSError):
+        for path in sorted(running_directory().glob("*.json")):
+            with suppress(OSError, ValueError, TypeError):
+                if (record := _read_locked(path)) is not None:
+                    found.append(record)
+    return found
+
+
+def _write_locked(directory: Path, content: bytes) -> tuple[BinaryIO, Path]:
+    """Write a file that is locked before others can read it."""
+    if not directory.is_absolute():
+        raise OSError(f"{directory} is no absolute path; set HOME")
+    create_private_directories(directory)
+    name = secrets.token_hex(8)
+    draft, path = directory / f".{name}.new", directory / f"{name}.json"
+    file = os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.write(content)
+        file.flush()
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        file.close()
+        raise
+    return file, path
+
+
+def _read_locked(path: Path) -> RunningRecord | None:
+    """Return the record of a service; None if it has ended, and its file is deleted then."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return RunningRecord(**json.loads(file.read()))
+        path.unlink(missing_ok=True)
+    return None

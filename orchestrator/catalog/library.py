@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.example_files import EXAMPLES_NAME
 from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES
@@ -231,12 +232,13 @@ def find_model_folders(directory: Path, overlay: Path | None = None) -> list[Pat
 
 def load_model(folder: Path) -> Model:
     """Load the model in `folder`. Raises CatalogError."""
-    nodes = folder / "nodes.json"
+    nodes, examples = folder / "nodes.json", folder / EXAMPLES_NAME
     model = Model.parse(
         _read_text(folder / "model.toml"),
         _read_text(folder / "graph.json"),
         folder,
         _read_text(nodes) if nodes.exists() else "{}",
+        _read_text(examples) if examples.exists() else "",
     )
     if model.id != folder.name:
         raise CatalogError(

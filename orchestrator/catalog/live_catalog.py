@@ -108,6 +108,10 @@ class LiveCatalog:
         """Return whether the model is withdrawn or offered in another version."""
         return not self.is_current(model)
 
+    def is_draft(self, model: Model) -> bool:
+        """Return whether the model is the draft of its id as it is now."""
+        return any(draft.model.digest == model.digest for draft in self.drafts)
+
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each reload."""
         self._listeners.append(listener)

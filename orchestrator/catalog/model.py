@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.checks.node_facts_file import parse_node_facts
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.example_files import ExampleFile, parse_example_files
 from orchestrator.catalog.manifest import (
     RESERVED_NAMES,
     TRANSPARENT_PARAM,
@@ -59,6 +60,8 @@ class ModelSource:
     graph: str
     #: Facts of nodes of a node pack, from `nodes.json` (as in `/object_info`).
     node_facts: NodeFacts
+    #: The author's input files, `examples.json`; empty for none.
+    examples: str = ""
 
     @property
     def template(self) -> dict[str, Any]:
@@ -110,6 +113,12 @@ class Model:
     def digest(self) -> str:
         """The version of the model: the hexadecimal SHA-256 of its manifest and graph."""
         return hashlib.sha256(f"{self.source.manifest}\0{self.source.graph}".encode()).hexdigest()
+
+    @cached_property
+    def example_files(self) -> Mapping[str, ExampleFile]:
+        """The author's own input files, by parameter."""
+        found = parse_example_files(self.source.examples)
+        return {name: file for name, file in found.items() if name in self.manifest.parameters}
 
     @property
     def id(self) -> str:

@@ -17,6 +17,12 @@ from comfy_instances.install.lock import load_comfyui_lock
 from orchestrator.app.pack_choice import load_installed_nodes
 from orchestrator.app.resources import utc_now
 from orchestrator.catalog import Catalog, write_model
+from orchestrator.catalog.example_files import (
+    EXAMPLES_NAME,
+    choose_example_files,
+    format_example_files,
+    named_examples,
+)
 from orchestrator.catalog.import_export import (
     ImportedModel,
     InvalidWorkflow,
@@ -40,8 +46,9 @@ from orchestrator.cli.console import (
     err,
     out,
     print_json,
+    read_settings,
 )
-from orchestrator.cli.service_choice import read_service_settings
+from orchestrator.cli.example_files import find_example_files
 from orchestrator.cli.node_facts import fetch_node_facts, load_node_facts, read_node_facts
 from orchestrator.cli.own_models import OwnModels
 from orchestrator.settings import Settings
@@ -87,14 +94,15 @@ def import_(
     author and operators can call it until `pixelfactory models publish`.
     """
     source = _read_workflow_file(file)
-    installed = load_installed_nodes(read_service_settings(data_dir).comfyui_dir)
+    installed = load_installed_nodes(read_settings(data_dir).comfyui_dir)
     pack_facts = {**installed.facts, **_read_pack_facts(comfyui, nodes)}
     found = _with_origins(_import_file(source, id, pack_facts), installed)
+    found, examples = _with_example_files(found, file, comfyui)
     if into is not None:
-        stored, then = _write_plain_model(into, id, found.files), "pixelfactory models check"
+        stored, then = _write_plain_model(into, id, found.files | examples), "pixelfactory models check"
     else:
-        files = found.files | _canvas_files(source.graph)
-        stored = _write_draft(read_service_settings(data_dir), id, files, author, replace=replace)
+        files = found.files | examples | _canvas_files(source.graph)
+        stored = _write_draft(read_settings(data_dir), id, files, author, replace=replace)
         then = "pixelfactory models publish"
     if json:
         print_json({"id": id, **stored, **_import_to_json(found)})
@@ -118,7 +126,7 @@ def export(
     data_dir: DataDirOption = None,
 ) -> None:
     """Export a model as a workflow that ComfyUI opens; importing it again gives the same model."""
-    model = OwnModels(read_service_settings(data_dir)).with_drafts[id]
+    model = OwnModels(read_settings(data_dir)).with_drafts[id]
     graph = export_api(model) if format == "api" else export_ui(model, load_node_facts())
     if output is None:
         typer.echo(format_json(graph), nl=False)
@@ -149,6 +157,17 @@ def _with_origins(imported: ImportedModel, installed: InstalledNodes) -> Importe
         return imported
     manifest = add_origins(tomllib.loads(imported.manifest), packs, [])
     return dataclasses.replace(imported, manifest=format_manifest(manifest))
+
+
+def _with_example_files(
+    imported: ImportedModel, graph: Path, comfyui: str | None
+) -> tuple[ImportedModel, dict[str, str]]:
+    """Return the model with notes on the author's input files, and the file that keeps them."""
+    manifest = tomllib.loads(imported.manifest)
+    found = find_example_files(graph, named_examples(manifest).values(), comfyui)
+    kept, notes = choose_example_files(manifest, found)
+    told = dataclasses.replace(imported, open_questions=(*imported.open_questions, *notes))
+    return told, {EXAMPLES_NAME: format_example_files(kept)} if kept else {}
 
 
 def _read_pack_facts(url: str | None, file: Path | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from orchestrator.errors import ServiceError
 from orchestrator.execution.active_shards import ActiveShard, RunningAttempts, final_error, record_failure
 from orchestrator.execution.capabilities import ServableModels
 from orchestrator.execution.capacity import NO_CAPACITY, Capacity, capacity_of
-from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error, unserved_error
+from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error
 from orchestrator.execution.instance_guard import InstanceGuard
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
 from orchestrator.execution.quarantine import describe_quarantined_shard
@@ -44,6 +44,7 @@ from orchestrator.execution.scheduler import (
     Tick,
 )
 from orchestrator.execution.shard_specs import to_shard_spec
+from orchestrator.execution.unserved import explain_unserved
 from orchestrator.jobs import Attempt, FailureKind, JobError, JobRecord, PendingResponse, ShardStatus
 from orchestrator.jobs.options import seconds_to_start
 from orchestrator.own_graphs.model import model_of_job
@@ -165,7 +166,7 @@ class Dispatcher:
         waiting = [shard for shard in record.shards if shard.status is ShardStatus.WAITING]
         fresh = [shard for shard in waiting if shard.id not in self._active_shards]
         try:
-            model = self._live_catalog.get_known_model(record.job.model, record.job.model_version)
+            model = model_of_job(self._live_catalog, record.job)
         except ServiceError as error:
             reason = JobError(code=error.code, message=error.message)
             self._spawn_task(self._fail_job(record.job.id, reason), "job failure", record.job.id)
@@ -217,7 +218,7 @@ class Dispatcher:
                 self._on_instance_changed(info)
 
     def _fail_superseded(self) -> None:
-        """Fail the jobs that wait for an old version of a model which no instance can run.
+        """Fail the jobs that wait for an old version or a draft of a model which no instance can run.
 
         Nothing is decided before the capabilities of all instances are known. Jobs for a current version
         keep waiting, because its files may still be downloaded.
@@ -227,12 +228,12 @@ class Dispatcher:
             return
         if self._instance_guard.has_withheld:
             return
-        for active in [
-            one for one in self._active_shards.values() if self._live_catalog.is_outdated(one.model)
-        ]:
+        outdated = [one for one in self._active_shards.values() if self._live_catalog.is_outdated(one.model)]
+        for active in outdated:
             if active.shard.id in self.scheduler.queue and not self.scheduler.can_serve(active.model.digest):
                 self.cancel_job(active.job.id)
-                reason = unserved_error(active.model)
+                known = self._runner.capabilities
+                reason = explain_unserved(active.model, self._live_catalog, self.fleet, known)
                 self._spawn_task(self._fail_job(active.job.id, reason), "job failure", active.job.id)
 
     def _refresh_instance(self, instance_id: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from comfy_instances.protocol.errors import InstanceError, InstanceGone
-from orchestrator.catalog import Model
 from orchestrator.errors import ContentBlocked, ServiceError
 from orchestrator.jobs import FailureKind, JobError
 from orchestrator.media.errors import ObjectStoreError
@@ -32,6 +31,7 @@ FAILURE_MESSAGES: Mapping[FailureKind, str] = {
     FailureKind.QUARANTINED: "Instances ended while they ran the request, so it is not run again.",
     FailureKind.EXPIRED: "No instance could start the request in time.",
     FailureKind.SUPERSEDED: "The model changed after the request, and no instance can run its old version.",
+    FailureKind.DRAFT_UNSERVED: "No instance can run the draft.",
     FailureKind.STORE_UNAVAILABLE: "The result could not be stored.",
     FailureKind.ABANDONED: "The run was lost together with its instance.",
     FailureKind.GRAPH_FAILED: "A node of the graph failed; correct the graph. Nothing is charged.",
@@ -105,11 +105,6 @@ async def run_and_classify(run: Awaitable[object]) -> AttemptFailure | None:
         log.exception("an attempt failed with an unexpected error")
         return AttemptFailure(FailureKind.INTERNAL, repr(error))
     return None
-
-
-def unserved_error(model: Model) -> JobError:
-    """Return the error of a job whose model or graph no instance can run any more."""
-    return to_job_error(FailureKind.GRAPH_UNSERVED if model.is_own_graph else FailureKind.SUPERSEDED)
 
 
 def to_job_error(kind: FailureKind) -> JobError:

@@ -22,6 +22,7 @@ class FailureKind(StrEnum):
     QUARANTINED = "quarantined"  #: instances died while they ran it, so it is not run again
     EXPIRED = "expired"  #: no instance could start the shard before its deadline
     SUPERSEDED = "superseded"  #: the model changed, and no instance can run the old version
+    DRAFT_UNSERVED = "draft_not_runnable"  #: no instance has what a draft needs
     STORE_UNAVAILABLE = "store_unavailable"  #: the outputs could not be stored
     ABANDONED = "abandoned"  #: the prompt of an earlier process was not found again
     GRAPH_FAILED = "node_execution_error"  #: a node of a caller's own graph raised an exception

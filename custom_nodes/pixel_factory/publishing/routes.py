@@ -24,6 +24,7 @@ import aiohttp
 from aiohttp import web
 
 from .connection import NotConfigured, describe_risk, read_connection, settings_file
+from .example_files import read_example_files
 from .origins import find_pack_origins
 from .results import fetch_results
 from .weights import find_weights
@@ -115,6 +116,8 @@ async def publish_model(request: web.Request) -> web.Response:
     body["packs"] = find_pack_origins(classes)
     # Digests of large files take minutes: they are not needed to check a graph.
     compute = not body.get("dry_run")
+    if compute:
+        body["example_files"] = await asyncio.to_thread(read_example_files, prompt)
     body["weights"] = await asyncio.to_thread(find_weights, prompt, object_info, compute=compute)
     return await _forward("POST", "/admin/v1/models", body)
 

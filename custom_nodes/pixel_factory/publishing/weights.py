@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -94,7 +93,7 @@ def _directory_of(folder: str, file: Path, name: str) -> str:
     searched = [Path(path).resolve() for path in folder_paths.get_folder_paths(folder)]
     inside = [str(path.relative_to(root)) for path in searched if path.is_relative_to(root) and path != root]
     for path, shown in ((root / one, one) for one in inside):
-        if (path / name).is_file() and os.path.samefile(path / name, file):
+        if (path / name).is_file() and (path / name).samefile(file):
             return Path(shown).as_posix()
     named = [one for one in inside if one == folder]
     newer = [one for one in inside if one not in _OLD_FOLDERS]

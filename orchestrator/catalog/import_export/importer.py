@@ -111,10 +111,7 @@ def import_workflow(
     the author's ComfyUI, below `models/`. Raises InvalidWorkflow if `data` is not a graph, or has no node
     that could save a result.
     """
-    if not re.fullmatch(ID_PATTERN, id) or len(id) > 100:
-        raise InvalidWorkflow(
-            f"{id[:100]!r} is not a valid model id: use at most 100 of a-z, 0-9, '.', '_' and '-'"
-        )
+    _check_id(id)
     known = {**pack_facts, **facts}
     pack_classes = pack_facts.keys() - facts.keys()
     source = replace(convert_to_api(data, known, pack_classes), weight_paths=weight_paths)
@@ -148,6 +145,14 @@ def import_workflow(
         node_facts=_used_facts(kept, pack_facts, pack_classes),
         unknown_classes={name: source.unknown_classes[name] for name in sorted(unknown)},
     )
+
+
+def _check_id(id: str) -> None:
+    """Raise InvalidWorkflow if a model cannot have the id."""
+    if not re.fullmatch(ID_PATTERN, id) or len(id) > 100:
+        raise InvalidWorkflow(
+            f"{id[:100]!r} is not a valid model id: use at most 100 of a-z, 0-9, '.', '_' and '-'"
+        )
 
 
 def _infer_model(

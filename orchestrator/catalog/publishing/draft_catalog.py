@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.example_files import EXAMPLES_NAME
 from orchestrator.catalog.library import Catalog, load_model
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME, VersionFiles
@@ -47,7 +48,7 @@ class DraftCatalog:
             return
         yield self._files.operators_file
         for folder in self._files.list_drafts():
-            yield from (folder / name for name in (MANIFEST_NAME, GRAPH_NAME, NODE_FACTS_NAME))
+            yield from (folder / name for name in (MANIFEST_NAME, GRAPH_NAME, NODE_FACTS_NAME, EXAMPLES_NAME))
             yield self._files.record_file(folder.name)
 
     def reload(self) -> list[CatalogError]:
@@ -116,6 +117,7 @@ def parse_files(files: Mapping[str, str], folder: Path) -> Model:
     for name in (MANIFEST_NAME, GRAPH_NAME):
         if name not in files:
             raise CatalogError("the file is missing", file=folder / name)
+    facts = files.get(NODE_FACTS_NAME) or json.dumps({})
     return Model.parse(
-        files[MANIFEST_NAME], files[GRAPH_NAME], folder, files.get(NODE_FACTS_NAME) or json.dumps({})
+        files[MANIFEST_NAME], files[GRAPH_NAME], folder, facts, files.get(EXAMPLES_NAME, "")
     )

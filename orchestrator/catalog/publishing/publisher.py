@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.catalog.example_files import EXAMPLES_NAME
 from orchestrator.catalog.library import Catalog
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.directory_lock import exclusive_lock
@@ -290,6 +291,8 @@ def source_files(model: Model) -> dict[str, str]:
     files = {MANIFEST_NAME: model.source.manifest, GRAPH_NAME: model.source.graph}
     if model.source.node_facts:
         files["nodes.json"] = json.dumps(model.source.node_facts, indent=1) + "\n"
+    if model.source.examples:
+        files[EXAMPLES_NAME] = model.source.examples
     return files
 
 

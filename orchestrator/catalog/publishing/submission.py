@@ -14,6 +14,12 @@ from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.example_files import (
+    EXAMPLES_NAME,
+    choose_example_files,
+    decode_data_url,
+    format_example_files,
+)
 from orchestrator.catalog.import_export.importer import ImportedModel, import_workflow
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.model import Model
@@ -49,6 +55,8 @@ class Submission:
     object_info: Mapping[str, Any] = field(default_factory=dict)
     packs: Sequence[Mapping[str, Any]] = ()
     weights: Sequence[Mapping[str, Any]] = ()
+    #: The author's input files: `name` in ComfyUI's input folder, and `data` as a `data:` URL.
+    example_files: Sequence[Mapping[str, Any]] = ()
     #: Changes to the manifest.
     manifest: Mapping[str, Any] = field(default_factory=dict)
     #: Who made the model, if neither file nor changes say it.
@@ -197,6 +205,12 @@ def _edit(
     if packs or submission.weights:
         manifest = add_origins(tomllib.loads(files[MANIFEST_NAME]), packs, [*submission.weights])
         files = _with_manifest(files, manifest, json.loads(files[GRAPH_NAME]))
+    given = (
+        (str(row.get("name")), decode_data_url(row.get("data")) or b"") for row in submission.example_files
+    )
+    kept, _ = choose_example_files(tomllib.loads(files[MANIFEST_NAME]), given)
+    if kept:
+        files[EXAMPLES_NAME] = format_example_files(kept)
     if submission.workflow is not None:
         files[WORKFLOW_NAME] = json.dumps(submission.workflow) + "\n"
     return files, taken_from

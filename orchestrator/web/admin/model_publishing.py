@@ -258,6 +258,7 @@ def _to_submission(body: PublishRequest, key: ApiKey | None) -> Submission:
         object_info=body.object_info,
         packs=[pack.model_dump() for pack in body.packs],
         weights=[weight.model_dump() for weight in body.weights],
+        example_files=[file.model_dump() for file in body.example_files],
         manifest=body.manifest,
         default_owner="operator" if key is None else key.account.name,
     )

@@ -47,6 +47,16 @@ class WeightDigest(RequestModel):
     )
 
 
+class ExampleFile(RequestModel):
+    """An input file of the author."""
+
+    name: ShortText = Field(description="Its name in ComfyUI's input folder.", examples=["hare.png"])
+    data: str = Field(
+        description="The file as a `data:` URL, of at most 8 MiB; all together at most 12 MiB.",
+        examples=["data:image/png;base64,iVBORw0KGgo="],
+    )
+
+
 class PublishRequest(RequestModel):
     """A graph to publish as a model."""
 
@@ -68,12 +78,16 @@ class PublishRequest(RequestModel):
     weights: Annotated[list[WeightDigest], Field(max_length=1000)] = Field(
         default_factory=list, description="Digests of weight files."
     )
+    example_files: Annotated[list[ExampleFile], Field(max_length=50)] = Field(
+        default_factory=list,
+        description="The author's own input files that the graph names, which the playground offers.",
+    )
     manifest: JsonObject = Field(
         default_factory=dict,
         description="Changes to the drafted manifest: `name`, `description`, `kind`, `license`, `owner`, "
         "`architecture`, `price_class`, `max_resolution`, `estimates` (`vram_bytes`, `load_seconds`, "
-        "`step_seconds`, `fixed_seconds`), and `parameters`: changed fields by name, among them `name`; null "
-        "fixes a parameter at its default.",
+        "`step_seconds`, `fixed_seconds`), `weight_folders` (folders below `models/` by file), and "
+        "`parameters`: changed fields by name, among them `name`; null fixes a parameter at its default.",
         examples=[{"license": "apache-2.0", "price_class": "image"}],
     )
     dry_run: bool = Field(False, description="Only report what the model would be.")

@@ -70,6 +70,7 @@ class PlaygroundRoutes:
         return [
             web.get("/dashboard/api/account", self.get_account),
             web.get("/dashboard/api/models", self.list_models),
+            web.get("/dashboard/api/models/{model}/examples/{parameter}", self.get_example_file),
             web.post("/dashboard/api/quote", self.quote_job),
             web.get("/dashboard/api/jobs", self.list_jobs),
             web.post("/dashboard/api/jobs", self.submit_job),
@@ -106,6 +107,18 @@ class PlaygroundRoutes:
             if key.can_use_model(model.id)
         ]
         return json_response(PlaygroundModelList(models=views, default=pixel_factory.DEFAULT_MODEL))
+
+    async def get_example_file(self, request: web.Request) -> web.Response:
+        """Return an input file of the author that is kept with a model."""
+        key = await self._sessions.require_key(request, ApiKeyScope.READ)
+        model = self._api.catalog_for(key)[request.match_info["model"]]
+        file = model.example_files.get(request.match_info["parameter"])
+        if file is None or not key.can_use_model(model.id):
+            raise NotFound("There is no such example file", code="not_found")
+        headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+        # A stranger's file must never run as a page of this origin.
+        headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+        return web.Response(body=file.data, content_type=file.content_type, headers=headers)
 
     async def quote_job(self, request: web.Request) -> web.Response:
         """Return the price of `{"model": ..., "params": {...}}`."""

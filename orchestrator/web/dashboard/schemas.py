@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import Field
 
 from orchestrator.billing.model_listing import default_cents
 from orchestrator.catalog import Model
-from orchestrator.catalog.licenses import strictest_use
 from orchestrator.jobs import JobRecord
 from orchestrator.web.account.billing_schemas import BudgetAlert, WalletBalance
 from orchestrator.web.dashboard.presets import preset_sizes
@@ -40,8 +40,6 @@ class PlaygroundModel(ResponseModel):
     name: str = Field(description="Its name.")
     kind: str = Field(description="What it makes.")
     description: str = Field(description="What it is good for.")
-    license: str = Field(description="License of the model.")
-    license_use: str = Field(description="What its licenses allow; see `GET /v1/models`.")
     max_n: int = Field(description="Most results of a job.")
     price_usd: float = Field(description="Price of a result of the default size and length.")
     parameters: dict[str, dict[str, Any]] = Field(description="Declarations of its parameters.")
@@ -50,6 +48,7 @@ class PlaygroundModel(ResponseModel):
     example_picture: str = Field(
         description="A picture that the author has made, as a `data:` URL; or empty."
     )
+    example_files: dict[str, str] = Field(description="Paths of the author's own input files, by parameter.")
 
 
 class PlaygroundModelList(ResponseModel):
@@ -116,12 +115,14 @@ def to_playground_model(
         name=model.name,
         kind=model.kind.value,
         description=model.description,
-        license=model.manifest.license,
-        license_use=strictest_use(model.manifest),
         max_n=model.max_n,
         price_usd=default_cents(model, tariff, values) / 100,
         parameters={name: spec.model_dump(mode="json") for name, spec in model.parameters.items()},
         sizes=preset_sizes(model),
         example=model.manifest.example,
         example_picture=model.manifest.example_picture,
+        example_files={
+            parameter: f"/dashboard/api/models/{quote(name, safe='')}/examples/{parameter}"
+            for parameter in model.example_files
+        },
     )

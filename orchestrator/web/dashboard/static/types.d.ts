@@ -203,6 +203,14 @@ export interface DatasetParameter extends ParameterBase {
   type: "dataset";
 }
 
+export interface VideoParameter extends ParameterBase {
+  type: "video";
+}
+
+export interface AudioParameter extends ParameterBase {
+  type: "audio";
+}
+
 export interface LoraListParameter extends ParameterBase {
   type: "loras";
 }
@@ -216,6 +224,8 @@ export type Parameter =
   | ImageParameter
   | ImageListParameter
   | DatasetParameter
+  | VideoParameter
+  | AudioParameter
   | LoraListParameter;
 
 export interface Model {
@@ -223,8 +233,6 @@ export interface Model {
   name: string;
   kind: ModelKind;
   description: string;
-  license: string;
-  license_use: string;
   max_n: number;
   price_usd: number;
   parameters: Record<string, Parameter>;
@@ -234,6 +242,8 @@ export interface Model {
   example: Params;
   /** A picture that the author has made, as a `data:` URL; or empty. */
   example_picture: string;
+  /** Paths of the author's own input files, by parameter. */
+  example_files: Record<string, string>;
 }
 
 export type Params = Record<string, any>;
@@ -298,6 +308,8 @@ export interface Control {
   /** The uploaded files as text, for controls that take files. */
   encode?: (encode: EncodeUpload) => Promise<string | string[] | undefined>;
   images?: ImageInput;
+  /** Whether no file is chosen, for controls that take one file which is no image. */
+  isEmpty?: () => boolean;
   required?: boolean;
 }
 

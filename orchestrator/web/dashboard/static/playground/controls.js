@@ -1,8 +1,9 @@
 // One control for each type of model parameter.
 
 /** @import {
- *   BooleanParameter, Control, DatasetParameter, EncodeUpload, ImageListParameter, ImageParameter,
- *   IntegerParameter, NumberParameter, Parameter, SeedParameter, TextParameter
+ *   AudioParameter, BooleanParameter, Control, DatasetParameter, EncodeUpload, ImageListParameter, ImageParameter,
+ *   IntegerParameter, NumberParameter, Parameter, SeedParameter, TextParameter,
+ *   VideoParameter
  * } from "../types.d.ts"
  */
 
@@ -11,6 +12,7 @@ import { field, select } from "../shared/forms.js";
 import { parameterLabel } from "../shared/format.js";
 import { datasetInput } from "./dataset-input.js";
 import { ImageDropZone } from "./image-drop-zone.js";
+import { mediaFileInput } from "./media-file-input.js";
 
 /** Parameters that are shown above "Advanced settings". Their labels suffice, so they have no hint. */
 export const MAIN_PARAMETERS = new Set(["prompt", "negative_prompt", "num_frames", "fps"]);
@@ -22,10 +24,11 @@ const MAX_SEED = Number.MAX_SAFE_INTEGER;
  * @param {string} name
  * @param {Parameter} spec
  * @param {() => void} onChange Called when images change. Other changes are `input` events.
- * @param {string} [example] The author's own value.
+ * @param {string} [example] The author's own value; of a file, its name.
+ * @param {string} [exampleFile] Path of the author's own file.
  * @returns {Control | undefined}
  */
-export function createControl(name, spec, onChange, example) {
+export function createControl(name, spec, onChange, example, exampleFile) {
   switch (spec.type) {
     case "string":
       return textControl(name, spec, example);
@@ -38,7 +41,10 @@ export function createControl(name, spec, onChange, example) {
       return seedControl(name, spec);
     case "image":
     case "images":
-      return imageControl(name, spec, onChange);
+      return imageControl(name, spec, onChange, exampleFile && { path: exampleFile, name: example ?? name });
+    case "video":
+    case "audio":
+      return mediaControl(name, spec, onChange, exampleFile && { path: exampleFile, name: example ?? name });
     case "dataset":
       return datasetControl(name, spec);
     default:
@@ -199,9 +205,10 @@ function datasetControl(name, spec) {
  * @param {string} name
  * @param {ImageParameter | ImageListParameter} spec
  * @param {() => void} onChange
+ * @param {{ path: string, name: string } | "" | undefined} example
  * @returns {Control}
  */
-function imageControl(name, spec, onChange) {
+function imageControl(name, spec, onChange, example) {
   const zone = new ImageDropZone({
     id: `field-${name}`,
     label: parameterLabel(name),
@@ -209,6 +216,7 @@ function imageControl(name, spec, onChange) {
     maxImages: spec.type === "images" ? spec.max_items : 1,
     onChange,
   });
+  if (example) zone.node.append(exampleFileButton(name, example, (file) => zone.addFiles([file])));
   /** @param {EncodeUpload} encode */
   const encode = async (encode) => {
     if (!zone.images.length) return undefined;
@@ -216,4 +224,42 @@ function imageControl(name, spec, onChange) {
     return spec.type === "images" ? texts : texts[0];
   };
   return { node: zone.node, input: zone.input, images: zone, encode, required: spec.required };
+}
+
+/**
+ * @param {string} name
+ * @param {VideoParameter | AudioParameter} spec
+ * @param {() => void} onChange
+ * @param {{ path: string, name: string } | "" | undefined} example
+ * @returns {Control}
+ */
+function mediaControl(name, spec, onChange, example) {
+  const { input, encode, setFile } = mediaFileInput(`field-${name}`, spec.type, spec.required, onChange);
+  const node = parameterField(name, spec, input);
+  if (example) node.append(exampleFileButton(name, example, setFile));
+  return { node, input, encode, isEmpty: () => !input.files?.length, required: spec.required };
+}
+
+/**
+ * Create a button that takes the author's own file.
+ * @param {string} name
+ * @param {{ path: string, name: string }} example
+ * @param {(file: File) => void} take
+ */
+function exampleFileButton(name, example, take) {
+  const label = `Use the example ${parameterLabel(name).toLowerCase()}`;
+  const button = el("button", { type: "button", className: "link", textContent: label, title: example.name });
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      const response = await fetch(example.path);
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const blob = await response.blob();
+      take(new File([blob], example.name.split("/").pop() ?? name, { type: blob.type }));
+    } catch {
+      button.textContent = `${label}: it cannot be loaded, try again`;
+    }
+    button.disabled = false;
+  });
+  return button;
 }

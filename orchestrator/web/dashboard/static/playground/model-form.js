@@ -5,7 +5,7 @@
 import { el } from "../shared/dom.js";
 import { choiceControl, createControl, MAIN_PARAMETERS } from "./controls.js";
 
-const FILE_TYPES = new Set(["dataset", "image", "images"]);
+const FILE_TYPES = new Set(["audio", "dataset", "image", "images", "video"]);
 
 export class ModelForm {
   /**
@@ -17,7 +17,7 @@ export class ModelForm {
     /** @type {Map<string, Control>} */
     this.controls = new Map();
     for (const [name, spec] of Object.entries(model.parameters)) {
-      const control = createControl(name, spec, onChange, model.example[name]);
+      const control = createControl(name, spec, onChange, model.example[name], model.example_files[name]);
       if (control) this.controls.set(name, control);
     }
     if (model.max_n > 1) {
@@ -62,9 +62,11 @@ export class ModelForm {
     return [...this.controls.values()].filter((control) => control.images);
   }
 
-  /** Whether a required image is missing, so that no price can be quoted. */
-  get isMissingImage() {
-    return this.imageControls.some((control) => control.required && !control.images?.images.length);
+  /** Whether a required image, video or sound is missing, so that no price can be quoted. */
+  get isMissingFile() {
+    return [...this.controls.values()].some(
+      (control) => control.required && (control.images ? !control.images.images.length : control.isEmpty?.()),
+    );
   }
 
   /**

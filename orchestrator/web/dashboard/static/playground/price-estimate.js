@@ -26,7 +26,8 @@ export class PriceEstimate {
   /** @param {ModelForm} modelForm */
   async #quote(modelForm) {
     this.pending.abort();
-    if (modelForm.isMissingImage) return showCost("–", "Add an image to see it.");
+    const missing = modelForm.imageControls.length ? "an image" : "the file";
+    if (modelForm.isMissingFile) return showCost("–", `Add ${missing} to see it.`);
     this.pending = new AbortController();
     const { signal } = this.pending;
     try {

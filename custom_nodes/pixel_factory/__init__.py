@@ -18,6 +18,7 @@ from . import check, lists, media, parameters
 from .delivery import nodes as delivery_nodes
 from .delivery.routes import register_routes as register_delivery_routes
 from .publishing.routes import register_routes
+from .recording import start_recording
 
 NODE_CLASS_MAPPINGS = {
     **parameters.NODE_CLASS_MAPPINGS,
@@ -40,3 +41,4 @@ __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS", "WEB_DIRECTORY"]
 
 register_routes()
 register_delivery_routes()
+start_recording()

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.library import Catalog, find_model_folders, load_model, write_model
-from orchestrator.catalog.manifest import ModelKind, ModelManifest, OutputNode, ResourceEstimate, WeightFile
+from orchestrator.catalog.manifest import (
+    ModelKind,
+    ModelManifest,
+    OutputNode,
+    ResourceEstimate,
+    SourceWeightFile,
+    WeightFile,
+)
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.parameters.json_schema import build_request_schema
 from orchestrator.catalog.parameters.output_sizes import OutputSizes
@@ -31,6 +38,7 @@ __all__ = [
     "OutputSizes",
     "Parameter",
     "ResourceEstimate",
+    "SourceWeightFile",
     "WeightFile",
     "build_request_schema",
     "find_model_folders",

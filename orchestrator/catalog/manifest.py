@@ -11,7 +11,14 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from orchestrator.catalog.errors import CatalogError, first_validation_error
 from orchestrator.catalog.parameters.size_text import Size
@@ -44,6 +51,18 @@ class ModelKind(StrEnum):
     TRAINER = "trainer"  #: a dataset to a weight file
 
 
+#: Dtypes of files that can be made by quantizing others.
+QUANTIZED_DTYPES = ("nvfp4", "mxfp8", "fp8")
+
+
+def validate_weight_path(path: str) -> str:
+    """Return `path`. Raises ValueError unless it is a file in a folder of ComfyUI's `models/`."""
+    parts = PurePosixPath(path).parts
+    if len(parts) < 2 or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
+        raise ValueError("must be FOLDER/FILE, relative to models/")
+    return path
+
+
 class OutputNode(StrictModel):
     """A node whose files are the outputs of the model."""
 
@@ -51,6 +70,20 @@ class OutputNode(StrictModel):
     media: Literal["image", "video", "audio", "mesh", "text", "weights"]
     #: What the author calls the result; empty for none.
     name: str = Field("", pattern=r"^([a-z][a-z0-9_]*)?$", max_length=100)
+
+
+class SourceWeightFile(StrictModel):
+    """The file of 16 bits that an operator's machine makes a quantized one from."""
+
+    #: `FOLDER/FILE`, relative to `models/`; it may be a row of its own.
+    path: str
+    url: str = Field("", pattern=r"^(https?://[^\s]+)?$")
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    #: Exact if `sha256` is given, else rounded; 0 if unknown.
+    bytes: int = Field(0, ge=0)
+    dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    #: Whether the host requires an account that has accepted the license.
+    gated: bool = False
 
 
 class WeightFile(StrictModel):
@@ -76,14 +109,35 @@ class WeightFile(StrictModel):
     license: str = ""
     #: Whether the host requires an account that has accepted the license.
     gated: bool = False
+    #: How the file comes about if it is not downloaded: `weights pull` quantizes `source`.
+    made_by: Literal["", "quantize"] = ""
+    #: What it is made from.
+    source: SourceWeightFile | None = None
+    #: Recipe by which it is made; empty for the one that fits.
+    recipe: str = ""
 
     @field_validator("path")
     @classmethod
     def _validate_path(cls, path: str) -> str:
-        parts = PurePosixPath(path).parts
-        if len(parts) < 2 or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
-            raise ValueError("must be FOLDER/FILE, relative to models/")
-        return path
+        return validate_weight_path(path)
+
+    @model_validator(mode="after")
+    def _validate_making(self) -> Self:
+        if bool(self.made_by) != (self.source is not None):
+            raise ValueError(f"{self.path}: `made_by` needs a `source`, and a `source` needs `made_by`")
+        if self.made_by and (self.url or self.sha256):
+            raise ValueError(f"{self.path}: a file that is made here has no `url` and no `sha256`")
+        if self.made_by and self.dtype not in QUANTIZED_DTYPES:
+            raise ValueError(f"{self.path}: `made_by` needs a dtype of {', '.join(QUANTIZED_DTYPES)}")
+        if self.source is not None:
+            validate_weight_path(self.source.path)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _omit_absent_source(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out an absent source: TOML has no null."""
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if name != "source" or value is not None}
 
     @property
     def folder(self) -> str:
@@ -107,6 +161,8 @@ class ResourceEstimate(StrictModel):
     step_seconds: float = Field(ge=0)
     #: Time outside of sampling: text encoding, decoding, saving.
     fixed_seconds: float = Field(0.0, ge=0)
+    #: What the figures are estimated from, where they were not measured; empty if unknown.
+    estimated_from: str = ""
 
 
 class Resources(ResourceEstimate):

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
 import typer
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import Progress, TaskID
 
 from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles, select_gpu_profile
@@ -27,18 +18,20 @@ from orchestrator.app.backup_storage import open_object_store
 from orchestrator.app.shared_models import fetch_published_models
 from orchestrator.catalog import Catalog, Model, WeightFile
 from orchestrator.catalog.publishing.draft_catalog import DraftCatalog
+from orchestrator.cli import quantizing
 from orchestrator.cli.console import GB, CliError, JsonOption, err, print_error, print_json, read_settings
 from orchestrator.cli.numbers import integer_between
+from orchestrator.cli.progress_bars import file_progress
 from orchestrator.net.egress import create_public_session
 from orchestrator.settings import Settings
 from orchestrator.weights import planning, pulling, verifying
 from orchestrator.weights.download import HUGGING_FACE_URL, HuggingFaceHub, WeightDownloader
-from orchestrator.weights.file_checks import compute_sha256
 from orchestrator.weights.node_weights import mirror_weights
 from orchestrator.weights.planning import DownloadPlan, PlannedFile, WeightFileState
-from orchestrator.weights.quantize import quantize_to_fp8 as make_fp8
 
 app = typer.Typer(help="Plan, download, verify and quantize weight files.", no_args_is_help=True)
+app.command()(quantizing.quantize)
+app.command()(quantizing.recipes)
 
 ModelsArgument = Annotated[
     list[str] | None, typer.Argument(help="Ids or aliases of models; by default all models.")
@@ -70,6 +63,12 @@ def pull(
         int, typer.Option(parser=integer_between(1, 32), help="Files to download at a time.")
     ] = 4,
     replace: Annotated[bool, typer.Option(help="Overwrite files of another size.")] = False,
+    sources: Annotated[
+        bool,
+        typer.Option(
+            "--keep-sources/--remove-sources", help="Keep what quantized files are made from, or delete it."
+        ),
+    ] = True,
     token: Annotated[
         str | None, typer.Option(envvar="HF_TOKEN", help="Hugging Face token.", show_default=False)
     ] = None,
@@ -77,17 +76,17 @@ def pull(
         str, typer.Option(envvar="HF_ENDPOINT", help="URL of Hugging Face, or of a mirror.")
     ] = HUGGING_FACE_URL,
 ) -> None:
-    """Download missing files. After an interruption, run it again to resume."""
+    """Download missing files, and make those that are quantized here. Run it again to resume."""
     if not models and not everything:
         raise typer.BadParameter("name one or more models, or use --all for all models")
     settings = read_settings()
-    found = planning.plan_downloads(
-        _select_models(settings, models), _select_profile(profile).weights, settings.models_dir
-    )
+    chosen = _select_profile(profile)
+    found = planning.plan_downloads(_select_models(settings, models), chosen.weights, settings.models_dir)
     if not found.missing_files:
         err.print(f"all {len(found.files)} file(s) are present")
+        _remove_sources(settings, found, chosen, keep=sources)
         return
-    with _download_progress() as progress:
+    with file_progress() as progress:
         downloads = _download_missing(
             settings,
             found,
@@ -96,12 +95,18 @@ def pull(
             parallel=parallel,
             replace=replace,
         )
-        failures = asyncio.run(downloads)
+        failures = [*asyncio.run(downloads)]
+        if found.missing_made:
+            quantize_file = quantizing.file_quantizer(settings)
+            failures += pulling.make_missing(found, quantize_file, DownloadProgressBars(progress))
     for failure in failures:
         print_error(f"{failure.file.path}: {failure.reason}")
     if failures:
         raise typer.Exit(1)
-    err.print(f"downloaded {len(found.missing_files)} file(s) to {settings.models_dir}")
+    err.print(f"downloaded {len(found.missing_downloads)} file(s) to {settings.models_dir}")
+    if found.missing_made:
+        err.print(f"made {len(found.missing_made)} file(s)")
+    _remove_sources(settings, found, chosen, keep=sources)
 
 
 @app.command()
@@ -121,7 +126,7 @@ def verify(
     needed = planning.plan_downloads(chosen, _select_profile(profile).weights, settings.models_dir)
     bad = {file.path: [str(file.state)] for file in needed.files if models and file.state in _NOT_COMPLETE}
     unproven = []
-    with _download_progress() as progress:
+    with file_progress() as progress:
         size = sum((settings.models_dir / weight.path).stat().st_size for weight in weights)
         bar = progress.add_task("reading", total=None if quick else size)
         verdicts = verifying.verify_weights(
@@ -158,27 +163,6 @@ def mirror(models: ModelsArgument = None) -> None:
         )
     asyncio.run(_mirror(settings, weights))
     err.print(f"{len(weights)} file(s) are in the bucket {settings.s3_bucket}")
-
-
-@app.command()
-def quantize(
-    source: Annotated[Path, typer.Argument(help="Safetensors file of 16 or 32 bits.")],
-    target: Annotated[Path, typer.Argument(help="File to write.")],
-    keep: Annotated[str, typer.Option(help="Regular expression for names of layers to copy unchanged.")] = "",
-) -> None:
-    """Quantize a file to fp8 (E4M3, one scale per matrix), and print its manifest row."""
-    if source.resolve() == target.resolve():
-        raise CliError(f"the target must be another file than the source (got {target} for both)")
-    with _download_progress() as progress:
-        bar = progress.add_task(escape(source.name), total=source.stat().st_size)
-        made = make_fp8(source, target, keep, lambda count: progress.update(bar, completed=count))
-    err.print(
-        f"{made.quantized} matrices quantized, {made.kept} tensors copied:"
-        f" {made.target_bytes / GB:.2f} GB instead of {made.source_bytes / GB:.2f} GB"
-    )
-    typer.echo("[[weights]]")
-    typer.echo(f'path = "FOLDER/{target.name}"')
-    typer.echo(f'sha256 = "{compute_sha256(target)}"\nbytes = {made.target_bytes}\ndtype = "fp8"')
 
 
 class DownloadProgressBars:
@@ -227,6 +211,19 @@ async def _mirror(settings: Settings, weights: list[WeightFile]) -> None:
         await mirror_weights(weights, settings.models_dir, store, report)
 
 
+def _remove_sources(settings: Settings, plan: DownloadPlan, profile: GpuProfile, *, keep: bool) -> None:
+    """Delete what the plan's quantized files were made from, unless a model of the catalogue loads it."""
+    if keep:
+        return
+    used = {
+        weight.path
+        for model in _select_models(settings, None)
+        for weight in model.select_weights(profile.weights)
+    }
+    for path in pulling.remove_sources(plan, used):
+        err.print(escape(f"{path}: removed"))
+
+
 def _select_models(settings: Settings, names: list[str] | None) -> list[Model]:
     fetch_published_models(settings)
     drafts = DraftCatalog(settings.published_path, lambda model: None)
@@ -255,7 +252,10 @@ def _format_file(file: PlannedFile) -> str:
 def _plan_to_json(plan: DownloadPlan, profile: GpuProfile) -> dict[str, Any]:
     files = [
         {
-            **file.weight.model_dump(include={"path", "url", "sha256", "bytes", "dtype", "license", "gated"}),
+            **file.weight.model_dump(
+                include={"path", "url", "sha256", "bytes", "dtype", "license", "gated", "made_by"}
+            ),
+            "source": file.weight.source.path if file.weight.source else "",
             "models": list(file.models),
             "state": file.state.value,
             "held_bytes": file.downloaded_bytes,
@@ -288,21 +288,11 @@ def _summary_lines(plan: DownloadPlan, profile: GpuProfile) -> Iterator[str]:
     for gate in sorted(gates):
         yield f"accept the license at {gate} and set HF_TOKEN"
     for file in plan.files:
-        if not file.weight.sha256:
+        if file.weight.source is not None:
+            source = file.weight.source.path
+            yield f"{file.path} is made from {source} by `weights pull`; its SHA-256 is pinned then"
+        elif not file.weight.sha256:
             yield f"{file.path} has no known SHA-256; that of its first download is pinned"
-    for file in plan.missing_files:
+    for file in plan.missing_downloads:
         if not file.weight.url:
             yield f"{file.path} has no known URL; put the file into {plan.models_dir} yourself"
-
-
-@contextmanager
-def _download_progress() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err) as progress:
-        yield progress

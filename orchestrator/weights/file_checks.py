@@ -14,6 +14,11 @@ from orchestrator.catalog import WeightFile
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.tensors import SafetensorsHeader, parse_safetensors_header
 from orchestrator.weights.errors import BadWeightFile
+from orchestrator.weights.quantized_checks import (
+    find_number_problems,
+    find_quantized_layers,
+    logical_shape,
+)
 
 #: Relative tolerance for sizes of files without SHA-256, which manifests may round.
 SIZE_TOLERANCE = 0.02
@@ -36,12 +41,22 @@ ProgressCallback = Callable[[int], None]
 
 def inspect_weight_file(weight: WeightFile, file: Path) -> list[str]:
     """Return the problems that the size and header of the file show. Raises OSError."""
-    problem = find_size_problem(weight, file.stat().st_size)
+    problem = None if weight.made_by else find_size_problem(weight, file.stat().st_size)
     # For a truncated file, the message of the format check is the more precise one.
     try:
         return [*_find_content_problems(weight, file), *([problem] if problem else [])]
     except BadWeightFile as error:
         return [str(error)]
+
+
+def inspect_numbers(file: Path) -> list[str]:
+    """Return what is wrong with the numbers of a file's quantized layers. Raises OSError.
+
+    The header must be right, as `inspect_weight_file` says.
+    """
+    if file.suffix.lower() not in (".safetensors", ".sft"):
+        return []
+    return find_number_problems(read_safetensors_header(file), file)
 
 
 def find_size_problem(weight: WeightFile, size: int) -> str | None:
@@ -77,7 +92,7 @@ def read_safetensors_header(file: Path) -> SafetensorsHeader:
 def _find_content_problems(weight: WeightFile, file: Path) -> Iterator[str]:
     suffix = Path(weight.path).suffix.lower()
     if suffix in (".safetensors", ".sft"):
-        yield from _find_tensor_problems(weight, read_safetensors_header(file))
+        yield from _find_tensor_problems(weight, read_safetensors_header(file), file)
     elif suffix == ".gguf":
         if _read_magic(file) != b"GGUF":
             raise BadWeightFile("it is not a GGUF file")
@@ -89,17 +104,19 @@ def _find_content_problems(weight: WeightFile, file: Path) -> Iterator[str]:
         raise BadWeightFile("it is not a PyTorch file")
 
 
-def _find_tensor_problems(weight: WeightFile, header: SafetensorsHeader) -> Iterator[str]:
-    labels = _MANIFEST_DTYPES.get(header.dominant_dtype, ())
+def _find_tensor_problems(weight: WeightFile, header: SafetensorsHeader, file: Path) -> Iterator[str]:
+    layers = find_quantized_layers(header, file)
+    labels = (layers.dtype,) if layers.dtype else _MANIFEST_DTYPES.get(header.dominant_dtype, ())
     # If the loader converts, the manifest declares the dtype in memory, not that in the file.
     if weight.dtype not in labels and weight.load_as == "default":
-        yield f"its dtype is {header.dominant_dtype or 'missing'}, not {weight.dtype}"
+        yield f"its dtype is {layers.dtype or header.dominant_dtype or 'missing'}, not {weight.dtype}"
     for name, shape in weight.tensors.items():
-        tensor = header.tensors.get(name)
-        if tensor is None:
+        found = logical_shape(header, layers.formats, name)
+        if found is None:
             yield f"it has no tensor {name}: it belongs to another network"
-        elif tensor.shape != shape:
-            yield f"its tensor {name} has the shape {list(tensor.shape)}, not {list(shape)}"
+        elif found != shape:
+            yield f"its tensor {name} has the shape {list(found)}, not {list(shape)}"
+    yield from layers.problems
 
 
 def _read_magic(file: Path) -> bytes:

@@ -67,8 +67,7 @@ def list_wanted_weights(
     """
     pins = PinnedChecksums(models_dir)
     rows = []
-    for planned in plan_downloads(models, dtypes, models_dir).files:
-        weight = planned.weight
+    for weight in _select_for_nodes(models, dtypes, pins, models_dir):
         digest = weight.sha256 or pins.get(weight.path) or ""
         mirror = mirror_url(mirror_key(digest)) if mirror_url is not None and digest else ""
         rows.append(
@@ -80,6 +79,23 @@ def list_wanted_weights(
             }
         )
     return rows
+
+
+def _select_for_nodes(
+    models: Iterable[Model], dtypes: Sequence[str], pins: PinnedChecksums, models_dir: Path
+) -> list[WeightFile]:
+    """Return the files for nodes. They make none: what was not made here is replaced by another variant."""
+    selected: dict[str, WeightFile] = {}
+    for model in models:
+        available = {
+            weight.file for weight in model.manifest.weights if not weight.made_by or pins.get(weight.path)
+        }
+        for weight in model.select_weights(dtypes, available):
+            if weight.file in available:
+                selected.setdefault(weight.path, weight)
+    # Two models that declare different files for a path are an error, as in a plan.
+    plan_downloads(models, dtypes, models_dir)
+    return [selected[path] for path in sorted(selected)]
 
 
 async def mirror_weights(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.catalog import Model, WeightFile
+from orchestrator.catalog import Model, SourceWeightFile, WeightFile
 from orchestrator.weights.errors import InsufficientDiskSpace, WeightError
 from orchestrator.weights.file_checks import find_size_problem
 from orchestrator.weights.partial_file import PartialDownload
@@ -41,8 +41,13 @@ class PlannedFile:
         return self.weight.path
 
     @property
+    def is_made(self) -> bool:
+        """Whether the file is made from another one on this machine, and not downloaded."""
+        return bool(self.weight.made_by)
+
+    @property
     def missing_bytes(self) -> int:
-        """Bytes to download, by the size in the manifest."""
+        """Bytes to download or to make, by the size in the manifest."""
         return (
             0 if self.state is WeightFileState.PRESENT else max(0, self.weight.bytes - self.downloaded_bytes)
         )
@@ -64,6 +69,16 @@ class DownloadPlan:
         return tuple(file for file in self.files if file.state is not WeightFileState.PRESENT)
 
     @property
+    def missing_downloads(self) -> tuple[PlannedFile, ...]:
+        """The missing files that are downloaded, sources of those that are made included."""
+        return tuple(file for file in self.missing_files if not file.is_made)
+
+    @property
+    def missing_made(self) -> tuple[PlannedFile, ...]:
+        """The missing files that are made from others."""
+        return tuple(file for file in self.missing_files if file.is_made)
+
+    @property
     def missing_bytes(self) -> int:
         return sum(file.missing_bytes for file in self.files)
 
@@ -72,22 +87,27 @@ class DownloadPlan:
         free, wanted = free_disk_bytes(self.models_dir), self.missing_bytes
         if wanted + MIN_FREE_BYTES > free:
             raise InsufficientDiskSpace(
-                f"{wanted / 1e9:.1f} GB are to be downloaded, but {self.models_dir} has"
-                f" {free / 1e9:.1f} GB free; make space or name fewer models"
+                f"{wanted / 1e9:.1f} GB are to be downloaded{' and made' * bool(self.missing_made)}, but"
+                f" {self.models_dir} has {free / 1e9:.1f} GB free; make space or name fewer models"
             )
 
 
 def plan_downloads(models: Iterable[Model], dtypes: Sequence[str], models_dir: Path) -> DownloadPlan:
     """Return the files that the models load on a GPU that prefers `dtypes`, best first.
 
-    Raises WeightError if two models declare different files for the same path.
+    What a missing file is made from is one of them. Raises WeightError if two models declare different
+    files for the same path.
     """
     users: dict[str, list[str]] = {}
     weights: dict[str, WeightFile] = {}
     for model in models:
         for weight in model.select_weights(dtypes):
-            users.setdefault(weight.path, []).append(model.id)
-            weights[weight.path] = _merge_weights(weights.get(weight.path), weight)
+            needed = [weight]
+            if weight.source is not None and not (models_dir / weight.path).is_file():
+                needed.append(source_as_weight(weight, weight.source))
+            for file in needed:
+                users.setdefault(file.path, []).append(model.id)
+                weights[file.path] = _merge_weights(weights.get(file.path), file)
     files = [_plan_file(weights[path], tuple(users[path]), models_dir) for path in sorted(weights)]
     return DownloadPlan(models_dir=models_dir, files=tuple(files))
 
@@ -97,6 +117,12 @@ def free_disk_bytes(directory: Path) -> int:
     while not directory.exists():
         directory = directory.parent
     return shutil.disk_usage(directory).free
+
+
+def source_as_weight(weight: WeightFile, source: SourceWeightFile) -> WeightFile:
+    """Return the row for what a file is made from."""
+    fields = source.model_dump()
+    return WeightFile.model_validate({**fields, "slot": weight.slot, "license": weight.license})
 
 
 def _merge_weights(one: WeightFile | None, other: WeightFile) -> WeightFile:
@@ -111,9 +137,10 @@ def _plan_file(weight: WeightFile, models: tuple[str, ...], models_dir: Path) ->
     file = models_dir / weight.path
     part = PartialDownload(file)
     if file.is_file():
+        # What was made here has the size that came out; the manifest's is an estimate.
         state = (
             WeightFileState.WRONG_SIZE
-            if find_size_problem(weight, file.stat().st_size)
+            if not weight.made_by and find_size_problem(weight, file.stat().st_size)
             else WeightFileState.PRESENT
         )
         return PlannedFile(weight=weight, models=models, state=state)

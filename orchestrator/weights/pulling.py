@@ -1,16 +1,22 @@
-"""Download the missing files of a plan, several at a time."""
+"""Download the missing files of a plan, several at a time, and make those that are made from others."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from orchestrator.catalog import WeightFile
 from orchestrator.weights.download import WeightDownloader
 from orchestrator.weights.errors import WeightError
 from orchestrator.weights.pins import PinnedChecksums
 from orchestrator.weights.planning import DownloadPlan, PlannedFile, WeightFileState
+
+#: `quantize(weight, source, target, on_progress)` makes a row's file and returns its SHA-256; `on_progress`
+#: receives the bytes of the source that are done, and all. Raises WeightError, OSError.
+QuantizeFile = Callable[[WeightFile, Path, Path, Callable[[int, int], None]], str]
 
 
 class DownloadReporter(Protocol):
@@ -73,5 +79,56 @@ async def download_missing(
             pins.add(weight.path, sha)
         return None
 
-    found = await asyncio.gather(*(download_one(file) for file in plan.missing_files))
+    found = await asyncio.gather(*(download_one(file) for file in plan.missing_downloads))
     return [failure for failure in found if failure]
+
+
+def make_missing(
+    plan: DownloadPlan, quantize: QuantizeFile, reporter: DownloadReporter
+) -> Sequence[DownloadFailure]:
+    """Make the plan's missing files from the sources that were downloaded, and return the failures.
+
+    A file that was made is pinned by its checksum. What was interrupted goes on where it stopped.
+    """
+    pins = PinnedChecksums(plan.models_dir)
+    failures = []
+    for file in plan.missing_made:
+        reporter.on_start(file)
+        reason = None
+        try:
+            pins.add(file.path, _make(plan, file, quantize, reporter))
+        except (WeightError, OSError) as error:
+            reason = str(error)
+            failures.append(DownloadFailure(file=file, reason=reason))
+        reporter.on_finish(file, reason)
+    return failures
+
+
+def _make(plan: DownloadPlan, file: PlannedFile, quantize: QuantizeFile, reporter: DownloadReporter) -> str:
+    if file.weight.source is None:
+        raise WeightError("the manifest does not say what it is made from")
+    source = plan.models_dir / file.weight.source.path
+    if not source.is_file():
+        raise WeightError(f"it is made from {file.weight.source.path}, which was not downloaded")
+
+    def on_progress(done: int, total: int) -> None:
+        # The bar counts bytes of the new file.
+        reporter.on_progress(file, file.weight.bytes * done // max(total, 1))
+
+    return quantize(file.weight, source, plan.models_dir / file.path, on_progress)
+
+
+def remove_sources(plan: DownloadPlan, still_used: Collection[str]) -> list[str]:
+    """Delete the sources of made files that are complete, and return their paths. Raises OSError.
+
+    Files in `still_used`, paths that models load, are kept.
+    """
+    removed = []
+    for file in plan.files:
+        source = file.weight.source
+        if source is None or source.path in still_used or not (plan.models_dir / file.path).is_file():
+            continue
+        if (plan.models_dir / source.path).is_file():
+            (plan.models_dir / source.path).unlink()
+            removed.append(source.path)
+    return removed

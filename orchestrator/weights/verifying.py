@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.catalog import Model, WeightFile
-from orchestrator.weights.file_checks import ProgressCallback, compute_sha256, inspect_weight_file
+from orchestrator.weights.file_checks import (
+    ProgressCallback,
+    compute_sha256,
+    inspect_numbers,
+    inspect_weight_file,
+)
 from orchestrator.weights.pins import PinnedChecksums
 
 
@@ -52,7 +57,11 @@ def _find_problems(
     try:
         found = inspect_weight_file(weight, file)
         yield from found
-        if found or on_progress is None or expected_sha256 is None:
+        if found or on_progress is None:
+            return
+        problems = inspect_numbers(file)
+        yield from problems
+        if problems or expected_sha256 is None:
             return
         sha = compute_sha256(file, on_progress)
     except OSError as error:

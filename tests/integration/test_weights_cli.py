@@ -139,10 +139,30 @@ async def test_a_file_of_unknown_hash_is_called_so_until_its_first_download(tmp_
     assert (await run("weights", "verify", **settings))[0] == 1
 
 
-def test_quantizing_reports_missing_packages(tmp_path: Path) -> None:
-    source = tmp_path / "wide.safetensors"
+def test_quantizing_names_what_is_wrong_and_the_way_out(tmp_path: Path) -> None:
+    source, target = tmp_path / "wide.safetensors", tmp_path / "narrow.safetensors"
     source.write_bytes(DATA)
-    done = command("weights", "quantize", str(source), str(source))
-    assert (done.returncode, "must be another file" in done.stderr) == (1, True)
-    done = command("weights", "quantize", str(tmp_path / "no"), str(tmp_path / "new"))
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    (tmp_path / "there.safetensors").write_bytes(b"")
+    for arguments, words in (
+        ((source, source), "TARGET must be another file than SOURCE"),
+        ((source, tmp_path / "narrow.gguf"), "TARGET must be a .safetensors file"),
+        (
+            (source, tmp_path / "there.safetensors"),
+            "exists: name another file, or replace it with --overwrite",
+        ),
+        ((source, target, "--format", "fp4"), "--format must be one of nvfp4, mxfp8, fp8 (got 'fp4')"),
+        ((source, target, "--smooth"), "--smooth needs the recorded activations"),
+    ):
+        done = command("weights", "quantize", *map(str, arguments))
+        assert (done.returncode, words in " ".join(done.stderr.split())) == (1, True), done.stderr
+    nowhere = {"PIXELFACTORY_COMFYUI_DIR": str(tmp_path / "none")}
+    done = command("weights", "quantize", str(source), str(target), **nowhere)
+    assert (done.returncode, "pixelfactory comfyui install" in done.stderr) == (1, True), done.stderr
+    assert not target.exists()
+
+
+def test_lists_the_recipes_with_reasons_and_errors() -> None:
+    rows = json.loads(command("weights", "recipes", "--json").stdout)
+    flux = next(row for row in rows if row["architecture"] == "flux")
+    assert {rule["store"] for rule in flux["rules"]} == {"16bit", "fp8"}
+    assert "first 1: the first block" in " ".join(command("weights", "recipes").stdout.split())

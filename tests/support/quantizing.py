@@ -1,62 +1,72 @@
-"""Run by ComfyUI's own Python: makes the fp8 version of a file and says how near it is to the first.
+"""Run by ComfyUI's own Python: how near are the outputs of two files of a denoiser, and of their matrices?
 
-python -m tests.comfyui.quantizing SOURCE TARGET      in the folder of ComfyUI's source
+PYTHONPATH=REPOSITORY:COMFYUI/source python quantizing.py FIRST SECOND LATENT TEXT
+
+LATENT and TEXT are shapes, such as 1,16,1,16,16. Prints the norm of the difference of the outputs, relative
+to that of the first, and for each layer of the second that is quantized, its format and the norm of its
+error, as ComfyUI's own loader restores it.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
-from pathlib import Path
 from typing import Any
 
-from orchestrator.weights.quantize import quantize_to_fp8
 
-
-def main(source: Path, target: Path) -> None:
-    made = quantize_to_fp8(source, target, keep_pattern=r"blocks\.1\.")
-    torch: Any = importlib.import_module("torch")
-    load: Any = importlib.import_module("safetensors.torch").load_file
-    before, after = load(source), load(target)
-    scaled = sorted(name for name, tensor in after.items() if tensor.dtype == torch.float8_e4m3fn)
-    errors = []
-    for name in scaled:
-        wide = before[name].float()
-        narrow = after[name].float() * after[f"{name.removesuffix('.weight')}.weight_scale"]
-        errors.append(float((wide - narrow).abs().max() / wide.abs().max()))
-    kept = [name for name in before if name not in scaled]
-    print(
-        json.dumps(
-            {
-                "quantized": made.quantized,
-                "scaled": scaled,
-                "kept": all(torch.equal(before[name], after[name]) for name in kept),
-                "worst": max(errors),
-                "likeness": _likeness(torch, source, target),
-                "sizes": [made.source_bytes, made.target_bytes],
-            }
-        )
-    )
-
-
-def _likeness(torch: Any, source: Path, target: Path) -> float:
-    """Cosine of the angle between what both networks answer, loaded by ComfyUI itself."""
+def main(first: str, second: str, latent: str, text: str, *vector: str) -> None:
     args: Any = importlib.import_module("comfy.cli_args").args
     args.cpu = True
-    sd: Any = importlib.import_module("comfy.sd")
-    memory: Any = importlib.import_module("comfy.model_management")
+    torch: Any = importlib.import_module("torch")
     torch.manual_seed(1)
-    latent, text = torch.randn(1, 16, 1, 16, 16), torch.randn(1, 8, 768)
-    answers = []
-    for file in (source, target):
-        patcher = sd.load_diffusion_model(str(file))
-        memory.load_models_gpu([patcher])
-        with torch.no_grad():
-            answer = patcher.model.apply_model(latent, torch.tensor([0.5]), c_crossattn=text)
-        answers.append(answer.float().flatten())
-    return float(torch.nn.functional.cosine_similarity(*answers, dim=0))
+    noise, context = torch.randn(_shape(latent)), torch.randn(_shape(text))
+    further = {"y": torch.randn(_shape(vector[0]))} if vector else {}
+    if "COMFYUI_RECORD_ACTIVATIONS" in os.environ:
+        importlib.import_module("custom_nodes.pixel_factory.recording").start_recording()
+    models = [_load(file) for file in (first, second)]
+    with torch.no_grad():
+        outputs = [
+            model.model.apply_model(noise, torch.tensor([0.5]), c_crossattn=context, **further).float()
+            for model in models
+        ]
+        wide = dict(models[0].model.diffusion_model.named_modules())
+        layers = {
+            name: _compare(wide[name], module)
+            for name, module in models[1].model.diffusion_model.named_modules()
+            if getattr(module, "quant_format", None)
+        }
+    print(json.dumps({"difference": _relative(*outputs), "layers": layers}))
+
+
+def _load(file: str) -> Any:
+    model = importlib.import_module("comfy.sd").load_diffusion_model(file)
+    importlib.import_module("comfy.model_management").load_models_gpu([model])
+    return model
+
+
+def _compare(wide: Any, narrow: Any) -> dict[str, Any]:
+    """Return format and error of a layer, and which scales of its input it has."""
+    restored = narrow.weight.dequantize().float()
+    if (factors := getattr(narrow, "pre_quant_scale", None)) is not None:
+        restored = restored * factors
+    inputs = getattr(narrow, "input_scale", None)
+    return {
+        "format": narrow.quant_format,
+        "error": _relative(wide.weight.float(), restored),
+        "input_scale": None if inputs is None else float(inputs),
+        "is_smoothed": factors is not None,
+    }
+
+
+def _relative(first: Any, second: Any) -> float:
+    return float((first - second).norm() / first.norm())
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*sys.argv[1:])

@@ -21,8 +21,10 @@ def test_the_example_is_a_manifest_with_every_field() -> None:
     assert example is not None
     manifest = parse_manifest(example[1], Path("README.md"))
     assert set(manifest.model_fields_set) == set(ModelManifest.model_fields)
-    weight, pack = manifest.weights[0], manifest.requires.packs[0]
-    assert weight.model_fields_set == set(type(weight).model_fields)
+    pack, (plain, made) = manifest.requires.packs[0], manifest.weights
+    assert plain.model_fields_set | made.model_fields_set == set(type(plain).model_fields)
+    assert made.source is not None
+    assert made.source.model_fields_set == set(type(made.source).model_fields)
     assert pack.model_fields_set == set(type(pack).model_fields)
     assert manifest.resources.model_fields_set == set(type(manifest.resources).model_fields)
 

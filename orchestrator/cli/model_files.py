@@ -46,11 +46,11 @@ from orchestrator.cli.console import (
     err,
     out,
     print_json,
-    read_settings,
 )
 from orchestrator.cli.example_files import find_example_files
 from orchestrator.cli.node_facts import fetch_node_facts, load_node_facts, read_node_facts
 from orchestrator.cli.own_models import OwnModels
+from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.settings import Settings
 
 #: Maximum size of a workflow file; only videos come near it.
@@ -94,7 +94,7 @@ def import_(
     author and operators can call it until `pixelfactory models publish`.
     """
     source = _read_workflow_file(file)
-    installed = load_installed_nodes(read_settings(data_dir).comfyui_dir)
+    installed = load_installed_nodes(read_service_settings(data_dir).comfyui_dir)
     pack_facts = {**installed.facts, **_read_pack_facts(comfyui, nodes)}
     found = _with_origins(_import_file(source, id, pack_facts), installed)
     found, examples = _with_example_files(found, file, comfyui)
@@ -102,7 +102,7 @@ def import_(
         stored, then = _write_plain_model(into, id, found.files | examples), "pixelfactory models check"
     else:
         files = found.files | examples | _canvas_files(source.graph)
-        stored = _write_draft(read_settings(data_dir), id, files, author, replace=replace)
+        stored = _write_draft(read_service_settings(data_dir), id, files, author, replace=replace)
         then = "pixelfactory models publish"
     if json:
         print_json({"id": id, **stored, **_import_to_json(found)})
@@ -126,7 +126,7 @@ def export(
     data_dir: DataDirOption = None,
 ) -> None:
     """Export a model as a workflow that ComfyUI opens; importing it again gives the same model."""
-    model = OwnModels(read_settings(data_dir)).with_drafts[id]
+    model = OwnModels(read_service_settings(data_dir)).with_drafts[id]
     graph = export_api(model) if format == "api" else export_ui(model, load_node_facts())
     if output is None:
         typer.echo(format_json(graph), nl=False)

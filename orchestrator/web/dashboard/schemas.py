@@ -12,6 +12,7 @@ from pydantic import Field
 
 from orchestrator.billing.model_listing import default_cents
 from orchestrator.catalog import Model
+from orchestrator.catalog.licenses import strictest_use
 from orchestrator.jobs import JobRecord
 from orchestrator.web.account.billing_schemas import BudgetAlert, WalletBalance
 from orchestrator.web.dashboard.presets import preset_sizes
@@ -40,6 +41,8 @@ class PlaygroundModel(ResponseModel):
     name: str = Field(description="Its name.")
     kind: str = Field(description="What it makes.")
     description: str = Field(description="What it is good for.")
+    license: str = Field(description="License of the model.")
+    license_use: str = Field(description="What its licenses allow; see `GET /v1/models`.")
     max_n: int = Field(description="Most results of a job.")
     price_usd: float = Field(description="Price of a result of the default size and length.")
     parameters: dict[str, dict[str, Any]] = Field(description="Declarations of its parameters.")
@@ -115,6 +118,8 @@ def to_playground_model(
         name=model.name,
         kind=model.kind.value,
         description=model.description,
+        license=model.manifest.license,
+        license_use=strictest_use(model.manifest),
         max_n=model.max_n,
         price_usd=default_cents(model, tariff, values) / 100,
         parameters={name: spec.model_dump(mode="json") for name, spec in model.parameters.items()},

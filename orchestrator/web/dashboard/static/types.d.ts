@@ -233,6 +233,8 @@ export interface Model {
   name: string;
   kind: ModelKind;
   description: string;
+  license: string;
+  license_use: string;
   max_n: number;
   price_usd: number;
   parameters: Record<string, Parameter>;

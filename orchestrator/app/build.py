@@ -55,8 +55,8 @@ from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiredFileSweeper
 from orchestrator.execution.live.waiting_callers import WaitingCallers
 from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
-from orchestrator.execution.reconciler import Reconciler
 from orchestrator.execution.overdue_jobs import OverdueJobs
+from orchestrator.execution.reconciler import Reconciler
 from orchestrator.execution.stored_jobs import StoredJobs
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
@@ -170,21 +170,28 @@ async def run_service(
             stored_jobs = StoredJobs(store=store, dispatcher=dispatcher, load_model=load_model)
             stored_jobs.start()
             stack.push_async_callback(stored_jobs.stop)
-        reconciler = build_reconciler(settings, service, dispatcher)
-        reconciler.start()
-        stack.push_async_callback(reconciler.stop)
+        start_guards(settings, service, dispatcher, stack)
         live_catalog.subscribe(dispatcher.refresh_servable_models)
         live_catalog.start()
         stack.push_async_callback(live_catalog.stop)
         stack.push_async_callback(service.responses.stop)
         stack.push_async_callback(dispatcher.stop, 0.0)
         # The next leader goes on with prompts of instances that outlive this process.
-        overdue_jobs = OverdueJobs(jobs=dispatcher, lifecycle=service.lifecycle, clock=service.clock)
-        overdue_jobs.start()
-        stack.push_async_callback(overdue_jobs.stop)
         continues = role is not None and (settings.instances or settings.ray_address is not None)
         drain_seconds = 0.0 if continues else settings.drain_seconds
         yield RunningService(app=app, service=service, dispatcher=dispatcher, drain_seconds=drain_seconds)
+
+
+def start_guards(
+    settings: Settings, service: GenerationService, dispatcher: Dispatcher, stack: AsyncExitStack
+) -> None:
+    """Start what mends jobs that do not belong together and ends those that are overdue, until `stack` ends."""
+    reconciler = build_reconciler(settings, service, dispatcher)
+    reconciler.start()
+    stack.push_async_callback(reconciler.stop)
+    overdue_jobs = OverdueJobs(jobs=dispatcher, lifecycle=service.lifecycle, clock=service.clock)
+    overdue_jobs.start()
+    stack.push_async_callback(overdue_jobs.stop)
 
 
 def build_live_routes(
@@ -247,6 +254,7 @@ async def start_webhooks(
     is_only_sender: bool,
 ) -> None:
     """Start to deliver webhooks; `stack` stops that."""
+    payloads = build_webhook_payloads(service, delivery, load_operator_secrets(settings))
     webhooks = WebhookSender(
         service.store,
         utc_now,
@@ -258,7 +266,6 @@ async def start_webhooks(
     await webhooks.start()
     stack.push_async_callback(webhooks.stop)
 
-    payloads = build_webhook_payloads(service, delivery, load_operator_secrets(settings))
 
 def build_fleet(settings: Settings, live_catalog: LiveCatalog) -> Fleet:
     """Return the configured fleet: instances of a Ray cluster, adopted servers, simulators, or one ComfyUI

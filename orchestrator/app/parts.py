@@ -189,9 +189,7 @@ def build_execution(
         capabilities=capabilities,
         delivery=delivery,
         previews=PreviewSwitch(core.events),
-        input_uploader=InputUploader(
-            dependencies.object_store, delivery, lambda: secrets.token_hex(16)
-        ),
+        input_uploader=InputUploader(dependencies.object_store, delivery, lambda: secrets.token_hex(16)),
         lora_delivery=LoraDelivery(dependencies.object_store, fleet),
         output_storage=OutputStorage(
             dependencies.object_store,

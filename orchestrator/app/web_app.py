@@ -258,6 +258,7 @@ def build_web_app(
             request_counts or settings.limits_url,
             failures_per_minute=settings.failures_per_minute,
             trusted_proxies=settings.trusted_proxies,
+            now=lambda: service.clock().timestamp(),
         ),
     )
     routes = [route for part in parts for route in part.routes()]

@@ -7,6 +7,7 @@ which the whole limit is available again. Counters live in memory, or in a Redis
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from time import time
@@ -52,8 +53,19 @@ class RateLimitStatus:
 class RateLimiter:
     """Counts requests and rejects those over the limit."""
 
-    def __init__(self, counts: str | Storage, *, failures_per_minute: int, trusted_proxies: int) -> None:
-        """`counts` is the storage of counts, or its URL: `memory://` or `redis://HOST:PORT/DB`."""
+    def __init__(
+        self,
+        counts: str | Storage,
+        *,
+        failures_per_minute: int,
+        trusted_proxies: int,
+        now: Callable[[], float] = time,
+    ) -> None:
+        """`counts` is the storage of counts, or its URL: `memory://` or `redis://HOST:PORT/DB`.
+
+        `now` returns the POSIX time that callers are told; the storage uses that of this host.
+        """
+        self._now = now
         self._redis_pool = None
         if isinstance(counts, str):
             self._redis_pool = ConnectionPool.from_url(counts) if counts.startswith("redis") else None
@@ -82,7 +94,7 @@ class RateLimiter:
             counted = "status requests" if own else "requests"
             raise RateLimited(
                 f"Rate limit exceeded for {plan.id} plan: {item.amount} {counted} per minute",
-                retry_after=_seconds_until(status.reset_at),
+                retry_after=self._seconds_until(status.reset_at),
             )
 
     async def count_auth_failure(self, request: web.Request) -> None:
@@ -98,7 +110,7 @@ class RateLimiter:
             raise RateLimited(
                 "Too many requests with an invalid API key from this address; retry later",
                 code="too_many_failures",
-                retry_after=_seconds_until(status.reset_at),
+                retry_after=self._seconds_until(status.reset_at),
             )
 
     async def _count_hit(self, item: RateLimitItem, *identifiers: str) -> tuple[bool, RateLimitStatus]:
@@ -112,8 +124,13 @@ class RateLimiter:
                 within = True
         except StorageError as error:
             log.warning("rate limit storage is unavailable, requests are not limited: %s", error)
-            return True, RateLimitStatus(item.amount, item.amount, ceil(time()) + WINDOW_SECONDS)
-        return within, RateLimitStatus(item.amount, stats.remaining, ceil(stats.reset_time))
+            return True, RateLimitStatus(item.amount, item.amount, ceil(self._now()) + WINDOW_SECONDS)
+        return within, RateLimitStatus(
+            item.amount, stats.remaining, ceil(stats.reset_time - time() + self._now())
+        )
+
+    def _seconds_until(self, moment: int) -> int:
+        return max(1, ceil(moment - self._now()))
 
     def _client_address(self, request: web.Request) -> str:
         """Return the client address that the outermost trusted proxy reports in `X-Forwarded-For`."""
@@ -154,7 +171,3 @@ def _open_storage(url: str, pool: ConnectionPool | None) -> Storage:
     storage = storage_from_string(f"async+{url}", wrap_exceptions=True, **options)  # type: ignore[arg-type]
     assert isinstance(storage, Storage)
     return storage
-
-
-def _seconds_until(moment: int) -> int:
-    return max(1, ceil(moment - time()))

@@ -47,7 +47,6 @@ from comfy_instances.tasks import keep_running, loop_time, spawn
 log = logging.getLogger(__name__)
 #: Longest pause between two tries to reach Ray, in seconds.
 MAX_RECONNECT_SECONDS = 30.0
-GONE_DETAIL = "its actor has ended"
 
 
 class RayFleet(MonitoredFleet):
@@ -92,7 +91,7 @@ class RayFleet(MonitoredFleet):
             log.warning("Ray does not respond; using the %d instance(s) known before", len(self._remotes))
 
     async def prepare(self) -> None:
-        """Connect to Ray before `start`, which takes seconds less then."""
+        """Connect to Ray, so that `start` takes seconds less."""
         with suppress(RayUnavailable):
             await self._cluster.get_state(())
 
@@ -112,7 +111,8 @@ class RayFleet(MonitoredFleet):
         self._capacity = self._planner.update(waiting, busy, loop_time())
 
     @property
-    def follows_demand(self) -> bool:  # whether `set_demand` has an effect
+    def follows_demand(self) -> bool:
+        """Whether `set_demand` has an effect."""
         return self._options.autoscale
 
     def card(self, instance_id: str) -> str | None:
@@ -147,10 +147,9 @@ class RayFleet(MonitoredFleet):
 
     async def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
         self._get_member(instance_id)
-        try:
+        with suppress(InstanceGone):
             return await self._require_agent(instance_id).log_tail(lines)
-        except InstanceGone:
-            return []
+        return []
 
     async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
         self._get_member(instance_id)
@@ -185,8 +184,7 @@ class RayFleet(MonitoredFleet):
 
     async def _look(self) -> None:
         """Look at the cluster once, and take one step. Raises RayUnavailable."""
-        connected = [remote.name for remote in self._remotes.values() if remote.is_connected]
-        state = await self._cluster.get_state(connected)
+        state = await self._cluster.get_state([one.name for one in self._remotes.values() if one.is_connected])
         await self._apply_state(state)
         if not self._looked.is_set():
             present = Counter(self.card(name) or ANY_CARD for name in self._remotes)
@@ -302,7 +300,7 @@ class RayFleet(MonitoredFleet):
 
     async def _remove_instance(self, remote: RemoteInstance) -> None:
         await self._disconnect(remote)
-        self.update_state(remote.name, InstanceState.FAILED, detail=GONE_DETAIL, vram_free=None)
+        self.update_state(remote.name, InstanceState.FAILED, detail="its actor has ended", vram_free=None)
         del self._remotes[remote.name]
         former = self._former[remote.name] = self._members.pop(remote.name)
         former.session = former.node_facts = None
@@ -382,9 +380,9 @@ class RayFleet(MonitoredFleet):
             remote.idle_since = loop_time()
 
     def _leaving_note(self, remote: RemoteInstance) -> str | None:
-        report, mine = remote.report, self._options.agent.created_by
         if remote.is_leaving:
             return "will be ended once it is idle"
+        report, mine = remote.report, self._options.agent.created_by
         if report is not None and report.code_version not in ("", mine):
             return f"its node has pixelfactory {report.code_version}, the service {mine}: update the node"
         return None

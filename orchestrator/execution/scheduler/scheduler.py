@@ -64,7 +64,7 @@ class Scheduler:
         self.queue = FairQueue()
         self.instances: dict[str, Instance] = {}
         self.estimates = DurationEstimates()
-        #: Models that wait for instances which an autoscaler can add; set by what knows the autoscaler.
+        #: Models for which an autoscaler can add instances.
         self.future_models: frozenset[str] = frozenset()
         self._max_attempts = max_attempts
         self._specs: dict[str, ShardSpec] = {}
@@ -130,8 +130,6 @@ class Scheduler:
 
     def expected_wait_seconds(self, account_id: str, now: float) -> float:
         """Return the seconds until a new shard of the account would start; infinite without instances.
-
-        Unknown while an autoscaler adds the first instance, and 0 then.
         Instances that went down a short time ago and return by themselves count. With fair shares, the
         account's own waiting shards run first, and at most the same amount of work of each other account.
         """

@@ -46,6 +46,21 @@ async def install_torch(venv: Path, pin: TorchPin, on_output: OutputCallback) ->
     await run_command([str(venv_python(venv)), *PIP_INSTALL, *index, *pin.packages], on_output=on_output)
 
 
+async def install_optional_requirements(venv: Path, requirements: Path, on_output: OutputCallback) -> None:
+    """Install what a node pack of ours uses if it is there, as wheels that change no other package.
+
+    Raises SubprocessFailed.
+    """
+    await run_command(
+        [
+            str(venv_python(venv)),
+            *PIP_INSTALL,
+            *("--only-binary", ":all:", "--no-deps", "-r", str(requirements)),
+        ],
+        on_output=on_output,
+    )
+
+
 async def install_requirements(
     venv: Path, requirements: Path, pin: TorchPin, on_output: OutputCallback
 ) -> None:

@@ -37,17 +37,13 @@ def service_on(comfyui: RealServer, data: Any, **more: str) -> ServiceProcess:
 
 
 @pytest.fixture(scope="module")
-def direct(
-    comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServiceProcess]:
+def direct(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     with running(service_on(comfyui, tmp_path_factory.mktemp("direct"))) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def through(
-    comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServiceProcess]:
+def through(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     data = tmp_path_factory.mktemp("through")
     with running(service_on(comfyui, data, PIXELFACTORY_DIRECT_DELIVERY="false")) as service:
         yield service
@@ -121,9 +117,12 @@ async def test_an_input_file_is_fetched_once_and_stays_for_the_next_request(
     direct: ServiceProcess, comfyui: RealServer
 ) -> None:
     async def load() -> dict[str, Any]:
-        async with aiohttp.ClientSession(comfyui.url, headers={"X-Pixel-Factory-Delivery": "1"}) as http:
-            async with http.get("/pixelfactory/delivery") as response:
-                return dict(await response.json())
+        headers = {"X-Pixel-Factory-Delivery": "1"}
+        async with (
+            aiohttp.ClientSession(comfyui.url, headers=headers) as http,
+            http.get("/pixelfactory/delivery") as response,
+        ):
+            return dict(await response.json())
 
     before = await load()
     image = gradient((96, 96))

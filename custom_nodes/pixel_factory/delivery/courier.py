@@ -19,7 +19,7 @@ from .state import Deliveries, Delivery, DeliveryFile, Grant
 
 log = logging.getLogger(__name__)
 
-MEMORY_VARIABLE, THREADS_VARIABLE = "PIXELFACTORY_DELIVERY_MEMORY_MB", "PIXELFACTORY_DELIVERY_THREADS"
+MEMORY_VARIABLE, THREADS_VARIABLE = "PIXEL_FACTORY_DELIVERY_MEMORY_MB", "PIXEL_FACTORY_DELIVERY_THREADS"
 DEFAULT_MEMORY_MB = 1024
 #: Uploads wait for the network, not for the processor.
 UPLOAD_THREADS = 4

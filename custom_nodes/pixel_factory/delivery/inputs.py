@@ -28,7 +28,7 @@ from .upload import open_connection
 
 log = logging.getLogger(__name__)
 
-CACHE_VARIABLE, DEFAULT_CACHE_MB = "PIXELFACTORY_INPUT_CACHE_MB", 4096
+CACHE_VARIABLE, DEFAULT_CACHE_MB = "PIXEL_FACTORY_INPUT_CACHE_MB", 4096
 #: Files are in the input folder itself: loaders of some packs list no others.
 PREFIX, PARTIAL_FOLDER = "pixelfactory-", "pixel_factory_partial"
 #: Files of finished jobs do not stay longer, in seconds.

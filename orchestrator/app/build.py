@@ -185,7 +185,7 @@ async def run_service(
 def start_guards(
     settings: Settings, service: GenerationService, dispatcher: Dispatcher, stack: AsyncExitStack
 ) -> None:
-    """Start what mends jobs that do not belong together and ends those that are overdue, until `stack` ends."""
+    """Start what mends jobs and ends those that are overdue, until `stack` ends."""
     reconciler = build_reconciler(settings, service, dispatcher)
     reconciler.start()
     stack.push_async_callback(reconciler.stop)

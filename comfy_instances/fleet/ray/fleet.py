@@ -184,7 +184,7 @@ class RayFleet(MonitoredFleet):
 
     async def _look(self) -> None:
         """Look at the cluster once, and take one step. Raises RayUnavailable."""
-        state = await self._cluster.get_state([one.name for one in self._remotes.values() if one.is_connected])
+        state = await self._cluster.get_state([r.name for r in self._remotes.values() if r.is_connected])
         await self._apply_state(state)
         if not self._looked.is_set():
             present = Counter(self.card(name) or ANY_CARD for name in self._remotes)

@@ -84,6 +84,8 @@ async def run(comfyui_with_pack: RealServer, graph: dict[str, Any]) -> dict[str,
 
 
 async def test_our_facts_of_the_pack_are_the_servers(comfyui_with_pack: RealServer) -> None:
+    for file in (comfyui_with_pack.base / "input").glob("*.*"):
+        file.unlink()  # choices of files are facts, and those of other tests are not recorded
     async with aiohttp.ClientSession(comfyui_with_pack.url) as client, client.get("/object_info") as response:
         nodes = extract_node_facts(await response.json())
     ours = sorted(name for name in FACTS if name.startswith("PixelFactory"))

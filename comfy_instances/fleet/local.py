@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from comfy_instances.fleet.fleet_base import FleetBase
+from comfy_instances.fleet.pack_changes import RefreshLaunchSpec, RestartTurn
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
-from comfy_instances.fleet.supervisor import RefreshLaunchSpec, Supervisor
+from comfy_instances.fleet.supervisor import Supervisor
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.process.installation import Installation
@@ -50,7 +51,10 @@ class LocalFleet(FleetBase):
             )
             for launch in launch_specs
         )
-        self._supervisors = {launch.id: Supervisor(launch, policy, self, refresh) for launch in launch_specs}
+        turn = RestartTurn()
+        self._supervisors = {
+            launch.id: Supervisor(launch, policy, self, refresh, turn) for launch in launch_specs
+        }
 
     @classmethod
     def simulated(

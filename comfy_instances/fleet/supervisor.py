@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Unpack
 from comfy_instances.fleet.fleet_base import FleetBase, InstanceChanges
 from comfy_instances.fleet.health import HealthReport, check_health
 from comfy_instances.fleet.inventory import NodeFactsPoller
+from comfy_instances.fleet.pack_changes import PackChanges, RefreshLaunchSpec, RestartTurn
 from comfy_instances.fleet.protocol import InstanceState
 from comfy_instances.process.child import ChildProcess, child_environment, find_free_port, format_exit_status
 from comfy_instances.process.installed_packs import PackSource
@@ -28,7 +29,7 @@ from comfy_instances.process.restart_policy import (
     SupervisionHistory,
     Wait,
     decide,
-    is_over_memory_limit,
+    is_draining,
 )
 from comfy_instances.protocol.errors import InstanceError, InstanceGone
 from comfy_instances.repeated_errors import RepeatedErrors
@@ -44,8 +45,6 @@ MAX_ERROR_PAUSE_S = 5.0
 TRANSIENT_FOLDERS = ("input", "output", "temp")
 #: Marks a folder in `custom_nodes` as our copy of a managed node pack.
 COPY_MARK = ".pixelfactory-copy"
-#: Returns the spec of an instance's next start. Runs in a thread.
-RefreshLaunchSpec = Callable[[LaunchSpec], LaunchSpec]
 
 
 class Supervisor:
@@ -61,10 +60,12 @@ class Supervisor:
         policy: RestartPolicy,
         fleet: FleetBase,
         refresh: RefreshLaunchSpec | None = None,
+        turn: RestartTurn | None = None,
     ) -> None:
-        """`refresh` returns the spec for the next start: the node packs to load may have changed."""
+        """`refresh` returns the spec for the next start: the node packs to load may have changed. `turn` is
+        shared by the instances that are restarted for that one after the other."""
         self.launch_spec = launch_spec
-        self._refresh = refresh
+        self._pack_changes = PackChanges(refresh, turn or RestartTurn(), policy.pack_check_seconds)
         self.log_file = RotatingLogFile(launch_spec.directory / "log" / "output.log")
         self._policy = policy
         self._fleet = fleet
@@ -135,8 +136,7 @@ class Supervisor:
             started_at=datetime.now(UTC),
             detail=self._history.reason,
         )
-        if self._refresh is not None:
-            self.launch_spec = await asyncio.to_thread(self._refresh, self.launch_spec)
+        self.launch_spec = await self._pack_changes.next_spec(self.launch_spec)
         spec, directory = self.launch_spec, self.launch_spec.directory
         await asyncio.to_thread(prepare_directories, directory, spec.node_packs, spec.copied_packs)
         self._child = await ChildProcess.launch(
@@ -255,6 +255,8 @@ class Supervisor:
         self._history = self._history.after_response(
             loop_time(), report.to_health_sample(child.resident_memory())
         )
+        outdated = await self._pack_changes.check(self.launch_spec)
+        self._history = replace(self._history, outdated=outdated)
         self._fleet.set_session(self.launch_spec.id, facts_poller.session, facts)
         self._publish_health(report)
 
@@ -282,18 +284,18 @@ class Supervisor:
     def _current_state(self) -> InstanceState:
         if self._history.missed >= MAX_MISSED_PROBES or not self._is_connected:
             return InstanceState.DOWN
-        return (
-            InstanceState.DRAINING
-            if is_over_memory_limit(self._history, self._policy)
-            else InstanceState.READY
-        )
+        return InstanceState.DRAINING if is_draining(self._history, self._policy) else InstanceState.READY
 
     def _current_detail(self) -> str | None:
         if self._history.missed >= MAX_MISSED_PROBES:
             return "does not respond"
         if not self._is_connected:
             return "websocket lost"
-        return "will be restarted once idle" if is_over_memory_limit(self._history, self._policy) else None
+        if self._history.outdated:
+            return "will be restarted once idle: its node packs have changed"
+        if self._pack_changes.is_outdated:
+            return "waits for its turn to be restarted: its node packs have changed"
+        return "will be restarted once idle" if is_draining(self._history, self._policy) else None
 
     def _format_exit_reason(self, code: int) -> str:
         lines = [line for line in self.log_file.tail(20) if line.strip()]

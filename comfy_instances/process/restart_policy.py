@@ -45,6 +45,10 @@ class RestartPolicy:
     memory_limit: int | None = None
     #: How long the instance must be idle before that restart.
     idle_seconds: float = 10.0
+    #: Between two looks whether the next start would load other node packs, and how long an instance whose
+    #: packs have changed must be idle before its restart.
+    pack_check_seconds: float = 10.0
+    changed_idle_seconds: float = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +76,8 @@ class SupervisionHistory:
     stuck_since: float | None = None
     idle_since: float | None = None
     memory: int | None = None
+    #: Whether the next start loads other node packs, and it is this instance's turn to be restarted for it.
+    outdated: bool = False
 
     @property
     def restarts(self) -> int:
@@ -201,6 +207,11 @@ def is_over_memory_limit(history: SupervisionHistory, policy: RestartPolicy) -> 
     return limit is not None and history.memory is not None and history.memory > limit
 
 
+def is_draining(history: SupervisionHistory, policy: RestartPolicy) -> bool:
+    """Whether the process gets no further prompts, because it is restarted once idle."""
+    return history.outdated or is_over_memory_limit(history, policy)
+
+
 def _decide_while_stopped(history: SupervisionHistory, now: float, policy: RestartPolicy) -> Decision:
     if history.ended_at is None:
         return Start()
@@ -233,6 +244,8 @@ def _decide_while_running(history: SupervisionHistory, now: float, policy: Resta
     idle = history.idle_since
     if is_over_memory_limit(history, policy) and idle is not None and now - idle >= policy.idle_seconds:
         return Restart(f"restarted to free memory: {history.memory} resident bytes", planned=True)
+    if history.outdated and idle is not None and now - idle >= policy.changed_idle_seconds:
+        return Restart("restarted to load changed node packs", planned=True)
     return Wait(now + policy.probe_seconds)
 
 

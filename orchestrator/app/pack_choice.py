@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from comfy_instances.process.installation import Installation
@@ -101,6 +102,12 @@ def _repository(url: str) -> str:
     return url.rstrip("/").removesuffix(".git").casefold()
 
 
-def _class_types(model: Model) -> set[str]:
-    graph = json.loads(model.source.graph)
-    return {str(node.get("class_type")) for node in graph.values() if isinstance(node, dict)}
+def _class_types(model: Model) -> frozenset[str]:
+    return _class_types_of(model.source.graph)
+
+
+@lru_cache(maxsize=2048)
+def _class_types_of(text: str) -> frozenset[str]:
+    """Return the classes of a graph; cached, because instances ask again and again."""
+    nodes = json.loads(text).values()
+    return frozenset(str(node.get("class_type")) for node in nodes if isinstance(node, dict))

@@ -135,7 +135,7 @@ def result_lines(result: PackInstallResult) -> Iterator[str]:
         return
     yield f"{len(result.record.packages)} Python packages were added"
     yield f"Tested on {result.trial.device}: ready after {result.trial.startup_seconds:.1f} s"
-    yield "Instances load the packs that models need at their next start: `pixelfactory instances restart`"
+    yield "Running instances take them one after the other, each once it is idle: `pixelfactory instances list`"
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from comfy_instances.fleet.local import LocalFleet
+from comfy_instances.fleet.protocol import InstanceState
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.install.packs.adding import pin_pack, update_pin
 from comfy_instances.install.packs.drift import compare_with_lock, find_installed_drift, find_moved_refs
@@ -34,6 +36,7 @@ from comfy_instances.process.installed_packs import (
     read_pack_record,
 )
 from comfy_instances.process.launch import comfyui_launch_specs
+from comfy_instances.process.restart_policy import RestartPolicy
 from tests.support.pack_comfyui import (
     CORE_NODES,
     commit_files,
@@ -43,6 +46,7 @@ from tests.support.pack_comfyui import (
     pack_with,
 )
 from tests.support.packs import RecordingPackReporter
+from tests.support.polling import wait_until
 from tests.support.service import pixelfactory
 from tests.support.small_comfyui import git
 
@@ -187,6 +191,41 @@ async def test_records_in_which_folders_the_files_of_inputs_belong(bench: Workbe
     assert not any("in which folders" in note for note in result.trial.notes)
     # The markers themselves are no choices of the recorded facts.
     assert facts["input"]["required"]["file"] == ["COMBO"]
+
+
+async def test_running_instances_load_changed_packs_one_after_the_other(bench: Workbench) -> None:
+    policy = RestartPolicy(
+        startup_seconds=60, probe_seconds=0.2, pack_check_seconds=0.2, changed_idle_seconds=0.2
+    )
+    fleet = LocalFleet.comfyui(
+        require_installation(bench.comfyui),
+        directory=bench.root / "instances",
+        models_dir=bench.root / "models",
+        gpus=[None, None],
+        policy=policy,
+        choose_packs=load_all_packs,
+    )
+    seen: list[tuple[InstanceState, ...]] = []
+    fleet.subscribe(lambda _: seen.append(tuple(info.state for info in fleet.instances())))
+    await fleet.start()
+    try:
+        await wait_until(lambda: all(info.state is InstanceState.READY for info in fleet.instances()))
+        seen.clear()
+        await bench.add_pack("late-pack", pack_with("LateNode"))
+        await bench.install()
+
+        def all_have(name: str) -> bool:
+            found = [fleet.node_facts(info.id) or {} for info in fleet.instances()]
+            return all(name in facts for facts in found)
+
+        await wait_until(lambda: all_have("LateNode"))
+        # While one drains and starts again, the other serves.
+        assert (InstanceState.DRAINING, InstanceState.READY) in seen
+        assert all(InstanceState.READY in states for states in seen)
+        assert [info.restarts for info in fleet.instances()] == [1, 1]
+        assert [info.failures for info in fleet.instances()] == [0, 0]
+    finally:
+        await fleet.stop()
 
 
 async def test_refuses_requirements_that_do_not_fit_torch_and_names_pack_line_and_version(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Container
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
+from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs, resolve_inputs
 from orchestrator.catalog.import_export.old_classes import modernise_graph
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
 from orchestrator.catalog.import_export.ui.ui_to_api import (
@@ -71,6 +71,11 @@ def _read_api_graph(data: Any, facts: NodeFacts, pack_classes: Container[str]) -
             meta = node["_meta"]
             result.unknown_classes[node["class_type"]] = str(meta.get("cnr_id") or meta.get("aux_id") or "")
         node["inputs"], mismatch = name_positional_values(node, entry)
+        for item in declared_inputs(entry) if entry else ():
+            if item.required and item.accepts_uploads and item.name not in node["inputs"]:
+                # A program that fills in the file itself: it is a parameter of each request.
+                node["inputs"][item.name] = ""
+                changes.append(f"node {id}, input {item.name}: has no file, which every request has to give")
         if mismatch and node["class_type"] in pack_classes:
             result.mismatches[id] = mismatch
     return result

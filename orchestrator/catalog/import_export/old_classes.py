@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.checks.node_facts import NodeFacts, NodeInput, resolve_inputs
 from orchestrator.catalog.rendering.graph import ApiGraph
 
 #: Old name -> today's name of a class with the same inputs; ComfyUI itself replaces them in prompts.
@@ -43,10 +43,24 @@ def modernise_graph(graph: ApiGraph, facts: NodeFacts) -> list[str]:
         for old, new in _RENAMED_INPUTS.get(class_type, {}).items():
             if old in node["inputs"] and new not in node["inputs"]:
                 node["inputs"][new] = node["inputs"].pop(old)
+        for item in resolve_inputs(facts[class_type], node["inputs"]).values() if class_type in facts else ():
+            if (option := _find_annotated_option(item, node["inputs"].get(item.name))) is not None:
+                changes.append(f"node {id}, input {item.name}: {option} is today's name of the option")
+                node["inputs"][item.name] = option
         change = _CHANGED_INPUTS.get(class_type)
         if change is not None and class_type in facts and (text := change(node["inputs"], facts[class_type])):
             changes.append(f"node {id}: {text}")
     return changes
+
+
+def _find_annotated_option(item: NodeInput, value: Any) -> str | None:
+    """Return the only option that is the value with a remark behind it, as in `Google [free]`."""
+    if item.type != "COMBO" or not item.choices or not isinstance(value, str) or value in item.choices:
+        return None
+    found = [
+        one for one in item.choices if isinstance(one, str) and one.startswith((f"{value} [", f"{value} ("))
+    ]
+    return found[0] if value and len(found) == 1 else None
 
 
 def _change_join(inputs: dict[str, Any], entry: Mapping[str, Any]) -> str:

@@ -157,3 +157,39 @@ def test_images_that_only_a_screen_of_a_pack_gets_are_saved() -> None:
     result = take(data, PACKS)
     assert result.usable
     assert "SaveImage" in result.graph
+
+
+def test_options_that_got_a_remark_since_are_found() -> None:
+    translator = entry(
+        {"service": [["Google [free]", "Pons [free]", "Pons [paid]"], {"default": "Google"}]}, "STRING"
+    )
+
+    def with_service(service: str) -> Any:
+        return take(
+            api(
+                a=("Translator", "", {"service": service}),
+                b=("PreviewAny", "", {"source": ["a", 0]}),
+            ),
+            {"Translator": translator},
+        )
+
+    result = with_service("Google")
+    assert result.usable
+    assert result.fixed_inputs["a.service"] == "Google [free]"
+    assert any("Google [free] is today's name of the option" in change for change in result.changes)
+    # Two options begin so, or none.
+    assert not with_service("Pons").usable
+    assert not with_service("Goo").usable
+
+
+def test_files_that_a_program_fills_in_are_parameters() -> None:
+    result = take(
+        api(
+            a=("LoadImage", "", {}),
+            b=("ImageInvert", "", {"image": ["a", 0]}),
+            s=("SaveImage", "", {"images": ["b", 0], "filename_prefix": "x"}),
+        )
+    )
+    assert result.usable
+    assert result.bound_inputs["a.image"] == "{{ image }}"
+    assert "node a, input image: has no file, which every request has to give" in result.changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from comfy_instances.process.restart_policy import (
     SupervisionHistory,
     Wait,
     decide,
+    is_draining,
     is_over_memory_limit,
     restart_backoff,
 )
@@ -173,6 +175,18 @@ def test_pauses_double_up_to_the_limit() -> None:
 def test_restarts_are_counted_over_all_runs() -> None:
     history = replay([(0, started), (1, died), (3, started), (4, stopped), (5, started)])
     assert history.restarts == 2
+
+
+def test_an_outdated_instance_drains_and_is_restarted_once_idle() -> None:
+    history = replay([(0, started), (8, says(BUSY))])
+    assert not is_draining(history, RULES)
+    outdated = replace(history, outdated=True)
+    assert is_draining(outdated, RULES)
+    assert isinstance(decide(outdated, 60, RULES), Wait)
+    idle = outdated.after_response(60, IDLE)
+    assert isinstance(decide(idle, 61, RULES), Wait)
+    assert decide(idle, 62, RULES) == Restart("restarted to load changed node packs", planned=True)
+    assert not started(idle, 70).outdated
 
 
 def test_worn_only_above_a_limit() -> None:

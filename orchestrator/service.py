@@ -107,7 +107,7 @@ class GenerationService:
 
     def get_model(self, job: Job) -> Model:
         """Return the model of an accepted job, even if it is no longer offered. Raises InvalidRequest."""
-        return self.live_catalog.get_known_model(job.model, job.model_version)
+        return model_of_job(self.live_catalog, job)
 
     @property
     def default_tariff(self) -> Tariff:

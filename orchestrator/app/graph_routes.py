@@ -7,7 +7,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from comfy_instances.protocol.node_facts import load_core_node_facts, load_pack_node_facts
+from comfy_instances.protocol.node_facts import RECORDED_VERSION, load_core_node_facts, load_pack_node_facts
 from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
 from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.graph_files import GraphFiles
@@ -18,9 +18,14 @@ from orchestrator.own_graphs.policy import GraphPolicy
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.web.dialects.comfy.graph_jobs import GraphJobs
+from orchestrator.web.dialects.comfy.native_files import NativeFileRoutes
+from orchestrator.web.dialects.comfy.native_routes import NativeJobRoutes
+from orchestrator.web.dialects.comfy.native_socket import ClientSockets
+from orchestrator.web.dialects.comfy.router_routes import RouterRoutes
 from orchestrator.web.dialects.comfy.v2_assets import V2AssetRoutes
 from orchestrator.web.dialects.comfy.v2_routes import V2JobRoutes
 from orchestrator.web.dialects.comfy.v2_views import V2Views
+from orchestrator.web.instance_status import FleetInstances
 from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.result_sender import ResultSender
@@ -96,9 +101,11 @@ def build_graph_jobs(settings: Settings, service: GenerationService, instances: 
 def build_graph_routes(
     settings: Settings,
     service: GenerationService,
-    instances: InstanceFacts,
     updates: JobUpdates,
     delivery: ResultDelivery,
+    *,
+    instances: InstanceFacts,
+    fleet: FleetInstances,
 ) -> tuple[RouteGroup, ...]:
     """Return the routes of Comfy's clients."""
     jobs = build_graph_jobs(settings, service, instances)
@@ -109,4 +116,12 @@ def build_graph_routes(
         delivery=delivery.jobs,
         public_url=settings.public_url,
     )
-    return (V2JobRoutes(views), V2AssetRoutes(views, jobs.preparer.files, delivery.sender))
+    sockets = ClientSockets(jobs, updates)
+    return (
+        V2JobRoutes(views),
+        V2AssetRoutes(views, jobs.preparer.files, delivery.sender),
+        NativeJobRoutes(jobs, sockets),
+        sockets,
+        NativeFileRoutes(jobs, delivery.sender, instances, fleet, version=RECORDED_VERSION),
+        RouterRoutes(service, updates, delivery.jobs),
+    )

@@ -200,8 +200,8 @@ class ExecutionViews:
     fleet: FleetInstances
     scheduler: SchedulerView
     metrics: Metrics
-    #: Instances, queue and models for operators. The first is on the operations page too.
-    admin: tuple[RouteGroup, RouteGroup]
+    #: Instances and queue, models, and loads ahead, for operators. The first is on the operations page too.
+    admin: tuple[RouteGroup, RouteGroup, RouteGroup]
     #: Routes for other processes of the installation.
     internal: tuple[RouteGroup, ...] = ()
     #: What the instances say of callers' own graphs.
@@ -310,7 +310,9 @@ def _build_generation_routes(
         ReplicateFileRoutes(files, settings.public_url),
         JobApiRoutes(service, updates, service.store, responses),
         LoraRoutes(service, service.request_preparer.lora_resolver, delivery.jobs),
-        *build_graph_routes(settings, service, execution.graphs, updates, delivery),
+        *build_graph_routes(
+            settings, service, updates, delivery, instances=execution.graphs, fleet=execution.fleet
+        ),
     )
 
 

@@ -55,7 +55,7 @@ class AttemptRecovery:
             log.info("could not cancel attempt %s: %s", attempt.prompt_id, error or type(error).__name__)
 
     async def _resume_attempt(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
-        model = self.live_catalog.get_known_model(record.job.model, record.job.model_version)
+        model = model_of_job(self.live_catalog, record.job)
         async with asyncio.timeout(RECOVERY_TIMEOUT_SECONDS):
             await _wait_until_reachable(self.runner.fleet, attempt.instance_id)
         latest = await self.store.find_job(record.job.id)

@@ -57,7 +57,7 @@ _BOUNDED_NAMES: Mapping[re.Pattern[str], str] = {
         r"|largest_size|size|resolution_(width|height)|left|right|top|bottom|tile_size|max_dimension"
         r"|longer_size|shorter_size|smallest_size"
     ): "max_side",
-    re.compile(r"steps|end_at_step|num_inference_steps|solver_steps|steps_per_.*"): "max_steps",
+    re.compile(r"steps|num_inference_steps|solver_steps|steps_per_.*"): "max_steps",
     re.compile(r"batch_size|amount|batch|repeats|num_images|columns|rows|num_samples"): "max_batch",
     re.compile(r"length|(num_|video_)?frames?(_count|_number)?|frames_number|num_frames"): "max_frames",
     re.compile(r"seconds|duration"): "max_seconds",

@@ -14,7 +14,14 @@ from orchestrator.own_graphs.growth import find_growth
 from orchestrator.own_graphs.limits import GraphLimits
 from orchestrator.own_graphs.parsing import is_like_link, parse_own_graph
 from orchestrator.own_graphs.rejections import GraphRejected, NodeProblem
-from orchestrator.own_graphs.values import FileUse, NodeChecker, is_file_input, is_prefix, weight_inputs
+from orchestrator.own_graphs.values import (
+    SHOWN_ONLY,
+    FileUse,
+    NodeChecker,
+    is_file_input,
+    is_prefix,
+    weight_inputs,
+)
 
 #: Classes that take inputs which they do not declare.
 _OPEN_CLASSES = frozenset({"CustomCombo"})
@@ -100,10 +107,11 @@ class GraphPolicy:
 
     def _without_unknown(self, node: Mapping[str, Any], inputs: Mapping[str, NodeInput]) -> dict[str, Any]:
         """Return the node without inputs that its class does not declare: what is not checked is not sent."""
+        is_open = node["class_type"] in _OPEN_CLASSES
         known = {
-            name: value
+            name: "" if name in inputs and inputs[name].type in SHOWN_ONLY else value
             for name, value in node["inputs"].items()
-            if name in inputs or node["class_type"] in _OPEN_CLASSES
+            if name in inputs or is_open
         }
         return {"class_type": node["class_type"], "inputs": known}
 

@@ -22,8 +22,12 @@ PREFIX_INPUT = "filename_prefix"
 _CONSTANTS: Mapping[str, str] = {"PrimitiveInt": "value", "PrimitiveFloat": "value"}
 #: Classes that report the size of images that exist, which is bounded where they were made.
 _MEASURES = frozenset({"GetImageSize", "GetVideoComponents"})
+#: Classes whose numbers say which part of their data to take, so that they enlarge nothing.
+_SELECTS = frozenset({"ImageFromBatch", "LatentFromBatch", "LatentCut", "LatentCutToBatch", "ImageCompare"})
+#: Types of inputs that hold the state of a widget, which the node's code does not read.
+SHOWN_ONLY = frozenset({"IMAGECOMPARE"})
 #: LoRAs that the service has put on an instance for a caller have names that begin so.
-_UPLOADED_LORA = "pixelfactory-"
+UPLOADED_PREFIX = "pixelfactory-"
 _EMBEDDING = re.compile(r"embedding:([^\s,()]+)", re.IGNORECASE)
 #: What an expression of `ComfyMathExpression` may hold: nothing that grows without bound.
 _EXPRESSION = re.compile(r"(?:(?!\*\*|pow|<<)[\w\s.,+\-*/%()<>=!&|?:])*", re.ASCII)
@@ -63,7 +67,7 @@ class NodeChecker:
         """Yield the problems of a node whose declared inputs are `inputs`; other values are not sent."""
         for name, value in self.graph[self.id]["inputs"].items():
             item = inputs.get(name)
-            if item is None or is_file_input(item):
+            if item is None or is_file_input(item) or item.type in SHOWN_ONLY:
                 continue
             if is_like_link(value):
                 yield from self._check_link(name, value, item)
@@ -141,7 +145,7 @@ class NodeChecker:
             yield self._problem("value_too_long", reason, name, value)
         if is_prefix(name):
             yield from self._check_prefix(name, value)
-        elif item.choices is not None and (is_unsafe_path(value) or value.startswith(_UPLOADED_LORA)):
+        elif item.choices is not None and (is_unsafe_path(value) or value.startswith(UPLOADED_PREFIX)):
             reason = "must be one of the names that /object_info lists, without absolute or parent paths"
             yield self._problem("forbidden_value", reason, name, value)
         is_expression = self.class_type == "ComfyMathExpression" and name == "expression"
@@ -162,7 +166,7 @@ class NodeChecker:
             yield self._problem("forbidden_value", reason, name, value)
 
     def _find_bound(self, item: NodeInput) -> Bound | None:
-        return self.limits.find_bound(item.name)
+        return None if self.class_type in _SELECTS else self.limits.find_bound(item.name)
 
     def _check_bound(self, name: str, value: Any, bound: Bound) -> Iterator[NodeProblem]:
         try:

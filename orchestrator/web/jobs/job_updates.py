@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from orchestrator.execution.scheduler.wait_estimator import WaitEstimate
 from orchestrator.jobs import JobRecord, ShardStatus
-from orchestrator.jobs.events import EventHub, JobChanged, JobEvent, ShardStarted
+from orchestrator.jobs.events import EventHub, JobChanged, JobEvent, ShardStarted, Subscription
 from orchestrator.web.protocols import Clock, JobReader
 
 T = TypeVar("T")
@@ -64,13 +64,15 @@ class JobUpdates:
             expected_finish=None if remaining is None else self.clock() + timedelta(seconds=remaining),
         )
 
-    async def stream(self, account_id: str, job_id: str) -> AsyncGenerator[JobUpdate, None]:
+    async def stream(
+        self, account_id: str, job_id: str, reader: Subscription | None = None
+    ) -> AsyncGenerator[JobUpdate, None]:
         """Yield the job itself, then all updates until it is finished or the service stops.
 
         A client that reconnects gets the present state first, so it misses nothing that still matters.
         Raises NotFound, Gone.
         """
-        with self.events.subscribe(job_id) as subscription:
+        with self.events.subscribe(job_id, reader) as subscription:
             # Read after subscribing: earlier changes are in the store, later ones arrive as events.
             record = await self.jobs.get_job(account_id, job_id)
             yield JobChanged(record=record)

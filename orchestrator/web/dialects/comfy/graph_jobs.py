@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.intake.own_graphs import SENT_FILES_PARAM, OwnGraphPreparer, OwnGraphRequest
 from orchestrator.intake.request_preparer import PreparedRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
+from orchestrator.media.errors import ObjectStoreError
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from orchestrator.own_graphs.model import FILE_INDEX, GRAPH_PARAM
 from orchestrator.store import ApiKey, ApiKeyScope, Page
@@ -24,8 +26,8 @@ from orchestrator.web.protocols import JobService
 CLIENT_PARAM, LABELS_PARAM = "@client_id", "@labels"
 #: Header with the longest run that the caller pays for, in seconds.
 MAX_SECONDS_HEADER = "X-PixelFactory-Max-Seconds"
-#: Bodies of graphs, in bytes, before the policy looks at them.
-MAX_BODY_BYTES = 4 * 2**20
+#: Text results that responses show in place.
+MAX_TEXTS, MAX_TEXT_BYTES = 20, 100_000
 _NODE_ERROR = re.compile(r"node (?P<node>[\w.:#@ -]{1,100}) \((?P<class>[^()\n]{1,200})\): ", re.ASCII)
 
 
@@ -153,6 +155,20 @@ def sent_graph(job: Job) -> dict[str, Any]:
         id: {**node, "inputs": {name: restore(value) for name, value in node["inputs"].items()}}
         for id, node in job.params[GRAPH_PARAM].items()
     }
+
+
+async def read_texts(jobs: GraphJobs, record: JobRecord) -> dict[str, str]:
+    """Return the small text results of a job by their keys."""
+    keys = [
+        output.key
+        for output in record.outputs
+        if output.content_type == "text/plain" and output.size <= MAX_TEXT_BYTES
+    ][:MAX_TEXTS]
+    try:
+        found = await asyncio.gather(*(jobs.preparer.objects.get(key) for key in keys))
+    except ObjectStoreError:
+        return {}
+    return {key: data.decode("utf-8", "replace") for key, data in zip(keys, found, strict=True)}
 
 
 def failed_node(job: Job) -> tuple[str | None, str | None]:

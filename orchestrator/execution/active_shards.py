@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from orchestrator.catalog import Model
-from orchestrator.execution.failures import AttemptFailure
+from orchestrator.execution.failures import AttemptFailure, to_job_error
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs import Attempt, FailureKind, Job, JobError, Shard
 from orchestrator.own_graphs.messages import hide_paths

@@ -77,7 +77,7 @@ class InstanceCapabilities:
             AnyFileName() if self.simulated else {EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER}
         )
         return [
-            str(problem)
+            problem
             for problem in validate_graph(graph, self.node_facts, extra_files)
             if not problem.is_warning
         ]

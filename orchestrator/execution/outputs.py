@@ -19,6 +19,7 @@ from comfy_instances.session.session import InstanceSession, NodeOutput, RunResu
 from comfy_instances.session.tracker import to_instance_error
 from orchestrator.execution.direct_delivery import DirectDelivery, extension_of
 from orchestrator.execution.failures import FormatUnsupported
+from orchestrator.execution.own_outputs import prepare_own_output
 from orchestrator.jobs import Output
 from orchestrator.jobs.events import OutputDelivered
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key

@@ -17,16 +17,20 @@ T = TypeVar("T")
 class Watchdog:
     """Watches one run. The timeout starts with the first progress event and again with each further one."""
 
-    def __init__(self, timeout: float, clock: Callable[[], float] = monotonic) -> None:
-        """`timeout` is the longest time without progress, in seconds."""
+    def __init__(
+        self, timeout: float, clock: Callable[[], float] = monotonic, *, limit: float | None = None
+    ) -> None:
+        """`timeout` is the longest time without progress, `limit` that of the whole run, in seconds."""
         self._timeout = timeout
         self._limit = limit
         self._clock = clock
+        self._started: float | None = None
         self._last_progress: float | None = None
 
     def record_progress(self) -> None:
         """Start the timeout again."""
         self._last_progress = self._clock()
+        self._started = self._last_progress if self._started is None else self._started
 
     async def guard(self, run: Coroutine[Any, Any, T]) -> T:
         """Return the result of `run`. Cancels it and raises PromptStalled after the timeout.

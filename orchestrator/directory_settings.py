@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from orchestrator.ray_settings import USER_DATA_DIR
+from orchestrator.user_directories import USER_DATA_DIR
 
 SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 

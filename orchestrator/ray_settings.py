@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from platformdirs import user_data_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-USER_DATA_DIR = user_data_path("pixelfactory")
+from orchestrator.user_directories import USER_DATA_DIR
+
 #: A card as Ray names it, and its memory in GB.
 _NODE_TYPE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)=([0-9]{1,4}(?:\.[0-9]+)?)")
 

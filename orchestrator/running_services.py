@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from platformdirs import user_state_path
-
 from orchestrator.private_files import create_private_directories
+from orchestrator.user_directories import find_state_directory
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +30,10 @@ class RunningRecord:
     pid: int
 
 
-def running_directory() -> Path:
-    """Return the directory of the files of running services."""
-    return user_state_path("pixelfactory") / "running"
+def running_directory() -> Path | None:
+    """Return the directory of the files of running services; None for a user without a home directory."""
+    state = find_state_directory()
+    return None if state is None else state / "running"
 
 
 @contextmanager
@@ -64,18 +64,19 @@ def announce_service(url: str, data_dir: Path, config: Path | None = None) -> It
 def list_running_services() -> list[RunningRecord]:
     """Return the services of this user that run; files that a killed one has left are deleted."""
     found = []
+    directory = running_directory()
     with suppress(OSError):
-        for path in sorted(running_directory().glob("*.json")):
+        for path in sorted(directory.glob("*.json")) if directory is not None else ():
             with suppress(OSError, ValueError, TypeError):
                 if (record := _read_locked(path)) is not None:
                     found.append(record)
     return found
 
 
-def _write_locked(directory: Path, content: bytes) -> tuple[BinaryIO, Path]:
+def _write_locked(directory: Path | None, content: bytes) -> tuple[BinaryIO, Path]:
     """Write a file that is locked before others can read it."""
-    if not directory.is_absolute():
-        raise OSError(f"{directory} is no absolute path; set HOME")
+    if directory is None:
+        raise OSError("this user has no home directory")
     create_private_directories(directory)
     name = secrets.token_hex(8)
     draft, path = directory / f".{name}.new", directory / f"{name}.json"

@@ -13,8 +13,15 @@ from pydantic import ValidationError
 from orchestrator.similar_names import find_similar
 
 ENVIRONMENT_PREFIX = "PIXELFACTORY_"
-#: Flags whose name is not that of their setting.
-_FLAGS = {"ray_address": "--ray"}
+#: The flags of commands by the setting that they set.
+_FLAGS = {
+    "data_dir": "--data-dir",
+    "host": "--host",
+    "instances": "--instances",
+    "port": "--port",
+    "ray_address": "--ray",
+    "simulate": "--simulate",
+}
 #: Variables that are no settings: commands, tests and their servers use them.
 _OTHER_VARIABLES = frozenset({"URL", "API_KEY", "ADMIN_URL"})
 
@@ -73,7 +80,7 @@ def _suggest(name: str, known: Iterable[str], *, in_environment: bool = False) -
 
 def _place_of(name: str, flags: Mapping[str, Any], config: Path | None) -> str:
     """Return the flag, the environment variable or the key of the file that has set a setting."""
-    if flags.get(name) is not None:
-        return _FLAGS.get(name, f"--{name.replace('_', '-')}")
+    if name in _FLAGS and flags.get(name) is not None:
+        return _FLAGS[name]
     variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
     return f"{name} in {config}" if config is not None and variable not in os.environ else variable

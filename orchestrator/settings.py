@@ -30,9 +30,10 @@ from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySett
 from orchestrator.graph_settings import GraphSettings
 from orchestrator.license_settings import LicenseSettings
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
-from orchestrator.ray_settings import USER_DATA_DIR, RaySettings
+from orchestrator.ray_settings import RaySettings
 from orchestrator.secret_settings import SecretSettings
 from orchestrator.setting_errors import check_config_file, describe_invalid_setting
+from orchestrator.user_directories import USER_DATA_DIR, expand_home
 
 __all__ = ["MIB", "SHIPPED_WORKFLOWS_DIR", "LogFormat", "Settings", "SettingsError"]
 
@@ -318,11 +319,12 @@ class Settings(GraphSettings, RaySettings, SecretSettings, LicenseSettings, Dire
 
     @field_validator("*", mode="before")
     @classmethod
-    def _reject_nul(cls, value: object) -> object:
-        """Reject a character that no path, address or name may contain."""
+    def _read_text(cls, value: object, info: ValidationInfo) -> object:
+        """Reject a character that no path, address or name may contain; expand `~` in paths."""
         if isinstance(value, str) and "\0" in value:
             raise ValueError("it contains a NUL character; remove it")
-        return value
+        is_path = cls.model_fields[str(info.field_name)].annotation in (Path, Path | None)
+        return expand_home(value) if is_path else value
 
     @field_validator("moderation_key", "s3_access_key", "s3_secret_key")
     @classmethod
@@ -394,6 +396,5 @@ class Settings(GraphSettings, RaySettings, SecretSettings, LicenseSettings, Dire
         try:
             values = WithFile(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
-            known = list(cls.model_fields)
-            raise SettingsError(describe_invalid_setting(error, flags, config, known)) from error
+            raise SettingsError(describe_invalid_setting(error, flags, config, cls.model_fields)) from error
         return cls.model_construct(**values.__dict__)

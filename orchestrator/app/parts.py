@@ -257,8 +257,8 @@ def build_service(
 def build_license_policy(settings: Settings, live_catalog: LiveCatalog) -> LicensePolicy:
     """Return the policy about models that may not be sold, and name these in the log."""
     accepted = AcceptedLicenses(settings.published_path)
-    policy = LicensePolicy(accepted, is_strict=settings.licenses == "strict")
-    policy.log_unaccepted(live_catalog.catalog)
+    policy = LicensePolicy(accepted, settings.licenses == "strict", lambda: live_catalog.catalog)
+    policy.log_unaccepted()
     return policy
 
 

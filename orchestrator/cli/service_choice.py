@@ -73,7 +73,7 @@ def describe_search(settings: Settings, data_dir: Path | None) -> str:
     """Return where a command has looked for a running service."""
     if is_data_dir_chosen(settings, data_dir):
         return str(settings.data_dir)
-    return f"{settings.data_dir}, and running services in {running_directory()}"
+    return f"{settings.data_dir}, and running services in {running_directory() or 'no home directory'}"
 
 
 def _choose_running(settings: Settings, url: str | None) -> RunningRecord | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import command
-from tests.support.service import COMMAND
+from tests.support.service import COMMAND, ROOT
 
 UP = ("up", "--simulate", "1")
 
@@ -56,6 +59,14 @@ def error_of(*arguments: str, code: int = 1, **environment: str) -> str:
 def test_names_the_wrong_setting_of_a_file(settings: str, says: str) -> None:
     Path("settings.toml").write_bytes(settings.encode("latin-1"))
     assert says in error_of(*UP, "--config", "settings.toml")
+
+
+def test_expands_the_home_directory_in_paths() -> None:
+    Path("file").write_text("")
+    Path("settings.toml").write_text('data_dir = "~/below"\n')
+    says = error_of(*UP, "--config", "settings.toml", HOME=str(Path("file").absolute()))
+    assert "set HOME" not in says
+    assert "file/below" in says
 
 
 def test_names_what_is_no_configuration_file() -> None:
@@ -102,7 +113,6 @@ def test_says_where_it_looked_for_an_admin_token() -> None:
     assert "DATA_DIR/admin-token" in says
     assert "Looked in empty" in says
     assert not Path("empty").exists(), "a command that only asks has made a data directory"
-    assert str(Path("state/pixelfactory/running").absolute()) in error_of("instances", "list")
 
 
 def test_names_the_nearest_model_and_command() -> None:
@@ -120,33 +130,56 @@ def test_rejects_databases_that_are_none() -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
-def test_says_what_another_user_may_not_use() -> None:
-    """A user without a home directory, and with a directory that belongs to somebody else."""
-    Path("theirs").mkdir(mode=0o755)
-    Path("mine").mkdir(mode=0o777)
+def test_says_what_a_user_without_home_and_rights_may_not_use() -> None:
+    python = Path("/usr/bin/python3")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not python.exists() or f"Python {version}." not in _output_of(python, "--version"):
+        pytest.skip("no Python of this version that all users can run")
+    place = Path(tempfile.mkdtemp(prefix="pixelfactory-user-"))
+    try:
+        place.chmod(0o755)
+        (place / "theirs").mkdir(mode=0o755)
+        environment = {
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": f"{sysconfig.get_path('purelib')}:{ROOT}",
+        }
 
-    def run(*arguments: str, **environment: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments],
-            user=54321,
-            cwd="mine",
-            env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 1, done.stderr
-        return done.stderr
+        def run(*arguments: str) -> str:
+            done = subprocess.run(
+                [python, "-c", "from orchestrator.cli import main; main()", *arguments],
+                user=54321,
+                cwd=place,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+            return done.stderr
 
-    Path.cwd().chmod(0o755)
-    if os.access(sys.prefix, os.X_OK) and not _can_be_read_by_all(Path(sys.executable)):
-        pytest.skip("this user's Python is private")
-    assert "set HOME" in run("keys", "list")
-    assert "Permission denied" in run("keys", "list", "--data-dir", "../theirs/below")
+        assert "set HOME" in run("keys", "list")
+        assert "Permission denied" in run("keys", "list", "--data-dir", "theirs/below")
+    finally:
+        shutil.rmtree(place)
 
 
-def _can_be_read_by_all(path: Path) -> bool:
-    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in (path.resolve(), *path.resolve().parents))
+def test_says_where_it_looked_without_any_data_directory(tmp_path: Path) -> None:
+    """With imports of its own: the default directory is found when the command is loaded."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    done = subprocess.run(
+        [COMMAND, "instances", "list"],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{tmp_path}/.local/share/pixelfactory/data" in done.stderr
+    assert f"{tmp_path}/.local/state/pixelfactory/running" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def _output_of(*command: object) -> str:
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False).stdout
 
 
 def test_output_is_utf_8_whole_and_survives_closed_pipes(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ from orchestrator.catalog.licenses import (
 )
 from orchestrator.catalog.publishing.accepted_licenses import AcceptedLicenses, LicenseRecord
 from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR
+from orchestrator.errors import Forbidden
+from orchestrator.intake.license_policy import LicensePolicy
+from orchestrator.own_graphs.model import own_graph_model
 
 NOT_FOR_SALE = {
     "4x-ultrasharp",
@@ -79,3 +82,17 @@ def test_acceptance_is_kept_until_revoked_or_the_license_changes(shipped: Catalo
     accepted.add(replace(record, licenses=[]))
     assert accepted.missing(manifest) == names
     assert [bool(entry.licenses) for entry in accepted.records()] == [True, False]
+
+
+def test_judges_a_graph_of_a_caller_by_the_weights_that_it_names(shipped: Catalog, tmp_path: Path) -> None:
+    policy = LicensePolicy(AcceptedLicenses(tmp_path), True, lambda: shipped)
+    for name, is_sold in (("flux-1-dev", False), ("sdxl-1.0", True), ("flux-1-schnell", True)):
+        for weight in shipped[name].manifest.weights:
+            loader = {"class_type": "UNETLoader", "inputs": {"unet_name": weight.file, "weight_dtype": "fp8"}}
+            graph = own_graph_model({"1": loader}, ["1"])
+            if is_sold or weight.license not in forbidding_licenses(shipped[name].manifest):
+                policy.check(graph, 1, "graph")
+            else:
+                with pytest.raises(Forbidden, match=r"FLUX\.1"):
+                    policy.check(graph, 1, "graph")
+                policy.check(graph, 0, "graph")

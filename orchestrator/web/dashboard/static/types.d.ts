@@ -124,6 +124,9 @@ export interface Instance {
   simulated: boolean;
   adopted: boolean;
   version: string | null;
+  /** How results are stored: `direct`, or `service` for the reason in `delivery_detail`; null if unknown. */
+  delivery: string | null;
+  delivery_detail: string | null;
   busy: number;
   utilisation: number | null;
   temperature: number | null;

@@ -74,6 +74,14 @@ def test_a_container_is_pinned_and_probed(name: str) -> None:
         assert (COMPOSE / source).is_file() if source.startswith(".") else source in compose()["volumes"]
 
 
+def test_each_image_is_named_in_one_place() -> None:
+    text = (COMPOSE / "compose.yaml").read_text()
+    named = compose()["x-images"]
+    assert {service["image"] for service in SERVICES.values()} == set(named.values())
+    for image in named.values():
+        assert text.count(image) == 1, image
+
+
 @pytest.mark.parametrize("name", OWN_SERVICES)
 def test_a_container_of_ours_has_no_rights_that_it_does_not_need(name: str) -> None:
     service = OWN_SERVICES[name]

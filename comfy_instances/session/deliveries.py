@@ -19,7 +19,7 @@ from comfy_instances.protocol.delivery import (
     DeliveryState,
     parse_snapshot,
 )
-from comfy_instances.protocol.errors import InstanceGone, PromptCancelled
+from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.client import ComfyUIClient
 from comfy_instances.session.settings import SessionSettings
 from comfy_instances.tasks import loop_time
@@ -63,14 +63,17 @@ class Deliveries:
     def __init__(self, client: ComfyUIClient, settings: SessionSettings) -> None:
         self._client = client
         self._settings = settings
-        #: Prompts whose results are being collected, and those among them that were released meanwhile.
+        #: Prompts whose results are being collected.
         self._collecting: set[str] = set()
-        self._released: set[str] = set()
 
     @property
     def is_in_use(self) -> bool:
         """Whether results are still on the instance."""
         return bool(self._collecting)
+
+    def is_collecting(self, prompt_id: str) -> bool:
+        """Whether the results of a prompt are being collected."""
+        return prompt_id in self._collecting
 
     async def describe(self) -> dict[str, Any]:
         """Return the version and load of the pack. Raises DeliveryUnsupported, InstanceGone."""
@@ -87,15 +90,13 @@ class Deliveries:
     async def collect(self, prompt_id: str, grant: GrantUpload) -> tuple[DeliveredFile, ...]:
         """Return all files of a prompt that has ended, once they are stored, offered or failed.
 
-        Raises InstanceGone if the instance is lost meanwhile, PromptCancelled if the results were released,
-        and what `grant` raises.
+        Raises InstanceGone if the instance is lost meanwhile, and what `grant` raises.
         """
         self._collecting.add(prompt_id)
         try:
             return await self._collect(prompt_id, grant)
         finally:
             self._collecting.discard(prompt_id)
-            self._released.discard(prompt_id)
 
     async def _collect(self, prompt_id: str, grant: GrantUpload) -> tuple[DeliveredFile, ...]:
         revision, grants = 0, dict[int, UploadGrant]()
@@ -130,8 +131,6 @@ class Deliveries:
                     ) from gone
                 await asyncio.sleep(_RETRY_SECONDS)
             except DeliveryUnsupported as error:
-                if prompt_id in self._released:
-                    raise PromptCancelled("the results were released") from error
                 raise InstanceGone(
                     "the instance no longer knows the results of the prompt", while_running=True
                 ) from error
@@ -159,8 +158,6 @@ class Deliveries:
 
         Raises InstanceGone.
         """
-        if prompt_id in self._collecting:
-            self._released.add(prompt_id)
         try:
             await self._call("DELETE", f"pixelfactory/delivery/{prompt_id}")
         except DeliveryUnsupported:

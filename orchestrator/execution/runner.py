@@ -177,13 +177,15 @@ class Runner:
         return await self._store_outputs_and_finish(run, prompt)
 
     async def cancel_attempt(self, attempt: Attempt) -> None:
-        """Remove the prompt and its results from its instance, whether it waits, runs or has ended.
+        """Remove the prompt from its instance, whether it waits, runs or has ended.
 
+        Results that are being collected are stored first, and then deleted with their job.
         Raises InstanceError.
         """
         session = self.fleet.session(attempt.instance_id)
         await session.cancel_prompt(attempt.prompt_id)
-        await session.deliveries.release(attempt.prompt_id)
+        if not session.deliveries.is_collecting(attempt.prompt_id):
+            await session.deliveries.release(attempt.prompt_id)
 
     async def clean_up(
         self, attempt: Attempt, files: Sequence[FileRef] = (), *, release: bool = False

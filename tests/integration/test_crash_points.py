@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from tests.support.webhook_receiver import WebhookReceiver, receiving
 
 BUCKET = "crash-points"
 REQUEST = (
-    *("accept the job", "start the attempt", "upload the input", "submit the prompt", "fetch the output"),
-    *("store the object", "finish the shard", "delete the history", "post the webhook"),
+    *("accept the job", "start the attempt", "fetch the input", "submit the prompt", "follow the results"),
+    *("release the results", "finish the shard", "delete the history", "post the webhook"),
     "record the delivery",
 )
+#: Steps where results and input files pass through the service.
+THROUGH = ("upload the input", "fetch the output", "store the object")
 CANCEL = ("cancel the job", "interrupt the prompt")
 FAILURE = ("end the attempt", "fail the job")
 REMOVAL = ("remove the job", "delete the object")
@@ -69,13 +71,13 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer
         yield server
 
 
-@pytest.fixture(scope="module")
-def service(
-    tmp_path_factory: pytest.TempPathFactory, instance: ComfyUIServer, s3: S3Server
+@contextmanager
+def crashing_on(
+    directory: Path, instance: ComfyUIServer, s3: S3Server, **more: str
 ) -> Iterator[CrashingService]:
     access = s3.access(BUCKET)
-    directory = tmp_path_factory.mktemp("crashing")
     environment = {
+        **more,
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
         "PIXELFACTORY_MAX_ATTEMPTS": "2",
         "PIXELFACTORY_RECONCILE_SECONDS": "0.3",
@@ -96,6 +98,24 @@ def service(
         yield crashing
         # Whatever happened in this module, the books are in order.
         assert crashing.audit() == []
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, instance: ComfyUIServer, s3: S3Server
+) -> Iterator[CrashingService]:
+    with crashing_on(tmp_path_factory.mktemp("crashing"), instance, s3) as crashing:
+        yield crashing
+
+
+@pytest.fixture(scope="module")
+def through(
+    tmp_path_factory: pytest.TempPathFactory, instance: ComfyUIServer, s3: S3Server
+) -> Iterator[CrashingService]:
+    """A service whose results and input files pass through it."""
+    off = {"PIXELFACTORY_DIRECT_DELIVERY": "false"}
+    with crashing_on(tmp_path_factory.mktemp("through"), instance, s3, **off) as crashing:
+        yield crashing
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +173,24 @@ async def crash_and_restart(service: CrashingService, work: Any) -> Any:
 async def test_a_job_completes_and_is_charged_once(
     service: CrashingService, key: str, receiver: WebhookReceiver, step: str, moment: str
 ) -> None:
-    service.arm(moment, step)
+    await completes_and_is_charged_once(service, key, receiver, f"{moment} {step}")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("step", THROUGH)
+async def test_a_job_whose_result_passes_through_completes_and_is_charged_once(
+    through: CrashingService, receiver: WebhookReceiver, step: str, moment: str
+) -> None:
+    await completes_and_is_charged_once(through, through.key("100.00"), receiver, f"{moment} {step}")
+
+
+async def completes_and_is_charged_once(
+    service: CrashingService, key: str, receiver: WebhookReceiver, name: str
+) -> None:
+    """Submit a job whose service dies at the named step."""
+    service.arm(*name.split(" ", 1))
     async with service.client(key) as http:
-        client, name = Client(http), f"{moment} {step}"
+        client = Client(http)
         job_id = await crash_and_restart(service, client.submit(name, webhook_url=receiver.url))
         assert await client.submit(name, webhook_url=receiver.url) == job_id
         job = await client.wait(job_id, "completed", "failed", "cancelled")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import os
 import threading
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from custom_nodes.pixel_factory.delivery import courier as courier_module
 from custom_nodes.pixel_factory.delivery.budget import Budget
 from custom_nodes.pixel_factory.delivery.courier import Courier
 from custom_nodes.pixel_factory.delivery.encoding import EncodedFile, encode_image
-from custom_nodes.pixel_factory.delivery.inputs import PARTIAL_FOLDER, InputCache, InputFailed
+from custom_nodes.pixel_factory.delivery.inputs import InputCache, InputFailed
 from custom_nodes.pixel_factory.delivery.png import encode_png
 from custom_nodes.pixel_factory.delivery.state import Grant
 from orchestrator.media.formats import ImageEncoding
@@ -227,6 +229,20 @@ def test_a_png_has_the_pixels_that_were_encoded(
         assert len(data) < pixels.size / 100
 
 
+def test_a_large_image_is_encoded_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four of them wait as 8-bit pixels at most; encoding one adds blocks and the file."""
+    monkeypatch.setattr("custom_nodes.pixel_factory.delivery.png.fast_deflate", lambda: None)
+    pixels = np.zeros((8192, 8192, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        data = encode_png(pixels)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * len(data) + 32 * 2**20
+    assert peak < pixels.nbytes / 4
+
+
 @pytest.mark.parametrize("content_type", ["image/jpeg", "image/webp"])
 @pytest.mark.parametrize("quality", [50, 90, 100])
 def test_encodes_as_the_service_converts(content_type: str, quality: int) -> None:
@@ -274,7 +290,7 @@ async def test_rejects_an_input_file_with_another_digest(store: ObjectStore, tmp
     with pytest.raises(InputFailed, match="digest"):
         await cache.fetch("a", [{**row, "sha256": "0" * 64}])
     assert cache.describe()["files"] == 0
-    assert list((tmp_path / PARTIAL_FOLDER).iterdir()) == []
+    assert list(os.scandir(tmp_path)) == []
     with pytest.raises(ValueError, match="digest"):
         await cache.fetch("a", [{**row, "sha256": "../../etc/passwd"}])
 

@@ -33,7 +33,7 @@ CONTENT_TYPES = {
 }
 #: Types that the service fetches: it may have to convert them.
 _OFFERED = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
-_FOLDER = "pixel_factory_delivery"
+_FOLDER = "pixel_factory_delivery-"
 #: What a value counts if its size is not known.
 UNKNOWN_BYTES = 32 * 2**20
 
@@ -65,15 +65,15 @@ def run_saver(saver: str, inputs: Mapping[str, Any], prefix_input: str) -> list[
     It gets no graph, so that the files hold none. Raises what the node raises.
     """
     folder_paths = import_module("folder_paths")
-    name = uuid.uuid4().hex
-    folder = Path(folder_paths.get_output_directory(), _FOLDER, name)
+    name = f"{_FOLDER}{uuid.uuid4().hex}"
+    folder = Path(folder_paths.get_output_directory(), name)
     torch = import_module("torch")
     try:
         folder.mkdir(parents=True)
         with torch.inference_mode():
             _call(
                 import_module("nodes").NODE_CLASS_MAPPINGS[saver],
-                {**inputs, prefix_input: f"{_FOLDER}/{name}/file"},
+                {**inputs, prefix_input: f"{name}/file"},
             )
         return [_describe(file) for file in sorted(folder.rglob("*")) if file.is_file()]
     finally:

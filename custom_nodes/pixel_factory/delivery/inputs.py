@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 CACHE_VARIABLE, DEFAULT_CACHE_MB = "PIXEL_FACTORY_INPUT_CACHE_MB", 4096
 #: Files are in the input folder itself: loaders of some packs list no others.
-PREFIX, PARTIAL_FOLDER = "pixelfactory-", "pixel_factory_partial"
+PREFIX, PARTIAL_PREFIX = "pixelfactory-", ".pixelfactory-partial-"
 #: Files of finished jobs do not stay longer, in seconds.
 LONGEST_KEPT = 3600.0
 #: A prompt whose end the service does not report lets go of its files after this time, in seconds.
@@ -83,7 +83,7 @@ class InputCache:
 
     def _download(self, url: str, file: Path, size: int) -> None:
         """Fetch a file; it appears under its name when it is complete and has its digest."""
-        partial = self.folder / PARTIAL_FOLDER / uuid.uuid4().hex
+        partial = self.folder / f"{PARTIAL_PREFIX}{uuid.uuid4().hex}"
         try:
             partial.parent.mkdir(parents=True, exist_ok=True)
             digest = hashlib.sha256()
@@ -143,11 +143,16 @@ class InputCache:
         with suppress(OSError):
             for entry in os.scandir(self.folder):
                 with suppress(OSError):
-                    if not entry.name.startswith(PREFIX) or not entry.is_file():
-                        continue
-                    stat = entry.stat()
-                    found.append((Path(entry.path), stat.st_mtime, stat.st_size))
+                    if entry.name.startswith(PREFIX) and entry.is_file():
+                        stat = entry.stat()
+                        found.append((Path(entry.path), stat.st_mtime, stat.st_size))
         return found
+
+    def delete_partial(self) -> None:
+        """Delete what an earlier process did not finish."""
+        for file in self.folder.glob(f"{PARTIAL_PREFIX}*"):
+            with suppress(OSError):
+                file.unlink()
 
 
 def _name_of(row: Mapping[str, Any]) -> str:
@@ -186,4 +191,6 @@ def _read(url: str, size: int) -> Iterable[bytes]:
 def get_inputs() -> InputCache:
     """Return the cache of this server, in ComfyUI's input folder."""
     folder = Path(import_module("folder_paths").get_input_directory())
-    return InputCache(folder, read_number(CACHE_VARIABLE, DEFAULT_CACHE_MB) * 2**20)
+    cache = InputCache(folder, read_number(CACHE_VARIABLE, DEFAULT_CACHE_MB) * 2**20)
+    cache.delete_partial()
+    return cache

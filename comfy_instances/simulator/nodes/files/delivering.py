@@ -19,7 +19,7 @@ from comfy_instances.simulator.nodes.values import ImageArray, VideoClip
 from comfy_instances.simulator.validation.input_specs import nest_inputs
 
 SAVERS: Mapping[str, NodeFunction] = {**saving.NODES, **training.NODES}
-_FOLDER = "pixel_factory_delivery"
+_FOLDER = "pixel_factory_delivery-"
 _PNG = "image/png"
 _CONTENT_TYPES = {
     ".png": _PNG,
@@ -75,10 +75,10 @@ def _deliver(
     context: NodeContext, save: Callable[[NodeContext, str], None], value: Any
 ) -> list[SimulatedFile]:
     """Return what a saver writes into a folder of its own, without the graph."""
-    started, name = time.monotonic(), uuid.uuid4().hex
-    folder = context.folders.output / _FOLDER / name
+    started, name = time.monotonic(), f"{_FOLDER}{uuid.uuid4().hex}"
+    folder = context.folders.output / name
     try:
-        save(replace(context, prompt={}, extra_pnginfo={}), f"{_FOLDER}/{name}/file")
+        save(replace(context, prompt={}, extra_pnginfo={}), f"{name}/file")
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         seconds = time.monotonic() - started
         return [_read(context.node_id, path, value, seconds) for path in paths]

@@ -1,0 +1,55 @@
+"""The source of the nodes that `gpu_time` adds to a real ComfyUI."""
+
+NODES_SOURCE = '''
+import time
+import torch
+
+
+class BenchPhoto:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "make", "bench"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        number = ("INT", {"default": 1, "min": 1, "max": 16384})
+        return {"required": {"width": number, "height": number, "count": number}}
+
+    def make(self, width, height, count):
+        """Smooth colours with the noise of a camera."""
+        random = torch.Generator().manual_seed(1)
+        x = torch.linspace(0, 1, width)[None, :]
+        y = torch.linspace(0, 1, height)[:, None]
+        waves = (torch.sin(6 * x + 3 * y), torch.cos(5 * x * y), torch.sin(9 * x * y + 1))
+        base = torch.stack([wave * 0.35 + 0.5 for wave in waves], -1)
+        frames = [base + torch.randn(base.shape, generator=random) * 0.024 for _ in range(count)]
+        return (torch.stack(frames).clamp(0, 1),)
+
+
+class BenchSampling:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("IMAGE",), "sample", "bench"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        nonce = ("INT", {"default": 0, "min": 0, "max": 2**60})
+        seconds = ("FLOAT", {"default": 1.0, "min": 0.0, "max": 100.0})
+        return {"required": {"images": ("IMAGE",), "seconds": seconds, "nonce": nonce}}
+
+    def sample(self, images, seconds, nonce):
+        time.sleep(seconds)
+        if torch.cuda.is_available():
+            images = images.to("cuda").to("cpu")
+        return (images,)
+
+
+class BenchSink:
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "take", "bench", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("*", {})}}
+
+    def take(self, value):
+        return {"ui": {"text": ["done"]}}
+
+
+NODE_CLASS_MAPPINGS = {"BenchPhoto": BenchPhoto, "BenchSampling": BenchSampling, "BenchSink": BenchSink}
+'''

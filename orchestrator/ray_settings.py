@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic_settings import NoDecode
 
 from orchestrator.user_directories import USER_DATA_DIR
+from orchestrator.warming_settings import WarmingSettings
 
 #: A card as Ray names it, and its memory in GB.
 _NODE_TYPE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]*)=([0-9]{1,4}(?:\.[0-9]+)?)")
 
 
-class RaySettings(BaseSettings):
+class RaySettings(WarmingSettings):
     """Where the cluster is, how many instances it runs, and what their nodes need."""
 
     ray_address: str | None = Field(

@@ -53,16 +53,22 @@ from orchestrator.catalog.publishing.shared_directory import SharedDirectory
 from orchestrator.data_directory import make_data_private
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiredFileSweeper
+from orchestrator.execution.job_lifecycle import Clock
 from orchestrator.execution.live.waiting_callers import WaitingCallers
 from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
 from orchestrator.execution.overdue_jobs import OverdueJobs
 from orchestrator.execution.reconciler import Reconciler
 from orchestrator.execution.stored_jobs import StoredJobs
+from orchestrator.execution.warming import ModelWarmer
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
+from orchestrator.store import Store
 from orchestrator.webhooks.sender import WebhookSender
 
 log = logging.getLogger(__name__)
+
+#: Last jobs by which models are loaded ahead of requests after a start.
+WARM_HISTORY_JOBS = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +162,7 @@ async def run_service(
         # The metrics subscribe to events before any job is scheduled.
         delivery = build_delivery(settings, service, operator_secrets)
         internal = (build_live_routes(execution, core, callers, operator_secrets),) if callers else ()
-        views = build_execution_views(service, dispatcher, operator_secrets, internal)
+        views = build_execution_views(service, dispatcher, execution.warmer, operator_secrets, internal)
         app = build_web_app(settings, service, views, operator_secrets, delivery)
         stack.enter_context(observe_task_failures(service.events))
         if role is None or role.sends_webhooks:
@@ -166,6 +172,7 @@ async def run_service(
         serve_ray_fleet(fleet, dependencies.object_store, dispatcher.scheduler, stack, nodes)
         load_model = await follow_published_models(ground.published, store, live_catalog, stack)
         await dispatcher.start(callers_remain=role is not None)
+        await start_warming(execution.warmer, store, service.clock, stack)
         if role is not None:
             stored_jobs = StoredJobs(store=store, dispatcher=dispatcher, load_model=load_model)
             stored_jobs.start()
@@ -192,6 +199,15 @@ def start_guards(
     overdue_jobs = OverdueJobs(jobs=dispatcher, lifecycle=service.lifecycle, clock=service.clock)
     overdue_jobs.start()
     stack.push_async_callback(overdue_jobs.stop)
+
+
+async def start_warming(warmer: ModelWarmer, store: Store, clock: Clock, stack: AsyncExitStack) -> None:
+    """Start to load models ahead of requests, by what the last jobs asked for; `stack` stops that."""
+    page = await store.list_jobs(limit=WARM_HISTORY_JOBS)
+    now = clock()
+    jobs = [record.job for record in page.items]
+    warmer.start([(job.model, (now - job.created_at).total_seconds()) for job in jobs])
+    stack.push_async_callback(warmer.stop)
 
 
 def build_live_routes(

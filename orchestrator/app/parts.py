@@ -44,10 +44,12 @@ from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.preview_switch import PreviewSwitch
 from orchestrator.execution.responses import ResponseTracker
+from orchestrator.execution.read_ahead import ReadAhead
 from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.execution.shared_loras import SharedLoras
 from orchestrator.execution.uploads import InputUploader
+from orchestrator.execution.warming import ModelWarmer, WarmPolicy
 from orchestrator.intake.graph_files import GRAPH_FILE_PREFIX
 from orchestrator.intake.license_policy import LicensePolicy
 from orchestrator.intake.lora_resolver import LoraResolver, SharedLoraSource
@@ -101,6 +103,7 @@ class Execution:
     fleet: Fleet
     dispatcher: Dispatcher
     shared_loras: SharedLoras
+    warmer: ModelWarmer
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,16 @@ def build_execution(
         clock=utc_now,
         max_job_seconds=settings.max_job_seconds,
     )
-    return Execution(fleet=fleet, dispatcher=dispatcher, shared_loras=SharedLoras(fleet, capabilities))
+    warmer = ModelWarmer(
+        dispatcher,
+        dependencies.live_catalog,
+        capabilities,
+        core.events,
+        ReadAhead(settings.models_dir),
+        WarmPolicy(instances=settings.warm, idle_seconds=settings.warm_idle_seconds),
+    )
+    loras = SharedLoras(fleet, capabilities)
+    return Execution(fleet=fleet, dispatcher=dispatcher, shared_loras=loras, warmer=warmer)
 
 
 def build_service(

@@ -127,9 +127,9 @@ def _build_mirrored_views(
     secrets: OperatorSecrets,
 ) -> ExecutionViews:
     """Return the views of a process that knows instances and queue from the scheduler."""
-    views = build_execution_views(service, idle.dispatcher, secrets)
+    views = build_execution_views(service, idle.dispatcher, idle.warmer, secrets)
     token = secrets.admin_token
-    instances = ForwardedRoutes([views.admin[0]], link, token)
+    instances, warming = (ForwardedRoutes([views.admin[index]], link, token) for index in (0, 2))
     models = ForwardedRoutes(
         [views.admin[1]], link, token, lambda request: authenticate_author(request, token)
     )
@@ -137,5 +137,5 @@ def _build_mirrored_views(
         views,
         fleet=link.mirror,
         scheduler=link.mirror,
-        admin=(instances, models),
+        admin=(instances, models, warming),
     )

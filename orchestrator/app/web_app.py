@@ -43,6 +43,7 @@ from orchestrator.web.admin.licenses import LicenseAdminRoutes
 from orchestrator.web.admin.models import ModelAdminRoutes
 from orchestrator.web.admin.quarantine import QuarantineAdminRoutes
 from orchestrator.web.admin.wallets import WalletAdminRoutes
+from orchestrator.web.admin.warming import Warmer, WarmingRoutes
 from orchestrator.web.app import make_app
 from orchestrator.web.auth import AuthContext, api_key_authenticator
 from orchestrator.web.cors import CorsPolicy
@@ -211,6 +212,7 @@ class ExecutionViews:
 def build_execution_views(
     service: GenerationService,
     dispatcher: Dispatcher,
+    warmer: Warmer,
     secrets: OperatorSecrets,
     internal: tuple[RouteGroup, ...] = (),
 ) -> ExecutionViews:
@@ -225,6 +227,7 @@ def build_execution_views(
         admin=(
             InstanceAdminRoutes(fleet, scheduler.queue, metrics.instance_rows, clock, token),
             ModelAdminRoutes(service.live_catalog, scheduler.instances, token),
+            WarmingRoutes(warmer, token),
         ),
         internal=internal,
         graphs=FleetGraphs(fleet, CapabilityCache(fleet, {})),
@@ -347,7 +350,7 @@ def _build_operator_routes(
     """Return the admin API, the dashboard, health and metrics."""
     store, accounts, clock = service.store, service.accounts, service.clock
     token = secrets.admin_token
-    instances, models = execution.admin
+    instances, models, warming = execution.admin
     quarantine = QuarantineAdminRoutes(store, token)
     licenses = LicenseAdminRoutes(service.live_catalog, service.licenses, token)
     dashboard = DashboardRoutes(
@@ -368,6 +371,7 @@ def _build_operator_routes(
     return (
         AccountAdminRoutes(store, accounts, service.live_catalog, token),
         models,
+        warming,
         build_publishing_routes(settings, service, secrets, build_job_responses(service, delivery.jobs)),
         WalletAdminRoutes(store, accounts, load_costs(settings), token),
         instances,

@@ -13,7 +13,7 @@ from orchestrator.billing.model_listing import list_model
 from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.catalog.publishing.draft_catalog import DraftCatalog
-from orchestrator.cli import model_files, model_versions
+from orchestrator.cli import model_files, model_versions, warming
 from orchestrator.cli.console import (
     DataDirOption,
     JsonOption,
@@ -40,6 +40,7 @@ app.command()(model_versions.history)
 app.command()(model_versions.diff)
 app.command()(model_versions.rollback)
 app.command()(model_versions.remove)
+app.command()(warming.warm)
 
 
 @app.command("list")

@@ -36,6 +36,7 @@ from orchestrator.execution.scheduler import (
     Instruction,
     JobAdded,
     JobCancelled,
+    ModelWarming,
     RunEnded,
     RunShard,
     Scheduler,
@@ -195,6 +196,10 @@ class Dispatcher:
         self._handle_event(RunEnded(shard_id=shard_id, instance_id=instance_id, seconds=None))
         self.forget_shard(shard_id)
 
+    def report_warming(self, event: ModelWarming) -> None:
+        """Pass on what a run ahead of requests does on an instance."""
+        self._handle_event(event)
+
     def forget_shard(self, shard_id: str) -> None:
         """Take a shard out of scheduler and memory, whatever the store says about it."""
         self._handle_event(ShardDone(shard_id=shard_id))
@@ -276,7 +281,7 @@ class Dispatcher:
                 if attempt := self._active_shards[shard_id].attempt:
                     self._spawn_task(self._cancel_attempt(attempt), "attempt cancellation", shard_id)
             case FreeMemory(instance_id=instance_id):
-                self._spawn_task(self._free_memory(instance_id), "memory release", instance_id)
+                self._spawn_task(self._runner.free_memory(instance_id), "memory release", instance_id)
             case FailJob(shard_id=shard_id, kind=FailureKind.QUARANTINED):
                 self._spawn_task(
                     self._quarantine_shard(self._active_shards[shard_id]), "quarantine", shard_id
@@ -377,12 +382,6 @@ class Dispatcher:
             await self._runner.cancel_attempt(attempt)
         except InstanceError as error:
             log.info("could not cancel %s: %s", attempt.shard_id, error)
-
-    async def _free_memory(self, instance_id: str) -> None:
-        try:
-            await self.fleet.session(instance_id).free_memory()
-        except InstanceError as error:
-            log.info("could not free the memory of %s: %s", instance_id, error)
 
     async def _quarantine_shard(self, active: ActiveShard) -> None:
         """Keep a shard under which instances died for operators, and fail its job."""

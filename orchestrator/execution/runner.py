@@ -187,6 +187,13 @@ class Runner:
         if not session.deliveries.is_collecting(attempt.prompt_id):
             await session.deliveries.release(attempt.prompt_id)
 
+    async def free_memory(self, instance_id: str) -> None:
+        """Have an instance unload its models, if it can be reached."""
+        try:
+            await self.fleet.session(instance_id).free_memory()
+        except InstanceError as error:
+            log.info("could not free the memory of %s: %s", instance_id, error)
+
     async def clean_up(
         self, attempt: Attempt, files: Sequence[FileRef] = (), *, release: bool = False
     ) -> None:

@@ -112,6 +112,24 @@ class AttemptFailed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ModelWarmed:
+    """A run that loads a model ahead of requests has ended."""
+
+    model: str
+    #: `loaded`, `interrupted` or `failed`.
+    result: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightsRead:
+    """Weight files were read into the page cache before an instance loads them."""
+
+    model: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TaskFailed:
     """A background task of the service, or one step of it, ended with an unexpected error."""
 
@@ -168,6 +186,8 @@ ExecutionEvent = (
     | DeliveryWayChosen
     | AttemptFailed
     | ShardQuarantined
+    | ModelWarmed
+    | WeightsRead
     | TaskFailed
     | WriteRetried
     | StateMended

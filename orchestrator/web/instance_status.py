@@ -61,6 +61,8 @@ class InstanceRow:
     #: How results leave it: `direct`, `service` or `degraded`, and why; None before its first prompt.
     delivery: str | None = None
     delivery_detail: str | None = None
+    #: Model that it loads ahead of requests; None for none.
+    warming: str | None = None
 
     @property
     def vram_used(self) -> int | None:
@@ -116,6 +118,7 @@ class InstanceRows:
                 gpu_stats=info.gpu or self._gpu_stats.get(info.pci_id),
                 delivery=way,
                 delivery_detail=reason,
+                warming=(scheduled.warming or None) if scheduled else None,
             )
 
     def get_row(self, instance_id: str) -> InstanceRow:

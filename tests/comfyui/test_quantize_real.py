@@ -23,7 +23,7 @@ from tests.support.weight_files import weight
 
 SCRIPT = Path(__file__).parents[1] / "support" / "quantizing.py"
 #: Largest change of the output of one call of the tiny Wan, relative to the output.
-LIMITS = {"nvfp4": 0.09, "mxfp8": 0.06, "fp8": 0.06}
+LIMITS = {"nvfp4": 0.03, "mxfp8": 0.03, "fp8": 0.03}
 #: Largest change of a matrix: a normally distributed one loses 9.5, 2.7 and 2.7 %.
 LAYER_LIMITS = {"nvfp4": 0.11, "mxfp8": 0.04, "float8_e4m3fn": 0.04}
 
@@ -92,9 +92,8 @@ def test_scrambled_scales_change_the_output_and_are_noticed(source: Path, tmp_pa
     data = bytearray(target.read_bytes())
     for name, info in header.tensors.items():
         if name.endswith(".weight_scale") and info.dtype == "F8_E4M3":
-            # Halves some scales and doubles the others: none of them is invalid by itself.
-            codes = data[info.start : info.end]
-            data[info.start : info.end] = bytes(byte ^ 8 if byte < 0x70 else byte for byte in codes)
+            # None of them is invalid by itself.
+            data[info.start : info.end] = data[info.start : info.end][::-1]
     target.write_bytes(data)
     assert any("other scales than the file was made with" in problem for problem in inspect_numbers(target))
     assert compare(source, target)["difference"] > LIMITS["nvfp4"]

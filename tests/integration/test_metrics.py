@@ -69,6 +69,7 @@ async def _load(service: ServiceProcess) -> LoadReport:
         done = [await wait_for_job(http, job) for job in jobs]
         assert {view["status"] for view in done} == {"completed"}
         stored = [await _size(url) for view in done for url in view["output"]["images"]]
+        await _load_ahead(service)
         await _break(await _ready(service), "node_error", 10)
         assert (await wait_for_job(http, await _submit(http, "flux-1-schnell")))["status"] == "failed"
         async with http.get("/api/v1/billing/balance") as response:
@@ -76,6 +77,17 @@ async def _load(service: ServiceProcess) -> LoadReport:
         instances = await wait_for_instances(service, all_ready)
         held = {instance_id: len(row["models_held"]) for instance_id, row in instances.items()}
         return LoadReport(before, meanwhile, await scrape(service), sum(stored), left, held)
+
+
+async def _load_ahead(service: ServiceProcess) -> None:
+    """Have an instance load a model that nobody has asked for."""
+    url = "/admin/v1/models/sd-1.5/warm"
+    async with service.client(service.admin_token) as http, http.post(url, json={}) as response:
+        assert response.status == 202, await response.text()
+    await poll(
+        lambda: scrape(service),
+        lambda now: now.value("pixelfactory_warm_runs_total", result="loaded") >= 1,
+    )
 
 
 async def _ready(service: ServiceProcess) -> list[str]:

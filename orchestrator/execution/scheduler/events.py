@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from orchestrator.jobs.failures import FailureKind
 
@@ -126,7 +127,26 @@ class Tick:
     """Time has passed; sent at regular intervals."""
 
 
-Event = JobAdded | RunEnded | ShardDone | ShardFailed | JobCancelled | InstanceUp | InstanceDown | Tick
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelWarming:
+    """An instance loads a model ahead of requests, has loaded it, or has ended without."""
+
+    instance_id: str
+    spec: ShardSpec
+    phase: Literal["started", "loaded", "ended"]
+
+
+Event = (
+    JobAdded
+    | RunEnded
+    | ShardDone
+    | ShardFailed
+    | JobCancelled
+    | InstanceUp
+    | InstanceDown
+    | ModelWarming
+    | Tick
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.execution.scheduler.events import Assignment, InstanceDown, InstanceUp, ShardSpec
+from orchestrator.execution.scheduler.events import (
+    Assignment,
+    InstanceDown,
+    InstanceUp,
+    ModelWarming,
+    ShardSpec,
+)
 
 #: One prompt runs and one waits on the instance, so that the GPU is never idle between prompts.
 SLOTS_PER_INSTANCE = 2
 #: How long new requests may wait for an instance that is down and returns by itself, in seconds.
 RETURN_GRACE_SECONDS = 60.0
+
+
+def reload_seconds(
+    instance: Instance,
+    spec: ShardSpec,
+    instances: Iterable[Instance],
+    backlog_seconds: Callable[[str], float],
+) -> float:
+    """Return the seconds to reload the models that a shard's model evicts on an instance.
+
+    Only models with waiting shards that no other instance has loaded are counted.
+    """
+    others = [other for other in instances if other.is_up and other is not instance]
+    return sum(
+        evicted.load_seconds
+        for evicted in instance.models_to_evict(spec)
+        if backlog_seconds(evicted.model)
+        and not any(evicted.model in other.loaded_models for other in others)
+    )
 
 
 @dataclass(slots=True)
@@ -29,6 +55,8 @@ class Instance:
     assignments: list[Assignment] = field(default_factory=list)
     #: Latest shard of each model in memory, by model id, least recently used first.
     loaded_models: OrderedDict[str, ShardSpec] = field(default_factory=OrderedDict)
+    #: Model that it loads ahead of requests; empty for none.
+    warming: str = ""
 
     def mark_up(self, event: InstanceUp) -> None:
         """Make the instance available with the values of the event."""
@@ -85,6 +113,12 @@ class Instance:
         assignment.started_at = now
         self.assignments.append(assignment)
         self._load_model(assignment.spec)
+
+    def record_warming(self, event: ModelWarming) -> None:
+        """Note that a model is loaded ahead of requests, or was."""
+        self.warming = event.spec.model if event.phase == "started" else ""
+        if event.phase == "loaded" and self.is_up:
+            self._load_model(event.spec)
 
     def release_slot(self, shard_id: str, now: float) -> Assignment | None:
         """Free the slot of a shard and start the one behind it. Returns None if it is not assigned here."""

@@ -29,6 +29,7 @@ from orchestrator.execution.scheduler.events import (
     Instruction,
     JobAdded,
     JobCancelled,
+    ModelWarming,
     RunEnded,
     RunShard,
     ShardDone,
@@ -36,7 +37,7 @@ from orchestrator.execution.scheduler.events import (
     ShardSpec,
     Tick,
 )
-from orchestrator.execution.scheduler.instances import Instance
+from orchestrator.execution.scheduler.instances import Instance, reload_seconds
 from orchestrator.execution.scheduler.placement import Placement
 from orchestrator.execution.scheduler.queue import FairQueue, QueuedShard
 from orchestrator.execution.scheduler.suspects import SuspectLane
@@ -97,6 +98,10 @@ class Scheduler:
                 if instance_id in self.instances:
                     self.instances[instance_id].mark_down(event, now)
                 return self._fill_slots(now)
+            case ModelWarming(instance_id=instance_id):
+                if instance_id in self.instances:
+                    self.instances[instance_id].record_warming(event)
+                return []
             case Tick():
                 return [*self._fail_expired(now), *self._fill_slots(now)]
 
@@ -370,25 +375,13 @@ class Scheduler:
             0.0 if is_loaded else self.estimates.load_seconds(spec.model, spec.load_seconds, instance.speed)
         )
         finish = instance.busy_seconds(now) + load + run
-        reload = 0.0 if is_loaded else self._reload_seconds(instance, spec)
+        reload = (
+            0.0
+            if is_loaded
+            else reload_seconds(instance, spec, self.instances.values(), self.queue.backlog_seconds)
+        )
         max_skipped = MAX_SKIPPED_LOADS * (load + reload) * len(self.instances)
         return Placement(queued, instance, load, run, finish, max_skipped, finish + reload)
-
-    def _reload_seconds(self, instance: Instance, spec: ShardSpec) -> float:
-        """Return the seconds to reload the models that this shard's model evicts here.
-
-        Only models with waiting shards that no other instance has loaded are counted.
-        """
-        return sum(
-            evicted.load_seconds
-            for evicted in instance.models_to_evict(spec)
-            if self.queue.backlog_seconds(evicted.model)
-            and not any(
-                other.is_up and evicted.model in other.loaded_models
-                for other in self.instances.values()
-                if other is not instance
-            )
-        )
 
     def _eligible_instances(self, spec: ShardSpec) -> list[Instance]:
         """Return the instances that can serve the shard.

@@ -215,6 +215,7 @@ def to_instance_response(row: InstanceRow, now: datetime) -> InstanceResponse:
         supervision_errors=info.supervision_errors,
         delivery=row.delivery,
         delivery_detail=row.delivery_detail,
+        warming=row.warming,
         models_held=list(row.loaded_models),
         shards=[
             _to_assigned_shard(active, "waiting" if index else "running", now)

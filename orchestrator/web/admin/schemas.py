@@ -216,6 +216,9 @@ class InstanceResponse(ResponseModel):
         examples=["direct"],
     )
     delivery_detail: str | None = Field(description="Why it is not `direct`.", examples=[None])
+    warming: str | None = Field(
+        description="Model that it loads ahead of requests; null for none.", examples=[None]
+    )
     models_held: list[str] = Field(
         description="Models in its memory, least recently used first.", examples=[["flux-1-schnell"]]
     )

@@ -22,6 +22,7 @@ from orchestrator.web.metrics.http import HttpMetrics
 from orchestrator.web.metrics.jobs import JobMetrics
 from orchestrator.web.metrics.recovery import RecoveryMetrics
 from orchestrator.web.metrics.server import ServerMetrics
+from orchestrator.web.metrics.warming import WarmingMetrics
 from orchestrator.web.protocols import Clock
 
 
@@ -49,6 +50,7 @@ class Metrics:
         jobs = JobMetrics(self._registry, scheduler, clock)
         events.add_observer(jobs.observe_event)
         events.add_observer(RecoveryMetrics(self._registry).observe_event)
+        events.add_observer(WarmingMetrics(self._registry).observe_event)
         delivery = DeliveryMetrics(self._registry)
         events.add_observer(delivery.observe_event)
         fleet.subscribe(jobs.on_instance_changed)

@@ -135,7 +135,7 @@ def result_lines(result: PackInstallResult) -> Iterator[str]:
         return
     yield f"{len(result.record.packages)} Python packages were added"
     yield f"Tested on {result.trial.device}: ready after {result.trial.startup_seconds:.1f} s"
-    yield "Running instances take them one after the other, each once it is idle: `pixelfactory instances list`"
+    yield "Running instances take them one by one, each once it is idle: `pixelfactory instances list`"
 
 
 @contextmanager

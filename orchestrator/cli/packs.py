@@ -194,7 +194,7 @@ def remove(
     force: Annotated[bool, typer.Option("--force", help="Also if models need the pack.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Remove a pack. Instances no longer load it once they are restarted."""
+    """Remove a pack. Running instances are restarted without it, one after the other, once they are idle."""
     settings = read_settings()
     with exclusive_access(settings.comfyui_dir):
         lock, record = load_pack_lock(_lock_file(settings)), read_pack_record(settings.comfyui_dir)

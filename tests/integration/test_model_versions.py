@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from comfy_instances.process.child import find_free_port
+from tests.support.polling import poll
 from tests.support.service import ROOT, ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
@@ -124,3 +125,52 @@ async def test_an_old_version_that_no_instance_can_run_is_given_up(
         assert "old version" in ended["error"]["message"]
         async with http.get("/api/v1/billing/balance") as response:
             assert (await response.json())["available_usd"] == 5.0
+
+
+async def test_a_draft_that_no_instance_can_run_says_what_is_missing(
+    world: tuple[ServiceProcess, InstanceAddress],
+) -> None:
+    """The instance comes back without the nodes that it had, while the author's test run waits."""
+    service, machine = world
+    draft = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "x.safetensors"}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "a hare"}},
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "4": {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": ["1", 0],
+                "positive": ["2", 0],
+                "negative": ["2", 0],
+                "latent_image": ["3", 0],
+                "seed": 1,
+                "steps": 20,
+                "cfg": 7.0,
+                "denoise": 1.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+            },
+        },
+        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "x"}},
+    }
+    scopes = [word for scope in ("publish", "generate", "read") for word in ("--scope", scope)]
+    key = service.run("keys", "create", "--credit", "1.00", *scopes)["key"]
+    async with service.client(key) as http:
+        body = {"id": "hare", "prompt": draft, "manifest": {"license": "mit"}}
+        async with http.post("/admin/v1/models", json=body) as response:
+            assert response.status == 201, await response.text()
+    async with service.client(key) as http:
+        wanted = {"model": "hare", "prompt": "a hare", "n": 4}
+
+        async def submit() -> tuple[int, dict[str, Any]]:
+            async with http.post(PATH, json=wanted, headers={"Prefer": "respond-async"}) as response:
+                return response.status, await response.json()
+
+        _, accepted = await poll(submit, lambda answer: answer[0] == 202)
+        job = str(accepted["jobId"])
+        await until(http, job, "processing")
+        machine.put(str(ODD), "old")
+        ended = await until(http, job, "completed", "failed")
+        assert ended["error"]["code"] == "draft_not_runnable"
+        assert "An instance lacks: " in ended["error"]["message"]

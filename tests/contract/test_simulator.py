@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.contract.conformance_client import ConformanceClient, client
@@ -55,6 +56,29 @@ async def test_a_failing_node_fails_as_often_as_asked(
             failure = dict(history["status"]["messages"]).get("execution_error", {})
             assert failure.get("exception_type") == expected
         assert (await user.get("/simulator/faults"))[1] == {}
+
+
+async def test_a_request_that_cannot_be_read_is_one_line_of_its_log(tmp_path: Path) -> None:
+    bodies = [
+        b"{",
+        b'{"prompt": null}',
+        b"\xff",
+        b'{"prompt": []}',
+        b'{"prompt": {"1": 5}}',
+        b'{"number": "x"}',
+    ]
+    with simulator(tmp_path / "instance") as server:
+        async with aiohttp.ClientSession(server.url) as http:
+            for body in bodies:
+                async with http.post("/prompt", data=body) as response:
+                    # The status and the text of ComfyUI.
+                    assert response.status == 500
+                    assert "Server got itself in trouble" in await response.text()
+            async with http.post("/queue", data=b"{") as response:
+                assert response.status == 500
+        log = (tmp_path / "instance" / "server.log").read_text()
+    assert "Traceback" not in log
+    assert log.count("failed, as it does in ComfyUI") == len(bodies) + 1
 
 
 async def test_no_output_succeeds_with_nothing(server: ComfyUIServer) -> None:

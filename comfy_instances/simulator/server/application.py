@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from ipaddress import ip_address
@@ -22,6 +23,10 @@ from comfy_instances.simulator.server.prompt_routes import PromptRoutes
 from comfy_instances.simulator.server.websocket_hub import FEATURE_FLAGS
 from comfy_instances.tasks import spawn
 
+log = logging.getLogger(__name__)
+#: What handlers raise on bodies of another shape than they expect; ComfyUI's check as little.
+_FAILURES_OF_HANDLERS = (ValueError, TypeError, AttributeError, LookupError, AssertionError)
+_SERVER_ERROR = "500 Internal Server Error\n\nServer got itself in trouble"
 INSTANCE_KEY = web.AppKey("instance", SimulatedInstance)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,7 +40,8 @@ def create_app(options: SimulatorOptions) -> web.Application:
         facts = {name: entry for name, entry in facts.items() if name not in (IMAGES_CLASS, FILES_CLASS)}
     instance = SimulatedInstance(options, facts)
     limit = FEATURE_FLAGS["max_upload_size"]
-    application = web.Application(client_max_size=limit, middlewares=[_same_origin_middleware])
+    middlewares = [_unreadable_request_middleware, _same_origin_middleware]
+    application = web.Application(client_max_size=limit, middlewares=middlewares)
     application[INSTANCE_KEY] = instance
     application.add_routes(_routes(instance))
     application.cleanup_ctx.append(_run_background_tasks)
@@ -105,6 +111,19 @@ async def _same_origin_middleware(request: web.Request, handler: Handler) -> web
         if not same:
             return web.Response(status=403)
     return await handler(request)
+
+
+@web.middleware
+async def _unreadable_request_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer a request that ComfyUI's handlers fail on with 500, as ComfyUI does, and log one line."""
+    try:
+        return await handler(request)
+    except _FAILURES_OF_HANDLERS as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.warning("%s %s failed, as it does in ComfyUI: %s", request.method, request.path, reason)
+        response = web.Response(status=500, text=_SERVER_ERROR)
+        response.force_close()
+        return response
 
 
 def _is_loopback(hostname: str | None) -> bool:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import numpy as np
 import pytest
 from PIL import Image
 
+from comfy_instances.protocol.delivery import PREVIEWS_KEY, DeliveredFile, DeliveryState, replace_savers
+from comfy_instances.session.deliveries import UploadGrant
+from comfy_instances.session.session import InstanceSession, Preview
+from orchestrator.media.formats import probe_media
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.videos import film
@@ -141,3 +149,108 @@ async def test_both_ways_give_the_same_video(direct: ServiceProcess, through: Se
     (made,) = await generate(direct, direct.key(), "test-video", **parameters)
     assert film(made) == film(expected)
     assert b"class_type" not in made
+
+
+@pytest.fixture
+async def session(comfyui: RealServer) -> AsyncIterator[InstanceSession]:
+    async with InstanceSession(comfyui.url) as session:
+        await session.wait_connected(60)
+        yield session
+
+
+def sampled(steps: int) -> dict[str, Any]:
+    """A graph that samples with a tiny model."""
+    inputs: dict[str, Any] = {
+        "model": ["1", 0],
+        "positive": ["2", 0],
+        "negative": ["2", 0],
+        "latent_image": ["3", 0],
+    }
+    inputs |= {"seed": 1, "steps": steps, "cfg": 1.0, "denoise": 1.0}
+    inputs |= {"sampler_name": "euler", "scheduler": "normal"}
+    graph: dict[str, Any] = {
+        "1": {
+            "class_type": "CheckpointLoaderSimple",
+            "inputs": {"ckpt_name": "v1-5-pruned-emaonly-fp16.safetensors"},
+        },
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a", "clip": ["1", 1]}},
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "4": {"class_type": "KSampler", "inputs": inputs},
+        "5": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["1", 2]}},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "sampled"}},
+    }
+    return graph
+
+
+async def previews_of(session: InstanceSession, steps: int, extra: dict[str, Any]) -> list[Preview]:
+    found: list[Any] = []
+    prompt_id = str(uuid4())
+    graph = replace_savers(sampled(steps), ["9"])
+    await session.run_prompt(prompt_id, graph, found.append, extra_data=extra)
+    await session.deliveries.release(prompt_id)
+    return [event for event in found if isinstance(event, Preview)]
+
+
+async def test_previews_are_made_for_listeners_at_a_bounded_rate(
+    session: InstanceSession, comfyui: RealServer
+) -> None:
+    command = [sys.executable, "-m", "scripts.tiny_models", str(comfyui.base / "models")]
+    await asyncio.to_thread(subprocess.run, command, cwd=ROOT, check=True, capture_output=True)
+    assert len(await previews_of(session, 12, {})) == 12, "prompts of others are as they were"
+    assert await previews_of(session, 13, {PREVIEWS_KEY: False}) == []
+    bounded = await previews_of(session, 60, {PREVIEWS_KEY: True})
+    assert 1 <= len(bounded) < 60
+    assert (bounded[0].node, bounded[0].content_type) == ("4", "image/jpeg")
+    assert max(Image.open(io.BytesIO(bounded[0].data)).size) <= 512
+
+
+async def offered(session: InstanceSession, graph: dict[str, Any]) -> list[tuple[DeliveredFile, bytes]]:
+    """Run a graph whose node 9 delivers; the files cannot be uploaded and are fetched."""
+    prompt_id = str(uuid4())
+    result = await session.run_prompt(prompt_id, replace_savers(graph, ["9"]))
+    assert {(item.node, item.delivered) for item in result.outputs} == {("9", True)}
+
+    async def grant(file: DeliveredFile) -> UploadGrant:
+        return UploadGrant("ftp://nowhere/secret-of-the-request")
+
+    files = await session.deliveries.collect(prompt_id, grant)
+    assert {file.state for file in files} == {DeliveryState.OFFERED}
+    return [(file, await session.deliveries.fetch(prompt_id, file.number)) for file in files]
+
+
+@pytest.mark.parametrize(
+    ("saver", "more", "content_type"),
+    [
+        ("SaveAudio", {}, "audio/flac"),
+        ("SaveAudioMP3", {"quality": "V0"}, "audio/mpeg"),
+        ("SaveAudioOpus", {"quality": "128k"}, "audio/ogg"),
+    ],
+)
+async def test_sound_is_delivered(
+    session: InstanceSession, saver: str, more: dict[str, Any], content_type: str
+) -> None:
+    silence = {"duration": 1.0, "sample_rate": 44100, "channels": 2}
+    inputs = {"audio": ["1", 0], "filename_prefix": "sound", **more}
+    graph: dict[str, Any] = {
+        "1": {"class_type": "EmptyAudio", "inputs": silence},
+        "9": {"class_type": saver, "inputs": inputs},
+    }
+    ((file, data),) = await offered(session, graph)
+    info = probe_media(data)
+    assert (file.content_type, info.content_type, len(data)) == (content_type, content_type, file.size)
+    assert info.duration == pytest.approx(1.0, abs=0.1)
+
+
+async def test_history_has_the_report_and_no_request(session: InstanceSession, comfyui: RealServer) -> None:
+    blank = {"width": 64, "height": 64, "batch_size": 2, "color": 7}
+    graph: dict[str, Any] = {
+        "1": {"class_type": "EmptyImage", "inputs": blank},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "two"}},
+    }
+    first, second = await offered(session, graph)
+    async with aiohttp.ClientSession(comfyui.url) as http, http.get("/history") as response:
+        text = await response.text()
+    assert first[0].sha256 in text
+    assert (first[0].width, first[0].height, first[1]) == (64, 64, second[1])
+    assert "secret-of-the-request" not in text
+    assert "secret-of-the-request" not in (comfyui.base / "log").read_text()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.checks.node_facts_file import parse_node_facts
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.example_files import ExampleFile, parse_example_files
+from orchestrator.catalog.example_files import ExampleFile
 from orchestrator.catalog.manifest import (
     RESERVED_NAMES,
     TRANSPARENT_PARAM,
@@ -25,6 +22,7 @@ from orchestrator.catalog.manifest import (
     WeightFile,
     parse_manifest,
 )
+from orchestrator.catalog.model_source import ModelSource
 from orchestrator.catalog.parameters.example_values import example_value
 from orchestrator.catalog.parameters.loras import SERVICE_PARAMETERS
 from orchestrator.catalog.parameters.output_sizes import OutputSizes, errors_name_sizes
@@ -50,24 +48,6 @@ from orchestrator.catalog.unknown_parameters import unknown_parameter_error
 from orchestrator.errors import InvalidRequest, invalid_field
 
 MAX_IMAGES_PER_REQUEST = 4
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """The texts of a model's files."""
-
-    manifest: str
-    graph: str
-    #: Facts of nodes of a node pack, from `nodes.json` (as in `/object_info`).
-    node_facts: NodeFacts
-    #: The author's input files, `examples.json`; empty for none.
-    examples: str = ""
-
-    @property
-    def template(self) -> dict[str, Any]:
-        """The graph with its expressions, as JSON."""
-        template: dict[str, Any] = json.loads(self.graph)
-        return template
 
 
 class Model:
@@ -114,11 +94,11 @@ class Model:
         """The version of the model: the hexadecimal SHA-256 of its manifest and graph."""
         return hashlib.sha256(f"{self.source.manifest}\0{self.source.graph}".encode()).hexdigest()
 
-    @cached_property
+    @property
     def example_files(self) -> Mapping[str, ExampleFile]:
         """The author's own input files, by parameter."""
-        found = parse_example_files(self.source.examples)
-        return {name: file for name, file in found.items() if name in self.manifest.parameters}
+        files = self.source.example_files
+        return {name: files[name] for name in files if name in self.manifest.parameters}
 
     @property
     def id(self) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.manifest import ModelKind, ModelManifest, OutputNode, Requirements, Resources
-from orchestrator.catalog.model import Model, ModelSource
+from orchestrator.catalog.model import Model
+from orchestrator.catalog.model_source import ModelSource
 from orchestrator.catalog.parameters.example_values import EXAMPLE_IMAGE
 from orchestrator.catalog.rendering.graph import ApiGraph
 from orchestrator.catalog.rendering.render import CompiledGraph

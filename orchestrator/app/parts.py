@@ -215,12 +215,12 @@ def build_execution(
         max_job_seconds=settings.max_job_seconds,
     )
     warmer = ModelWarmer(
-        dispatcher,
-        dependencies.live_catalog,
-        capabilities,
-        core.events,
-        ReadAhead(settings.models_dir),
-        WarmPolicy(instances=settings.warm, idle_seconds=settings.warm_idle_seconds),
+        dispatcher=dispatcher,
+        live_catalog=dependencies.live_catalog,
+        capabilities=capabilities,
+        events=core.events,
+        read_ahead=ReadAhead(settings.models_dir),
+        policy=WarmPolicy(instances=settings.warm, idle_seconds=settings.warm_idle_seconds),
     )
     loras = SharedLoras(fleet, capabilities)
     return Execution(fleet=fleet, dispatcher=dispatcher, shared_loras=loras, warmer=warmer)

@@ -78,6 +78,7 @@ class ModelWarmer:
 
     def __init__(
         self,
+        *,
         dispatcher: WarmDispatcher,
         live_catalog: LiveCatalog,
         capabilities: CapabilityCache,

@@ -77,10 +77,12 @@ def run_cli(*arguments: str, environment: Mapping[str, str] | None = None) -> An
     return json.loads(done.stdout)
 
 
-def create_api_key(directory: Path) -> str:
+def create_api_key(directory: Path, *options: str) -> str:
     """Create an API key with credit for the service whose data is in `directory`."""
     environment = {"PIXELFACTORY_DATA_DIR": str(directory)}
-    return str(run_cli("keys", "create", "--credit", "1000", "--json", environment=environment)["key"])
+    return str(
+        run_cli("keys", "create", "--credit", "1000", *options, "--json", environment=environment)["key"]
+    )
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class ComfyError(ResponseModel):
 class ComfyErrorResponse(ResponseModel):
     """An error of API v2."""
 
-    error: ComfyError
+    error: ComfyError = Field(description="The error.")
 
 
 class ComfyUiError(ResponseModel):
@@ -49,7 +49,7 @@ class ComfyUiError(ResponseModel):
 class ComfyUiErrorResponse(ResponseModel):
     """An error of ComfyUI's own API."""
 
-    error: ComfyUiError
+    error: ComfyUiError = Field(description="The error.")
     node_errors: dict[str, Any] = Field(description="Errors by node.")
 
 

@@ -19,6 +19,7 @@ from orchestrator.media.formats import ImageEncoding
 from orchestrator.own_graphs.policy import GraphPolicy
 from orchestrator.own_graphs.result_names import NamedOutput, name_outputs
 from orchestrator.own_graphs.values import UPLOADED_PREFIX, is_unsafe_path
+from orchestrator.web.dialects.comfy.bodies import ComfyUiBody, ComfyUiList
 from orchestrator.web.dialects.comfy.graph_jobs import GraphJobs, authenticate_graphs
 from orchestrator.web.dialects.comfy.native_routes import both
 from orchestrator.web.dialects.comfy.native_socket import FEATURES
@@ -70,9 +71,11 @@ class NativeFileRoutes:
             *both(web.get, "/extensions", self.list_nothing),
         ]
 
-    @openapi_operation(accepts_form=True, response_description="`name`, `subfolder`, `type`.", tag=_TAG)
+    @openapi_operation(
+        accepts_form=True, response=ComfyUiBody, response_description="`name`, `subfolder`, `type`.", tag=_TAG
+    )
     async def upload(self, request: web.Request) -> web.Response:
-        """Upload a file for graphs of yours: the form field `image`, and `overwrite`, `subfolder`.
+        """Send a file for graphs of yours: the form field `image`, and `overwrite`, `subfolder`.
 
         A name that means another file of yours gets a number, unless `overwrite` is `true`.
         """
@@ -169,14 +172,14 @@ class NativeFileRoutes:
         )  # fmt: skip
         return build_file_response(request, info, await self._files.read(file))
 
-    @openapi_operation(response_description="Facts by class.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="Facts by class.", tag=_TAG)
     async def list_classes(self, request: web.Request) -> web.Response:
         """List the node classes that graphs of yours may hold, with the weights that there are."""
         await authenticate_graphs(request)
         text = await asyncio.to_thread(lambda: json.dumps(self._classes()))
         return web.Response(text=text, content_type="application/json")
 
-    @openapi_operation(response_description="Facts of the class.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="Facts of the class.", tag=_TAG)
     async def get_class(self, request: web.Request) -> web.Response:
         """Get the facts of a node class."""
         await authenticate_graphs(request)
@@ -203,7 +206,7 @@ class NativeFileRoutes:
             "input": _public_inputs(entry["input"]),
         }
 
-    @openapi_operation(response_description="`system` and `devices`.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="`system` and `devices`.", tag=_TAG)
     async def get_system_stats(self, request: web.Request) -> web.Response:
         """Get the version, and the devices that run graphs."""
         await authenticate_graphs(request)
@@ -224,13 +227,13 @@ class NativeFileRoutes:
         }  # fmt: skip
         return web.json_response({"system": system, "devices": devices})
 
-    @openapi_operation(response_description="Flags.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="Flags.", tag=_TAG)
     async def get_features(self, request: web.Request) -> web.Response:
         """Get what this API can do."""
         await authenticate_graphs(request)
         return web.json_response({**FEATURES, "assets": False, "node_replacements": False})
 
-    @openapi_operation(response_description="An empty list.", tag=_TAG)
+    @openapi_operation(response=ComfyUiList, response_description="An empty list.", tag=_TAG)
     async def list_nothing(self, request: web.Request) -> web.Response:
         """List what the service does not have."""
         await authenticate_graphs(request)

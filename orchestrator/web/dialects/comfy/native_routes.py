@@ -13,6 +13,7 @@ from orchestrator.errors import Gone, InvalidRequest, NotFound
 from orchestrator.intake.own_graphs import OwnGraphRequest
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.own_graphs.rejections import GraphRejected
+from orchestrator.web.dialects.comfy.bodies import ComfyUiBody
 from orchestrator.web.dialects.comfy.graph_jobs import (
     CLIENT_PARAM,
     GraphJobs,
@@ -73,7 +74,10 @@ class NativeJobRoutes:
         ]
 
     @openapi_operation(
-        response_description="`prompt_id`, `number`, `node_errors`.", creates_job=True, tag=_TAG
+        response=ComfyUiBody,
+        response_description="`prompt_id`, `number`, `node_errors`.",
+        creates_job=True,
+        tag=_TAG,
     )
     async def submit(self, request: web.Request) -> web.Response:
         """Run a graph as ComfyUI's clients send it.
@@ -98,14 +102,16 @@ class NativeJobRoutes:
         body = {"prompt_id": prompt_id(record), "number": 0, "node_errors": {}}
         return web.json_response(body, headers=job_headers(record))
 
-    @openapi_operation(response_description="`exec_info.queue_remaining`.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="`exec_info.queue_remaining`.", tag=_TAG)
     async def get_queue_size(self, request: web.Request) -> web.Response:
-        """Count your own unfinished graphs."""
+        """Get the number of your own unfinished graphs."""
         key = await authenticate_graphs(request, is_poll=True)
         count = len(await self._unfinished(key.account.id))
         return web.json_response({"exec_info": {"queue_remaining": count}})
 
-    @openapi_operation(response_description="`queue_running` and `queue_pending`.", tag=_TAG)
+    @openapi_operation(
+        response=ComfyUiBody, response_description="`queue_running` and `queue_pending`.", tag=_TAG
+    )
     async def get_queue(self, request: web.Request) -> web.Response:
         """List your own graphs that run or wait."""
         key = await authenticate_graphs(request, is_poll=True)
@@ -115,7 +121,7 @@ class NativeJobRoutes:
         pending = [row for status, row in rows if status is JobStatus.QUEUED]
         return web.json_response({"queue_running": running, "queue_pending": pending})
 
-    @openapi_operation(response_description="Empty.", tag=_TAG)
+    @openapi_operation(response_description="Empty.", content_types=(), tag=_TAG)
     async def change_queue(self, request: web.Request) -> web.Response:
         """Cancel waiting graphs of yours: `delete` lists prompt ids, `clear` cancels all that wait."""
         key = await authenticate_graphs(request)
@@ -127,7 +133,7 @@ class NativeJobRoutes:
                 await self._jobs.service.cancel_job(record.job.id)
         return web.Response()
 
-    @openapi_operation(response_description="Empty.", tag=_TAG)
+    @openapi_operation(response_description="Empty.", content_types=(), tag=_TAG)
     async def interrupt(self, request: web.Request) -> web.Response:
         """Cancel the running graph with this `prompt_id`; without one, your graph that has run longest."""
         key = await authenticate_graphs(request)
@@ -140,7 +146,7 @@ class NativeJobRoutes:
             await self._jobs.service.cancel_job(record.job.id)
         return web.Response()
 
-    @openapi_operation(response_description="Entries by prompt id.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="Entries by prompt id.", tag=_TAG)
     async def list_history(self, request: web.Request) -> web.Response:
         """List your finished graphs, newest first; `max_items` limits their number."""
         key = await authenticate_graphs(request)
@@ -156,7 +162,11 @@ class NativeJobRoutes:
         }
         return web.json_response(entries)
 
-    @openapi_operation(response_description="The entry by its prompt id; empty while it runs.", tag=_TAG)
+    @openapi_operation(
+        response=ComfyUiBody,
+        response_description="The entry by its prompt id; empty while it runs.",
+        tag=_TAG,
+    )
     async def get_history(self, request: web.Request) -> web.Response:
         """Get a finished graph of yours."""
         record = await self._find(request)
@@ -166,7 +176,7 @@ class NativeJobRoutes:
             {prompt_id(record): history_entry(record, await read_texts(self._jobs, record))}
         )
 
-    @openapi_operation(response_description="The entry by its prompt id.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="The entry by its prompt id.", tag=_TAG)
     async def get_cloud_history(self, request: web.Request) -> web.Response:
         """Get a finished graph of yours; 404 while it runs."""
         record = await self._find(request)
@@ -176,9 +186,9 @@ class NativeJobRoutes:
             {prompt_id(record): history_entry(record, await read_texts(self._jobs, record))}
         )
 
-    @openapi_operation(response_description="Empty.", tag=_TAG)
+    @openapi_operation(response_description="Empty.", content_types=(), tag=_TAG)
     async def change_history(self, request: web.Request) -> web.Response:
-        """Remove finished graphs of yours and their files: `delete` lists prompt ids, `clear` removes all."""
+        """Delete finished graphs of yours and their files: `delete` lists prompt ids, `clear` deletes all."""
         key = await authenticate_graphs(request)
         fields = await read_json(request)
         chosen = _texts(fields.get("delete"))
@@ -191,13 +201,13 @@ class NativeJobRoutes:
                 await self._jobs.service.remove_job(record.job.id)
         return web.Response()
 
-    @openapi_operation(response_description="Empty.", tag=_TAG)
+    @openapi_operation(response_description="Empty.", content_types=(), tag=_TAG)
     async def free(self, request: web.Request) -> web.Response:
-        """Do nothing: the service decides which models stay in memory."""
+        """Receive a request to free memory, without effect: the service decides what stays loaded."""
         await authenticate_graphs(request)
         return web.Response()
 
-    @openapi_operation(response_description="`jobs` and `pagination`.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="`jobs` and `pagination`.", tag=_TAG)
     async def list_jobs(self, request: web.Request) -> web.Response:
         """List your graphs, newest first."""
         key = await authenticate_graphs(request)
@@ -213,7 +223,9 @@ class NativeJobRoutes:
         pagination = {"offset": offset, "limit": limit, "total": len(rows), "has_more": more}
         return web.json_response({"jobs": shown, "pagination": pagination})
 
-    @openapi_operation(response_description="The row, with `outputs` and `workflow`.", tag=_TAG)
+    @openapi_operation(
+        response=ComfyUiBody, response_description="The row, with `outputs` and `workflow`.", tag=_TAG
+    )
     async def get_job(self, request: web.Request) -> web.Response:
         """Get a graph of yours."""
         record = await self._require(request)
@@ -225,13 +237,13 @@ class NativeJobRoutes:
         }
         return web.json_response(row)
 
-    @openapi_operation(response_description="`cancelled`.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="`cancelled`.", tag=_TAG)
     async def cancel_job(self, request: web.Request) -> web.Response:
         """Cancel a graph of yours."""
         record = await self._find(request, is_poll=False)
         return web.json_response({"cancelled": await self._cancel([record])})
 
-    @openapi_operation(response_description="`cancelled`.", tag=_TAG)
+    @openapi_operation(response=ComfyUiBody, response_description="`cancelled`.", tag=_TAG)
     async def cancel_jobs(self, request: web.Request) -> web.Response:
         """Cancel several graphs of yours: `job_ids`."""
         key = await authenticate_graphs(request)

@@ -89,9 +89,9 @@ class ClientSockets:
             if (client.account_id, client.id) == (record.job.account_id, client_id(record)):
                 self._follow(client, record)
 
-    @openapi_operation(response_description="A websocket.", status=101, tag="comfy")
+    @openapi_operation(response_description="A websocket.", content_types=(), status=101, tag="comfy")
     async def open(self, request: web.Request) -> web.StreamResponse:
-        """Open ComfyUI's websocket for the graphs of `clientId`.
+        """Stream messages about the graphs of `clientId` over ComfyUI's websocket.
 
         Where a browser cannot send headers, the key is the query parameter `token`.
         """

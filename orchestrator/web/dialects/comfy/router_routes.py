@@ -16,6 +16,7 @@ from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.store import ApiKey
 from orchestrator.web.auth import authenticate, bearer_token
+from orchestrator.web.dialects.comfy.bodies import RouterBody
 from orchestrator.web.dialects.comfy.errors import to_router_error_response
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
 from orchestrator.web.http.bodies import read_json
@@ -81,6 +82,7 @@ class RouterRoutes:
 
     @openapi_operation(
         query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM},
+        response=RouterBody,
         response_description="`data`, `has_more`, `limit`, and `next_cursor` unless it is the last page.",
         tag=_TAG,
     )
@@ -104,7 +106,9 @@ class RouterRoutes:
             body["next_cursor"] = page[-1].id
         return web.json_response(body)
 
-    @openapi_operation(response_description="An OpenAPI document of the model.", tag=_TAG)
+    @openapi_operation(
+        response=RouterBody, response_description="An OpenAPI document of the model.", tag=_TAG
+    )
     @names_error_type
     async def get_schema(self, request: web.Request) -> web.Response:
         """Get the parameters of a model as an OpenAPI document."""
@@ -115,7 +119,13 @@ class RouterRoutes:
             return web.Response(status=304, headers={"ETag": etag})
         return web.Response(text=text, content_type="application/json", headers={"ETag": etag})
 
-    @openapi_operation(query=_PROVIDER_PARAMS, response_description="`outputs`.", creates_job=True, tag=_TAG)
+    @openapi_operation(
+        query=_PROVIDER_PARAMS,
+        response=RouterBody,
+        response_description="`outputs`.",
+        creates_job=True,
+        tag=_TAG,
+    )
     @names_error_type
     async def run(self, request: web.Request) -> web.Response:
         """Run a model and wait for its result."""
@@ -124,17 +134,23 @@ class RouterRoutes:
         return self._respond(request, record)
 
     @openapi_operation(
-        query=_PROVIDER_PARAMS, response_description="`request_id`.", creates_job=True, tag=_TAG
+        query=_PROVIDER_PARAMS,
+        response=RouterBody,
+        response_description="`request_id`.",
+        creates_job=True,
+        tag=_TAG,
     )
     @names_error_type
     async def queue(self, request: web.Request) -> web.Response:
-        """Queue a request for a model."""
+        """Submit a request for a model to the queue."""
         record = await self._submit(request, waits=False)
         id = job_id_to_uuid(record.job.id)
         body = {"request_id": id, "status": "IN_QUEUE"}
         return web.json_response(body, headers={**job_headers(record), "X-Comfy-Request-Id": id})
 
-    @openapi_operation(response_description="`status`, and `error_type` of a failed request.", tag=_TAG)
+    @openapi_operation(
+        response=RouterBody, response_description="`status`, and `error_type` of a failed request.", tag=_TAG
+    )
     @names_error_type
     async def get_status(self, request: web.Request) -> web.Response:
         """Get the status of a queued request."""
@@ -148,18 +164,23 @@ class RouterRoutes:
             body["error_type"] = _error_type(job)
         return web.json_response(body, headers={**job_headers(record), "Retry-After": "1"})
 
-    @openapi_operation(response_description="`outputs`.", tag=_TAG)
+    @openapi_operation(response=RouterBody, response_description="`outputs`.", tag=_TAG)
     @names_error_type
     async def get_result(self, request: web.Request) -> web.Response:
         """Get the result of a queued request."""
         record = await self._find(request)
         if not record.job.is_finished:
             raise InvalidRequest(
-                "The request has not finished; ask for its status", code="not_finished", param="request_id"
+                "The request has not finished; ask for its status", code="in_progress", param="request_id"
             )
         return self._respond(request, require_success(record))
 
-    @openapi_operation(response_description="`status`.", other_responses={409: "It has finished."}, tag=_TAG)
+    @openapi_operation(
+        response=RouterBody,
+        response_description="`status`.",
+        other_responses={409: "It has finished."},
+        tag=_TAG,
+    )
     @names_error_type
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a queued request."""

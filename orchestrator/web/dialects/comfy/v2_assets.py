@@ -50,7 +50,7 @@ class V2AssetRoutes:
         tag=_TAG,
     )
     async def upload(self, request: web.Request) -> web.Response:
-        """Upload a file for graphs.
+        """Send a file for graphs.
 
         A form with `file`, and optionally `content_type`, `file_path` and `expected_hash` (`blake3:...`).
         """
@@ -81,7 +81,7 @@ class V2AssetRoutes:
 
     @openapi_operation(body=V2FromHashBody, response=V2Asset, status=201, tag=_TAG)
     async def take_from_hash(self, request: web.Request) -> web.Response:
-        """Name a file again whose bytes the account has uploaded before."""
+        """Create a further name of a file whose bytes the account has uploaded before."""
         key = await authenticate_graphs(request)
         fields = await read_json(request)
         hash, name = fields.get("hash"), fields.get("file_path")
@@ -95,9 +95,9 @@ class V2AssetRoutes:
         file = await self._files.rename(file, name if isinstance(name, str) else "")
         return self._respond(request, file, status=200)
 
-    @openapi_operation(response_description="The account has the file.", tag=_TAG)
+    @openapi_operation(response_description="The account has the file.", content_types=(), tag=_TAG)
     async def check_hash(self, request: web.Request) -> web.Response:
-        """Ask whether the account has uploaded a file, by its hash."""
+        """Check whether the account has uploaded a file, by its hash."""
         key = await authenticate_graphs(request)
         hash = request.match_info["hash"]
         found = HASH_PATTERN.fullmatch(hash) and await self._files.find_by_hash(key.account.id, hash)
@@ -112,7 +112,7 @@ class V2AssetRoutes:
             return json_response(self._result(request, *found))
         return self._respond(request, await self._require_file(key, id))
 
-    @openapi_operation(response_description="The file is deleted.", status=204, tag=_TAG)
+    @openapi_operation(response_description="The file is deleted.", content_types=(), status=204, tag=_TAG)
     async def delete_asset(self, request: web.Request) -> web.Response:
         """Delete an uploaded file.
 

@@ -14,6 +14,7 @@ from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, ShardPreview, ShardProgress
 from orchestrator.store import Page
 from orchestrator.web.auth import AUTH_CONTEXT, get_stream_access
+from orchestrator.web.dialects.comfy.bodies import ComfyUiBody
 from orchestrator.web.dialects.comfy.graph_jobs import LABELS_PARAM, authenticate_graphs, sent_graph
 from orchestrator.web.dialects.comfy.v2_requests import parse_filters, parse_submission
 from orchestrator.web.dialects.comfy.v2_schemas import V2Job, V2JobList, V2SubmitBody, V2Workflow
@@ -93,7 +94,11 @@ class V2JobRoutes:
             return await self._jobs.get(record.job.account_id, record.job.id)
         return record
 
-    @openapi_operation(response_description="`jobs`, and `next_cursor` unless it is the last page.", tag=_TAG)
+    @openapi_operation(
+        response=ComfyUiBody,
+        response_description="`jobs`, and `next_cursor` unless it is the last page.",
+        tag=_TAG,
+    )
     async def list_jobs(self, request: web.Request) -> web.Response:
         """List jobs of graphs.
 
@@ -149,7 +154,7 @@ class V2JobRoutes:
         tag=_TAG,
     )
     async def stream_events(self, request: web.Request) -> web.StreamResponse:
-        """Follow a job of a graph by server-sent events."""
+        """Stream the events of a job of a graph."""
         key = await authenticate_graphs(request)
         account_id, job_id = key.account.id, request.match_info["id"]
         note_job(request, await self._jobs.get(account_id, job_id))

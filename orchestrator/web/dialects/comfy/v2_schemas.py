@@ -84,7 +84,7 @@ class V2Job(ResponseModel):
     error: V2JobError | None = Field(description="Why it failed.")
     metrics: dict[str, int | None] = Field(description="`queue_ms`, `execution_ms`, `cost_micros`.")
     metadata: dict[str, str] = Field(description="Labels.")
-    urls: V2JobUrls = Field(description="Where to go on.")
+    urls: V2JobUrls = Field(description="Links of the job.")
 
 
 class V2JobListItem(ResponseModel):

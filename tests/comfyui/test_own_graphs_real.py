@@ -1,0 +1,162 @@
+"""Callers' own graphs on a real ComfyUI on the CPU: public templates, errors, an SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from PIL import Image
+
+from comfy_instances.protocol.node_facts import load_core_node_facts
+from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
+from orchestrator.own_graphs.policy import GraphPolicy
+from orchestrator.own_graphs.rejections import GraphRejected
+from tests.support.callers import new_key
+from tests.support.python_client import require_client, run_python
+from tests.support.real_comfyui import RealServer, installation
+from tests.support.service import ServiceProcess, running
+
+INSTALL = installation()
+pytestmark = [
+    pytest.mark.comfyui,
+    pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),
+    pytest.mark.timeout(600),
+]
+#: Folder of the public templates that come with ComfyUI, below its environment.
+TEMPLATES = "venv/lib/python*/site-packages/comfyui_workflow_templates_json/templates"
+#: Templates that need no weights: they run. The others are checked only.
+RUN = ("basic_datatype_conversion", "basic_mask_operations_and_compositing", "utility_image_stitch")
+LEAST_ACCEPTED = 20
+SCOPES = ["graphs", "read", "generate", "billing"]
+
+
+@cache
+def templates() -> dict[str, dict[str, Any]]:
+    """The public templates in API format that have nodes of the core only, by name."""
+    facts, found = load_core_node_facts(), {}
+    for file in sorted(
+        path for folder in (INSTALL or Path()).glob(TEMPLATES) for path in folder.glob("*.json")
+    ):
+        data = json.loads(file.read_text("utf-8"))
+        if not isinstance(data, dict) or "nodes" not in data:
+            continue
+        try:
+            nodes = convert_ui_to_api(data, facts).graph
+        except Exception:
+            # What the import says of a template is tested elsewhere.
+            continue
+        if all(node["class_type"] in facts for node in nodes.values()):
+            found[file.stem] = {
+                id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in nodes.items()
+            }
+    return found
+
+
+@pytest.fixture(scope="module")
+def service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    data = tmp_path_factory.mktemp("service")
+    with running(ServiceProcess(data, ("--instances", comfyui.url))) as started:
+        yield started
+
+
+def test_accepts_public_templates_of_the_core() -> None:
+    policy, accepted = GraphPolicy(facts=load_core_node_facts()), []
+    for name, nodes in templates().items():
+        try:
+            policy.check(nodes)
+        except GraphRejected:
+            continue
+        accepted.append(name)
+    assert len(accepted) >= LEAST_ACCEPTED
+    assert set(RUN) <= set(accepted)
+
+
+@pytest.mark.parametrize("name", RUN)
+async def test_runs_public_templates_without_weights(service: ServiceProcess, name: str) -> None:
+    nodes = templates()[name]
+    async with service.client(new_key(service, scopes=SCOPES)) as http:
+        for node in nodes.values():
+            for value in [node["inputs"].get("image")]:
+                if isinstance(value, str):
+                    await upload(http, value)
+        async with http.post("/prompt", json={"prompt": nodes}) as response:
+            accepted = await response.json()
+            assert response.status == 200, accepted
+        history = await finished(http, accepted["prompt_id"])
+        assert history["status"]["status_str"] == "success", history["status"]
+        assert history["outputs"]
+
+
+async def upload(http: aiohttp.ClientSession, name: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (96, 64), (200, 40, 90, 255)).save(buffer, "PNG")
+    form = aiohttp.FormData({"overwrite": "true"})
+    form.add_field("image", buffer.getvalue(), filename=name, content_type="image/png")
+    async with http.post("/upload/image", data=form) as response:
+        assert response.status == 200, await response.text()
+
+
+async def finished(http: aiohttp.ClientSession, prompt_id: str) -> dict[str, Any]:
+    async with asyncio.timeout(300):
+        while True:
+            async with http.get(f"/history/{prompt_id}") as response:
+                found = await response.json()
+            if found:
+                return dict(found[prompt_id])
+            await asyncio.sleep(0.2)
+
+
+async def test_says_what_a_node_says_without_paths_of_the_server(service: ServiceProcess) -> None:
+    """Two images of other sizes cannot be joined by a mask of a third one: the node raises."""
+    nodes = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+        "2": {
+            "class_type": "ImageCrop",
+            "inputs": {"image": ["1", 0], "width": 1, "height": 1, "x": 63, "y": 63},
+        },
+        "3": {"class_type": "VAEDecode", "inputs": {"samples": ["4", 0], "vae": ["5", 0]}},
+        "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "5": {"class_type": "VAELoader", "inputs": {"vae_name": "pixel_space"}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
+    }
+    async with service.client(new_key(service, scopes=SCOPES)) as http:
+        async with http.post("/prompt", json={"prompt": nodes}) as response:
+            accepted = await response.json()
+            assert response.status == 200, accepted
+        history = await finished(http, accepted["prompt_id"])
+    text = json.dumps(history)
+    assert "site-packages" not in text
+    assert "/root/" not in text
+    assert "comfyui/source" not in text
+
+
+SDK = """
+import json, os, time
+from comfy_sdk import Comfy, Workflow
+client = Comfy(api_key=os.environ["KEY"])
+job = client.submit(Workflow(json.loads(os.environ["GRAPH"])))
+names = [type(event).__name__ for event in job.events()]
+print(job.result().status, "OutputReady" in names, names[-1])
+"""
+
+
+async def test_python_sdk_runs_on_comfyui(service: ServiceProcess, tmp_path: Path) -> None:
+    require_client("comfy_sdk")
+    nodes = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 9}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+    }
+    environment = {
+        "COMFY_BASE_URL": service.url,
+        "KEY": new_key(service, scopes=SCOPES),
+        "GRAPH": json.dumps(nodes),
+    }
+    printed = await asyncio.to_thread(run_python, tmp_path, SDK, **environment)
+    assert printed.split() == ["succeeded", "True", "StatusChange"]

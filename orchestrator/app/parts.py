@@ -21,7 +21,7 @@ from orchestrator.app.input_rules import (
     build_output_check,
 )
 from orchestrator.app.resources import load_operator_secrets, utc_now
-from orchestrator.app.web_app import build_result_links, build_uploaded_files
+from orchestrator.app.web_app import build_result_links
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.own_prices import LiveTariffs
 from orchestrator.billing.price_book import PriceBook

@@ -26,12 +26,10 @@ from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
 from orchestrator.execution.result_links import ResultLinks
-from orchestrator.intake.uploaded_files import UploadedFiles
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import ApiKeyScope
-from orchestrator.url_codes import UrlCodes
 from orchestrator.web.account.alerts import AlertRoutes
 from orchestrator.web.account.billing import BillingRoutes
 from orchestrator.web.account.loras import LoraRoutes
@@ -57,11 +55,6 @@ from orchestrator.web.dialects.pixel_factory.routes import PixelFactoryRoutes
 from orchestrator.web.dialects.pixelapi.routes import PixelApiRoutes
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.routes import PixelDojoRoutes
-from orchestrator.web.dialects.replicate.file_routes import ReplicateFileRoutes
-from orchestrator.web.dialects.replicate.model_routes import ReplicateModelRoutes
-from orchestrator.web.dialects.replicate.routes import ReplicateRoutes
-from orchestrator.web.dialects.replicate.translation import DIALECT_NAME as REPLICATE
-from orchestrator.web.dialects.replicate.views import PredictionViews
 from orchestrator.web.health import ExpectedInstances, HealthRoutes
 from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.instance_status import FleetInstances
@@ -148,29 +141,9 @@ def build_result_links(
     return ResultLinks(secret=secrets.session_secret, objects=objects, clock=clock)
 
 
-def build_uploaded_files(
-    secrets: OperatorSecrets, objects: ObjectStore, clock: Callable[[], datetime]
-) -> UploadedFiles:
-    """Return the files that callers upload before they name them in requests."""
-    codes = UrlCodes(secrets.session_secret, "uploaded file")
-    return UploadedFiles(codes=codes, objects=objects, clock=clock)
-
-
 def build_job_responses(service: GenerationService, delivery: OutputDelivery) -> JobResponseBuilder:
     """Return the builder of jobs in the format of the jobs API, for responses and webhooks."""
     return JobResponseBuilder(delivery, lambda: service.price_book.micros_per_unit(pixeldojo.TARIFF))
-
-
-def build_prediction_views(
-    service: GenerationService, delivery: Delivery, secrets: OperatorSecrets
-) -> PredictionViews:
-    """Return the builder of predictions in Replicate's format."""
-    return PredictionViews(
-        models=service,
-        delivery=delivery.jobs,
-        events=service.events,
-        stream_codes=UrlCodes(secrets.session_secret, "prediction stream"),
-    )
 
 
 def build_webhook_payloads(
@@ -178,15 +151,15 @@ def build_webhook_payloads(
 ) -> WebhookPayloads:
     """Return the builder of webhook payloads: some dialects have a format of their own."""
     responses = build_job_responses(service, delivery.jobs)
-    predictions = build_prediction_views(service, delivery, secrets)
     return WebhookPayloads(
         jobs=service.store,
         default=lambda record: to_json_dict(responses.build(record, None)),
         by_dialect={
             PIXAZO: PixazoJobViews(responses.delivery).webhook_payload,
-            REPLICATE: predictions.webhook_payload,
+            **final_payloads(service, delivery.jobs, secrets),
         },
-        in_progress={REPLICATE: predictions.progress_payload},
+        in_progress=progress_payloads(service, delivery.jobs, secrets),
+        headers=webhook_headers(secrets),
     )
 
 
@@ -289,11 +262,9 @@ def _build_generation_routes(
     secrets: OperatorSecrets,
 ) -> tuple[RouteGroup, ...]:
     """Return the routes of all dialects and of the jobs API."""
-    updates = _build_job_updates(service, execution)
-    files = build_uploaded_files(secrets, objects, clock)
-    predictions = build_prediction_views(service, delivery, secrets)
     objects, events, clock = service.object_store, service.events, service.clock
     responses = build_job_responses(service, delivery.jobs)
+    updates = _build_job_updates(service, execution)
     return (
         ImageRoutes(service, delivery.short, events=events, clock=clock),
         ResultFileRoutes(
@@ -308,9 +279,7 @@ def _build_generation_routes(
         PixelDojoRoutes(service, service.accounts, settings.public_url),
         PixazoRoutes(service, delivery.jobs, settings.public_url, settings.batch_wait_seconds),
         PixelApiRoutes(service, delivery.jobs, service.accounts, clock),
-        ReplicateRoutes(service, predictions, updates, files, service.store),
-        ReplicateModelRoutes(service, SigningSecrets(service.store, clock), settings.public_url),
-        ReplicateFileRoutes(files, settings.public_url),
+        *build_hosted_dialects(settings, service, secrets, delivery.jobs, updates),
         JobApiRoutes(service, updates, service.store, responses),
         LoraRoutes(service, service.request_preparer.lora_resolver, delivery.jobs),
         *build_graph_routes(

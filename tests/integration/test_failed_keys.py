@@ -24,6 +24,9 @@ WAITING: dict[str, Request] = {
     "openai": ("/v1/images/generations", OPENAI, {}),
     "native": ("/api/v1/images/generations", OPENAI, {}),
     "pixazo": ("/flux-1-schnell/v1/getData", SMALL, {}),
+    "fal": ("/fal/fal-ai/flux/schnell", {"image_size": SMALL}, {}),
+    "a1111": ("/sdapi/v1/txt2img", SMALL, {}),
+    "huggingface": ("/hf/black-forest-labs/FLUX.1-schnell", {"parameters": SMALL}, {}),
 }
 QUEUED: dict[str, Request] = {
     "asynchronous": ("/api/v1/images/generations", OPENAI, {"Prefer": "respond-async"}),
@@ -31,6 +34,7 @@ QUEUED: dict[str, Request] = {
     "pixelapi": ("/v1/image/generate", {"model": "sdxl"}, {}),
     "pixeldojo": ("/api/v1/models/flux-dev/run", {"aspect_ratio": "1:1"}, {}),
     "replicate": ("/v1/models/black-forest-labs/flux-schnell/predictions", SMALL, {}),
+    "fal queue": ("/fal/queue/fal-ai/flux/schnell", {"image_size": SMALL}, {}),
     "pixazo queue": ("/flux-dev/v1/dev/textToImage", {"image_size": "square"}, {}),
     "pixazo batch": ("/flux-1-schnell/v1/getDataBatch", SMALL, {}),
 }
@@ -57,7 +61,7 @@ def client(service: ServiceProcess, key: str) -> aiohttp.ClientSession:
 
 def with_prompt(name: str, body: dict[str, Any]) -> dict[str, Any]:
     """The body with the prompt where its dialect has it."""
-    prompted = {**body, "prompt": name}
+    prompted = {**body, "inputs" if name == "huggingface" else "prompt": name}
     return {"input": prompted} if name == "replicate" else prompted
 
 

@@ -66,7 +66,7 @@ def finished(http: httpx.Client, id: str) -> dict[str, Any]:
 
 
 def test_run_waits_and_names_the_images(client: Client) -> None:
-    urls = client.run(
+    urls: Any = client.run(
         SCHNELL, input={**SMALL, "num_outputs": 2, "output_format": "jpg", "output_quality": 80}
     )
     assert [size_of(httpx.get(str(url)).content) for url in urls] == [(256, 256)] * 2

@@ -61,6 +61,21 @@ ERROR_FORMATS = (
         to_error_response=replicate.to_error_response,
     ),
     ErrorFormat(
+        path_pattern=re.compile(r"/sdapi(/|$)"),
+        schema=a1111.A1111ErrorResponse,
+        to_error_response=a1111.to_error_response,
+    ),
+    ErrorFormat(
+        path_pattern=re.compile(r"/hf(/|$)"),
+        schema=huggingface.HuggingFaceErrorResponse,
+        to_error_response=huggingface.to_error_response,
+    ),
+    ErrorFormat(
+        path_pattern=re.compile(r"/fal(/|$)"),
+        schema=fal.FalErrorResponse,
+        to_error_response=fal.to_error_response,
+    ),
+    ErrorFormat(
         path_pattern=re.compile(r"/(v1/(image|account)|outputs)(/|$)"),
         schema=pixelapi.PixelApiErrorResponse,
         to_error_response=pixelapi.to_error_response,

@@ -32,7 +32,7 @@ class EventStream:
 
     async def send(
         self,
-        event: str,
+        event: str | None,
         data: Mapping[str, Any],
         *,
         event_id: int | None = None,

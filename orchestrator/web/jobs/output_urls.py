@@ -75,6 +75,10 @@ class OutputDelivery:
 
         return list(await asyncio.gather(*(load(output) for output in record.outputs)))
 
+    async def load_file(self, key: str) -> bytes:
+        """Return an object of a job. Raises ObjectStoreError."""
+        return await self._objects.get(key)
+
     def url_of(
         self, job_id: str, key: str, request: web.Request | None, *, expires: datetime | None = None
     ) -> str:

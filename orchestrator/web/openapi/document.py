@@ -47,6 +47,9 @@ TAG_DESCRIPTIONS: Mapping[str, str] = {
     "comfy": "Callers' own graphs: Comfy API v2, ComfyUI's own API, and Comfy Router.",
     "pixeldojo": "The PixelDojo dialect.",
     "pixazo": "The Pixazo dialect.",
+    "a1111": "The API of AUTOMATIC1111's web UI.",
+    "huggingface": "HuggingFace's text-to-image task.",
+    "fal": "fal's API: apps, the queue, uploads.",
     "replicate": "Replicate's predictions API, and its files and models.",
     "payments": "Called by the payment provider.",
     "service": "Health, metrics and documentation for language models.",
@@ -59,6 +62,8 @@ SECURITY_BY_ACCESS: Mapping[Access, list[dict[str, list[str]]]] = {
     Access.NONE: [],
     Access.KEY: [{"key": []}],
     Access.GATEWAY: [{"subscription": []}, {"secret": []}, {"key": []}],
+    Access.FAL: [{"key": []}, {"falKey": []}],
+    Access.BASIC: [{"basic": []}, {"key": []}],
     Access.ADMIN: [{"admin": []}],
     Access.AUTHOR: [{"admin": []}, {"key": []}],
 }
@@ -78,6 +83,17 @@ SECURITY_SCHEMES = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key, `pk-...`."},
     "subscription": _api_key_header_scheme("Ocp-Apim-Subscription-Key"),
     "secret": _api_key_header_scheme("X-Secret-Key"),
+    "falKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "An API key as `Key pk-...`.",
+    },
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "An API key, `pk-...`, as the password; any user name.",
+    },
     "admin": {"type": "http", "scheme": "bearer", "description": "The operator's admin token."},
 }
 

@@ -26,6 +26,10 @@ PATH_PARAM_DESCRIPTIONS = {
     "instances": "Instance id, as listed by `GET /admin/v1/instances`.",
     "jobs": "Job id, `job_...`.",
     "keys": "API key id (not the secret).",
+    "hf": "Repository of the model, such as `black-forest-labs/FLUX.1-schnell`.",
+    "fal": "Id of the app, such as `fal-ai/flux/schnell`.",
+    "queue": "Id of the app, such as `fal-ai/flux/schnell`.",
+    "requests": "Request id.",
     "files": "Id of an uploaded file, `file_...`.",
     "messages": "Message id, `msg_...`.",
     "predictions": "Prediction id.",
@@ -93,7 +97,9 @@ def _iter_routes(app: web.Application) -> Iterator[DocumentedRoute]:
         if UNDOCUMENTED_PATHS.match(path):
             continue
         pattern = info["pattern"].pattern if "pattern" in info else ""
-        groups = dict(_PATH_PARAM_PATTERN.findall(pattern))
+        # Patterns with groups of their own are no list of alternatives.
+        groups = dict.fromkeys(re.compile(pattern).groupindex, "")
+        groups |= dict(_PATH_PARAM_PATTERN.findall(pattern))
         for concrete, names in _expand_alternatives(path, groups):
             params = {name: _describe_path_param(concrete, name) for name in names}
             yield DocumentedRoute(route.method, concrete, params, route.handler)

@@ -35,6 +35,8 @@ class Access(StrEnum):
     NONE = "none"  #: no credential
     KEY = "key"  #: an API key as bearer token
     GATEWAY = "gateway"  #: an API key as bearer token or in one of the headers of Pixazo's gateway
+    FAL = "fal"  #: an API key as `Key` or as bearer token
+    BASIC = "basic"  #: an API key as the password of HTTP Basic, or as bearer token
     ADMIN = "admin"  #: the admin token as bearer token
     AUTHOR = "author"  #: the admin token, or an API key with the scope `publish`
 

@@ -39,7 +39,7 @@ JOB_RESPONSE_HEADERS = {
     },
 }
 #: Path segments of resources that expire.
-EXPIRING_RESOURCES = ("/jobs/{", "/videos/{", "/image/{", "/status/{", "/predictions/{")
+EXPIRING_RESOURCES = ("/jobs/{", "/videos/{", "/image/{", "/status/{", "/predictions/{", "/requests/{")
 
 
 class ResponseBuilder:

@@ -12,7 +12,10 @@ from pydantic import BaseModel
 
 from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.web import dialects
+from orchestrator.web.dialects.a1111.errors import A1111ErrorResponse
 from orchestrator.web.dialects.error_responses import find_error_format
+from orchestrator.web.dialects.fal.errors import FalErrorResponse
+from orchestrator.web.dialects.huggingface.errors import HuggingFaceErrorResponse
 from orchestrator.web.dialects.pixazo.errors import PixazoErrorResponse
 from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
 from orchestrator.web.dialects.pixelapi.errors import PixelApiErrorResponse
@@ -47,7 +50,8 @@ def test_every_seed_of_a_request_body_has_the_range_of_seeds() -> None:
     for name, schema in seeds.items():
         assert schema.get("maximum") == MAX_SEED, name
         integer = next(each for each in schema["anyOf"] if each["type"] == "integer")
-        assert 0 in (schema.get("minimum"), integer.get("minimum")), name
+        # -1 is a random seed where the API says so.
+        assert {0, -1} & {schema.get("minimum"), integer.get("minimum")}, name
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,10 @@ def test_every_seed_of_a_request_body_has_the_range_of_seeds() -> None:
         ("/v1/predictions", ReplicateErrorResponse),
         ("/v1/models/black-forest-labs/flux-schnell", ReplicateErrorResponse),
         ("/v1/account", ReplicateErrorResponse),
+        ("/fal/fal-ai/flux/schnell", FalErrorResponse),
+        ("/fal/queue/fal-ai/flux/requests/1/status", FalErrorResponse),
+        ("/sdapi/v1/txt2img", A1111ErrorResponse),
+        ("/hf/black-forest-labs/FLUX.1-schnell", HuggingFaceErrorResponse),
         ("/nowhere", ErrorResponse),
     ],
 )

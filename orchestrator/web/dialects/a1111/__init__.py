@@ -1,0 +1,1 @@
+"""The API of AUTOMATIC1111's Stable Diffusion web UI, below `/sdapi/v1`."""

@@ -1,0 +1,1 @@
+"""fal's API: run an app at once or by a queue, below the prefix `/fal`."""

@@ -1,0 +1,87 @@
+"""Streams of fal's API: the states of a request, and unfinished images of a run."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import aclosing
+from typing import Any
+
+from aiohttp import web
+
+from orchestrator.errors import ServiceError
+from orchestrator.jobs import JobRecord
+from orchestrator.jobs.events import JobChanged, ShardPreview
+from orchestrator.web.auth import AUTH_CONTEXT, get_stream_access
+from orchestrator.web.dialects.error_responses import to_error_response
+from orchestrator.web.dialects.fal import translation as fal
+from orchestrator.web.dialects.fal.views import FalViews
+from orchestrator.web.dialects.ids import job_id_to_uuid
+from orchestrator.web.http.event_stream import EventStream, open_event_stream
+from orchestrator.web.http.response_model import to_json_dict
+from orchestrator.web.http.stream_access import end_on_revocation
+from orchestrator.web.jobs.job_updates import JobUpdates
+from orchestrator.web.jobs.wait_for_result import cancel_on_disconnect, job_headers
+from orchestrator.web.protocols import JobWaiter
+
+
+async def stream_status(
+    request: web.Request, record: JobRecord, updates: JobUpdates, views: FalViews, *, with_logs: bool
+) -> web.StreamResponse:
+    """Send the state of a request whenever it changes, until it is completed. Raises RateLimited."""
+    job = record.job
+    access, open_streams = get_stream_access(request), request.app[AUTH_CONTEXT].open_streams
+    async with (
+        open_streams.count(job.account_id),
+        open_event_stream(request, {}) as (response, stream),
+        aclosing(updates.stream(job.account_id, job.id)) as changes,
+    ):
+        try:
+            async with end_on_revocation(access):
+                previous: dict[str, Any] = {}
+                async for change in changes:
+                    record = change.record if isinstance(change, JobChanged) else record
+                    status = to_json_dict(views.status(record, request, updates, with_logs=with_logs))
+                    if status != previous:
+                        previous = status
+                        await stream.send(None, status)
+        except ServiceError as error:
+            await _send_error(request, stream, error)
+    return response
+
+
+async def stream_request(
+    request: web.Request, record: JobRecord, jobs: JobWaiter, updates: JobUpdates, views: FalViews
+) -> web.StreamResponse:
+    """Send the sampler's previews of a run, then its result or its error. Raises RateLimited."""
+    job = record.job
+    access, open_streams = get_stream_access(request), request.app[AUTH_CONTEXT].open_streams
+    headers = {"X-Fal-Request-Id": job_id_to_uuid(job.id), **job_headers(record)}
+    async with (
+        cancel_on_disconnect(jobs, record),
+        open_streams.count(job.account_id),
+        open_event_stream(request, headers) as (response, stream),
+        aclosing(updates.stream(job.account_id, job.id)) as changes,
+    ):
+        try:
+            async with end_on_revocation(access):
+                async for change in changes:
+                    if isinstance(change, ShardPreview):
+                        await stream.send(None, _to_partial(change))
+                    elif isinstance(change, JobChanged) and change.record.job.is_finished:
+                        finished = fal.require_result(change.record)
+                        await stream.send(None, to_json_dict(await views.result(finished, request)))
+        except ServiceError as error:
+            await _send_error(request, stream, error)
+    return response
+
+
+def _to_partial(preview: ShardPreview) -> dict[str, Any]:
+    """Return an unfinished image in the form of a result."""
+    encoded = base64.b64encode(preview.data).decode("ascii")
+    url = f"data:{preview.content_type};base64,{encoded}"
+    return {"images": [{"url": url, "content_type": preview.content_type}], "partial": True}
+
+
+async def _send_error(request: web.Request, stream: EventStream, error: ServiceError) -> None:
+    _, body = to_error_response(request.path, error)
+    await stream.send_last("error", body)

@@ -1,0 +1,1 @@
+"""HuggingFace's text-to-image task: bytes out."""

@@ -89,6 +89,7 @@ class InstanceRows:
         assigned_shards: Callable[[str], Sequence[ActiveShard]],
         busy_ratio: Callable[[str], float],
         gpu_stats: GpuStatsCache,
+        *,
         delivery_way: Callable[[str], tuple[str | None, str | None]] = lambda _: (None, None),
     ) -> None:
         """`busy_ratio` returns the share of the last minute in which an instance ran prompts, `delivery_way`

@@ -9,7 +9,8 @@ Each graph makes a photograph-like image, "samples" for a second, and ends in on
 
 Two prompts are queued at any time, as the service does, or one (`--depth 1`). Blocked time is the run time of
 a prompt by the server's clock, less that of "nothing"; the gap is the time from `execution_success` to the
-next `execution_start`. Prints JSON.
+next `execution_start`. `node_ms_per_prompt` is what the pack's node itself takes of the graph's thread.
+Prints JSON.
 """
 
 from __future__ import annotations
@@ -98,12 +99,12 @@ class Bench:
 
     def __init__(self, session: InstanceSession, store: ObjectStore, http: aiohttp.ClientSession) -> None:
         self._session, self._store, self._http = session, store, http
-        self._bytes = 0
+        self._bytes, self._node_seconds = 0, 0.0
 
     async def run_case(self, case: Case, way: str, seconds: float, depth: int) -> dict[str, Any]:
         """Run all prompts, `depth` of them in the queue; return the figures."""
         await self._run_prompt(case, way, -1, 0.0, asyncio.Semaphore(1), [])  # fills caches
-        self._bytes = 0
+        self._bytes, self._node_seconds = 0, 0.0
         slots, timings = asyncio.Semaphore(depth), list[tuple[str, float, float]]()
         cpu, started = cpu_seconds(), time.monotonic()
         await asyncio.gather(
@@ -118,6 +119,8 @@ class Bench:
             "latency_ms": round(statistics.median(latency for _, _, latency in timings) * 1000, 1),
             "prompts_per_minute": round(60 * case.prompts / took, 2),
             "gap_ms": round(statistics.median(gaps(history)), 1),
+            "mean_gap_ms": round(statistics.fmean(gaps(history)), 1),
+            "node_ms_per_prompt": round(1000 * self._node_seconds / case.prompts, 2),
             "cpu_seconds_per_prompt": round((cpu_seconds() - cpu) / case.prompts, 3),
             "megabytes_per_prompt": round(self._bytes / case.prompts / 1e6, 2),
         }
@@ -157,6 +160,7 @@ class Bench:
             if file.state is not DeliveryState.STORED:
                 raise RuntimeError(f"not stored: {file}")
             self._bytes += file.size
+            self._node_seconds += file.timings.get("blocked", 0.0)
         await self._session.deliveries.release(prompt_id)
 
     async def _read_history(self, prompt_ids: Sequence[str]) -> list[tuple[float, float]]:

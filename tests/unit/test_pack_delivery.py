@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from custom_nodes.pixel_factory.delivery import courier as courier_module
 from custom_nodes.pixel_factory.delivery.budget import Budget
 from custom_nodes.pixel_factory.delivery.courier import Courier
 from custom_nodes.pixel_factory.delivery.encoding import EncodedFile, encode_image
@@ -135,10 +134,8 @@ async def test_retries_until_object_storage_is_back(courier: Courier, tmp_path: 
             assert await store.get("outputs/away") == DATA
 
 
-async def test_offers_the_file_when_object_storage_stays_away(
-    courier: Courier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(courier_module, "UPLOAD_SECONDS", 0.5)
+async def test_offers_the_file_when_object_storage_stays_away() -> None:
+    courier = Courier(memory=10_000, threads=1, upload_seconds=0.5)
     deliver(courier, text)
     await wait_until(lambda: states(courier) == ["encoded"])
     courier.grant(PROMPT, {0: Grant("http://127.0.0.1:9/bucket/key?X-Amz-Signature=secret")})
@@ -212,16 +209,14 @@ def test_an_interrupt_ends_the_wait_for_room() -> None:
 @pytest.mark.parametrize("kind", ["noise", "flat", "gradient"])
 @pytest.mark.parametrize("has_isal", [True, False])
 def test_a_png_has_the_pixels_that_were_encoded(
-    shape: tuple[int, int, int], kind: str, has_isal: bool, monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, int, int], kind: str, has_isal: bool
 ) -> None:
-    if not has_isal:
-        monkeypatch.setattr("custom_nodes.pixel_factory.delivery.png.fast_deflate", lambda: None)
     pixels = np.zeros(shape, np.uint8)
     if kind == "noise":
         pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     if kind == "gradient":
         pixels[...] = np.arange(shape[1], dtype=np.uint32)[None, :, None] // 7 % 256
-    data = encode_png(pixels)
+    data = encode_png(pixels, may_use_isal=has_isal)
     image = Image.open(io.BytesIO(data))
     image.load()
     assert np.array_equal(np.array(image).reshape(shape), pixels)
@@ -229,13 +224,12 @@ def test_a_png_has_the_pixels_that_were_encoded(
         assert len(data) < pixels.size / 100
 
 
-def test_a_large_image_is_encoded_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_image_is_encoded_in_little_memory() -> None:
     """Four of them wait as 8-bit pixels at most; encoding one adds blocks and the file."""
-    monkeypatch.setattr("custom_nodes.pixel_factory.delivery.png.fast_deflate", lambda: None)
     pixels = np.zeros((8192, 8192, 3), np.uint8)
     tracemalloc.start()
     try:
-        data = encode_png(pixels)
+        data = encode_png(pixels, may_use_isal=False)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

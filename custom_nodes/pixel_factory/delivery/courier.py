@@ -39,7 +39,15 @@ Observer = Callable[[Delivery, DeliveryFile], None]
 class Courier:
     """Encodes results and uploads them when the service has granted it."""
 
-    def __init__(self, *, memory: int, threads: int, observer: Observer = lambda *_: None) -> None:
+    def __init__(
+        self,
+        *,
+        memory: int,
+        threads: int,
+        observer: Observer = lambda *_: None,
+        upload_seconds: float = UPLOAD_SECONDS,
+    ) -> None:
+        self._upload_seconds = upload_seconds
         self.deliveries = Deliveries()
         self.budget = Budget(memory)
         self._observer = observer
@@ -177,7 +185,7 @@ class Courier:
             try:
                 upload.put_file(grant, encoded.data)
             except upload.UploadUnavailable as error:
-                if time.monotonic() - started > UPLOAD_SECONDS:
+                if time.monotonic() - started > self._upload_seconds:
                     self._finish(prompt_id, file, state.OFFERED, str(error))
                     return
                 file.error = str(error)

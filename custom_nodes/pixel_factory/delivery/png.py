@@ -39,7 +39,7 @@ def fast_deflate() -> Any:
         return None
 
 
-def encode_png(pixels: Pixels) -> bytes:
+def encode_png(pixels: Pixels, *, may_use_isal: bool = True) -> bytes:
     """Encode an array (height, width, 1, 3 or 4) of 8-bit values. Raises ValueError for other arrays."""
     if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[2] not in _COLOUR_TYPES:
         raise ValueError(
@@ -48,7 +48,7 @@ def encode_png(pixels: Pixels) -> bytes:
     height, width, channels = pixels.shape
     rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    kind, compressor = _choose(rows, channels)
+    kind, compressor = _choose(rows, channels, fast_deflate() if may_use_isal else None)
     parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
     for block in _filtered_blocks(rows, channels, kind):
         if packed := compressor.compress(block):
@@ -63,7 +63,7 @@ def _chunk(name: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     return struct.pack(">I", len(data)), name, data, struct.pack(">I", checksum)
 
 
-def _choose(rows: Pixels, channels: int) -> tuple[int, Any]:
+def _choose(rows: Pixels, channels: int, deflate: Any) -> tuple[int, Any]:
     """Return the filter with the smaller differences on a sample of rows, and a compressor for them."""
     start = max(0, len(rows) // 2 - _SAMPLE_ROWS // 2)
     sample = rows[start : start + _SAMPLE_ROWS + 1]
@@ -76,7 +76,6 @@ def _choose(rows: Pixels, channels: int) -> tuple[int, Any]:
         kind: int(np.abs(values.view(np.int8).astype(np.int16)).sum()) for kind, values in filtered.items()
     }
     kind = min(costs, key=lambda one: costs[one])
-    deflate = fast_deflate()
     if deflate is not None:
         return kind, deflate.compressobj(1)
     share = 1 - np.count_nonzero(filtered[kind]) / max(1, filtered[kind].size)

@@ -60,7 +60,7 @@ class Metrics:
             shards.assigned_shards,
             jobs.busy_ratio,
             GpuStatsCache(),
-            delivery.way_of,
+            delivery_way=delivery.way_of,
         )
         self._registry.register(FleetCollector(scheduler.queue, shards.unfinished_shards, self.instance_rows))
         self._tasks = Gauge("pixelfactory_tasks", "Tasks of the event loop", registry=self._registry)

@@ -35,7 +35,8 @@ def open_shared_models(settings: Settings) -> SharedDirectory | None:
     require_postgres_driver()
     from orchestrator.store.postgres.published_files import PublishedFiles
 
-    return SharedDirectory(settings.published_path, PublishedFiles(url))
+    earlier = None if settings.uses_shipped_models else settings.workflows_dir
+    return SharedDirectory(settings.published_path, PublishedFiles(url), earlier)
 
 
 def open_publisher(settings: Settings) -> ModelPublisher:

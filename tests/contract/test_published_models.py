@@ -192,3 +192,24 @@ def test_the_models_of_an_installation_move_into_its_new_database(one: Process, 
         assert moved.manifest(id).exists()
         other = Process(tmp_path / f"other {id}", database_url(tmp_path / f"database of {id}"))
         assert other.files() == moved.files()
+
+
+def test_what_was_published_in_the_directory_of_models_moves_into_an_empty_database(
+    tmp_path: Path, url: str
+) -> None:
+    earlier = ModelPublisher(tmp_path / "models")
+    version = earlier.publish("fox", files_of("fox"), by(ANNE), Catalog.load(SHIPPED), replace=False)
+    (tmp_path / "models" / "prices.toml").write_text('[models]\ngold = "0.5"\n')
+    shutil.copytree(SHIPPED / "test-image", tmp_path / "models" / "test-image")
+    first = SharedDirectory(tmp_path / "one", PublishedFiles(url), tmp_path / "models")
+    first.prepare()
+    moved = ModelPublisher(tmp_path / "one").files
+    assert moved.read_record("fox") == earlier.files.read_record("fox")
+    assert moved.read_version("fox", version) == earlier.files.read_version("fox", version)
+    assert (tmp_path / "one" / "prices.toml").exists()
+    assert not (tmp_path / "one" / "test-image").exists()
+    # Later the database counts: a model that was removed does not come back.
+    offered = Catalog.load(tmp_path / "models", tmp_path / "one")
+    SharedModelPublisher(first).remove("fox", by(ANNE), offered)
+    SharedDirectory(tmp_path / "two", PublishedFiles(url), tmp_path / "models").prepare()
+    assert not (tmp_path / "two" / "fox").exists()

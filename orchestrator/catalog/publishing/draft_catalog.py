@@ -118,6 +118,4 @@ def parse_files(files: Mapping[str, str], folder: Path) -> Model:
         if name not in files:
             raise CatalogError("the file is missing", file=folder / name)
     facts = files.get(NODE_FACTS_NAME) or json.dumps({})
-    return Model.parse(
-        files[MANIFEST_NAME], files[GRAPH_NAME], folder, facts, files.get(EXAMPLES_NAME, "")
-    )
+    return Model.parse(files[MANIFEST_NAME], files[GRAPH_NAME], folder, facts, files.get(EXAMPLES_NAME, ""))

@@ -37,12 +37,14 @@ from orchestrator.catalog.publishing.version_files import (
 log = logging.getLogger(__name__)
 
 STATE_NAME = ".shared.json"
+#: File of own price classes.
+PRICES_NAME = "prices.toml"
 #: Larger files are left where they are; graphs and pictures of models are smaller.
 MAX_FILE_BYTES = 32 * 1024 * 1024
 _ID = f"(?:{ID_PATTERN.strip('^$')})"
 _FILE = r"[^/\x00]*[^/\x00.][^/\x00]*"
 _SHARED_PATHS = re.compile(
-    rf"(?:prices\.toml|{re.escape(OPERATORS_NAME)}|{re.escape(ACCEPTED_NAME)}"
+    rf"(?:{re.escape(PRICES_NAME)}|{re.escape(OPERATORS_NAME)}|{re.escape(ACCEPTED_NAME)}"
     rf"|(?:{re.escape(DRAFTS_FOLDER)}/)?{_ID}/{_FILE}"
     rf"|{re.escape(VERSIONS_FOLDER)}/{_ID}/(?:{re.escape(RECORD_NAME)}|[0-9a-f]{{64}}/{_FILE}))"
 )
@@ -123,8 +125,10 @@ class SharedDirectory:
     All methods raise OSError, and ServiceUnavailable while the database cannot be used.
     """
 
-    def __init__(self, directory: Path, files: SharedFiles) -> None:
+    def __init__(self, directory: Path, files: SharedFiles, earlier: Path | None = None) -> None:
+        """`earlier` is where models were published before the database had any: it takes them."""
         self.directory = directory
+        self._earlier = earlier
         self._files = files
         self._known = Agreed()
         #: Digest of each file by path, with its time, size and inode.
@@ -173,6 +177,8 @@ class SharedDirectory:
     def _merge(self, rows: SharedRows) -> Agreed:
         """Make directory and database agree. The directory takes only what is committed."""
         VersionFiles(self.directory).finish_pending_locked()
+        if rows.revision == 0 and self._earlier is not None:
+            self._copy_published(self._earlier)
         agreed = self._read_agreed()
         if agreed.id != rows.id:
             agreed = Agreed()
@@ -209,6 +215,15 @@ class SharedDirectory:
                     shutil.copytree(folder, copy / folder.relative_to(self.directory))
         if files.operators_file.exists():
             shutil.copy2(files.operators_file, copy)
+
+    def _copy_published(self, earlier: Path) -> None:
+        """Copy what was published in another directory, and leave models that were put there by hand."""
+        published = {*VersionFiles(earlier).list_recorded(), PRICES_NAME}
+        for path in list_shared_files(earlier):
+            file = self.directory / path
+            if (path.startswith(".") or path.split("/")[0] in published) and not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(earlier / path, file)
 
     def _scan(self) -> dict[str, str]:
         """Return the digests of the directory's files by path; only those that changed are read."""

@@ -30,6 +30,8 @@ from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.result_sender import ResultSender
 
+#: Classes whose files the check of outputs cannot look at.
+UNCHECKED_OUTPUTS = {"SaveLatent": "this service checks all pictures, and cannot look at latents"}
 InstanceFacts = FleetGraphs | UnknownInstances
 
 
@@ -56,6 +58,7 @@ def build_policy(settings: Settings) -> GraphPolicy:
     return GraphPolicy(
         facts={**load_core_node_facts(), **packs},
         allowed=allowed,
+        also_denied={} if settings.output_check is None else UNCHECKED_OUTPUTS,
         limits=GraphLimits(
             max_nodes=settings.graph_max_nodes,
             max_side=settings.graph_max_side,

@@ -17,7 +17,7 @@ class GraphLimits:
     #: Nodes of the longest chain of links.
     max_depth: int = 200
     #: Characters of one text.
-    max_text: int = 20_000
+    max_text: int = 50_000
     #: Pixels of one side.
     max_side: int = 4096
     max_steps: int = 200

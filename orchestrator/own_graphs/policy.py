@@ -12,6 +12,7 @@ from orchestrator.catalog.rendering.graph import ApiGraph, find_upstream_nodes
 from orchestrator.own_graphs.denied_classes import DENIED_CLASSES
 from orchestrator.own_graphs.growth import find_growth
 from orchestrator.own_graphs.limits import GraphLimits
+from orchestrator.own_graphs.number_ranges import NumberRanges
 from orchestrator.own_graphs.parsing import is_like_link, parse_own_graph
 from orchestrator.own_graphs.rejections import GraphRejected, NodeProblem
 from orchestrator.own_graphs.values import (
@@ -53,13 +54,20 @@ class GraphPolicy:
 
     #: Classes of the pinned core, and of packs that the operator allows.
     facts: NodeFacts
+    #: Classes that are denied besides, with the reason.
+    also_denied: Mapping[str, str] = field(default_factory=dict)
     #: Classes that the operator allows, although they are of a pack or on the list of denied ones.
     allowed: frozenset[str] = frozenset()
     limits: GraphLimits = field(default_factory=GraphLimits)
 
     def is_allowed(self, class_type: str) -> bool:
         """Return whether callers may use a node class."""
-        return class_type in self.facts and (class_type in self.allowed or class_type not in DENIED_CLASSES)
+        return class_type in self.facts and self._reason_to_deny(class_type) is None
+
+    def _reason_to_deny(self, class_type: str) -> str | None:
+        if class_type in self.also_denied:
+            return self.also_denied[class_type]
+        return None if class_type in self.allowed else DENIED_CLASSES.get(class_type)
 
     def check(self, data: object) -> CheckedGraph:
         """Return a graph that the service runs. Raises GraphRejected with all problems."""
@@ -96,8 +104,8 @@ class GraphPolicy:
                     " run here; GET /object_info lists them"
                 )
                 problems.append(_class_problem(id, class_type, "missing_node_type", reason))
-            elif not self.is_allowed(class_type):
-                reason = f"{class_type} is not allowed: {DENIED_CLASSES[class_type]}"
+            elif (denied := self._reason_to_deny(class_type)) is not None:
+                reason = f"{class_type} is not allowed: {denied}"
                 problems.append(_class_problem(id, class_type, "forbidden_class", reason))
         if problems:
             raise self._reject(problems, graph, (), "missing_node_type" if unknown else "forbidden_class")
@@ -127,8 +135,9 @@ class GraphPolicy:
     def _check_nodes(
         self, graph: ApiGraph, inputs: Mapping[str, Mapping[str, NodeInput]]
     ) -> Iterator[NodeProblem]:
+        ranges = NumberRanges(graph, self.limits)
         for id in graph:
-            checker = NodeChecker(id, graph, self.facts, self.limits)
+            checker = NodeChecker(id, graph, self.limits, ranges)
             yield from checker.check(inputs[id])
             for name, value in graph[id]["inputs"].items():
                 item = inputs[id].get(name)

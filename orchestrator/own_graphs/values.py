@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import NodeFacts, NodeInput, declared_inputs
-from orchestrator.catalog.rendering.graph import ApiGraph, parse_link
+from orchestrator.catalog.checks.node_facts import NodeInput, declared_inputs
+from orchestrator.catalog.rendering.graph import ApiGraph
 from orchestrator.own_graphs.limits import Bound, GraphLimits
+from orchestrator.own_graphs.number_ranges import NumberRanges
 from orchestrator.own_graphs.parsing import is_like_link
 from orchestrator.own_graphs.rejections import NodeProblem, shown
 
@@ -18,10 +19,6 @@ from orchestrator.own_graphs.rejections import NodeProblem, shown
 ASSET_KEY, ASSET_TYPE = "__type", "core/ASSET"
 #: Inputs with the prefix of a saver's file names.
 PREFIX_INPUT = "filename_prefix"
-#: Classes whose number is known before the run, and the input that holds it.
-_CONSTANTS: Mapping[str, str] = {"PrimitiveInt": "value", "PrimitiveFloat": "value"}
-#: Classes that report the size of images that exist, which is bounded where they were made.
-_MEASURES = frozenset({"GetImageSize", "GetVideoComponents"})
 #: Classes whose numbers say which part of their data to take, so that they enlarge nothing.
 _SELECTS = frozenset({"ImageFromBatch", "LatentFromBatch", "LatentCut", "LatentCutToBatch", "ImageCompare"})
 #: Types of inputs that hold the state of a widget, which the node's code does not read.
@@ -56,8 +53,8 @@ class NodeChecker:
 
     id: str
     graph: ApiGraph
-    facts: NodeFacts
     limits: GraphLimits
+    ranges: NumberRanges
 
     @property
     def class_type(self) -> str:
@@ -95,21 +92,17 @@ class NodeChecker:
             yield self._problem("forbidden_value", reason, name, value)
             return
         bound = self._find_bound(item)
-        link = parse_link(value)
-        if bound is None or link is None or not _is_numeric(item):
+        if bound is None or not _is_numeric(item):
             return
-        source = self.graph[link.node]
-        if source["class_type"] in _MEASURES:
-            return
-        constant = source["inputs"].get(_CONSTANTS.get(source["class_type"], ""))
-        if constant is None or is_like_link(constant):
+        found = self.ranges.of(value)
+        if found is None:
             reason = (
-                f"must be a number up to {bound.most}, or linked to a PrimitiveInt, a PrimitiveFloat or"
-                f" GetImageSize: its value decides what the run costs ({bound.limit})"
+                f"must be a number up to {bound.most}, or linked to nodes whose value is known before the"
+                f" run: primitives, GetImageSize, switches and arithmetic of these ({bound.limit})"
             )
             yield self._problem("unbounded_value", reason, name, value)
             return
-        yield from self._check_bound(name, constant, bound)
+        yield from self._check_bound(name, found.high, bound)
 
     def _check_literal(self, name: str, value: Any, item: NodeInput) -> Iterator[NodeProblem]:
         if isinstance(value, dict | list):

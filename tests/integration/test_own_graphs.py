@@ -467,6 +467,40 @@ async def test_cancels_twice_and_leaves_finished_graphs_alone(host: ServiceProce
         assert (await call(http, "POST", f"/api/v2/jobs/{done['id']}/cancel"))[1]["status"] == "succeeded"
 
 
+async def test_answers_the_calls_of_the_cloud_mode_of_a_command_line(host: ServiceProcess, key: str) -> None:
+    """What `comfy --where cloud` sends: the key in `X-API-Key`, all paths below `/api`, no websocket."""
+    async with aiohttp.ClientSession(host.url, headers={"X-API-Key": key}) as http:
+        assert "SaveImage" in (await call(http, "GET", "/api/object_info"))[1]
+        extra = {"comfy_usage_source": "comfy-cli", "api_key_comfy_org": "secret"}
+        body = {"prompt": graph(41), "client_id": "cli", "extra_data": extra}
+        _, accepted = await call(http, "POST", "/api/prompt", json=body)
+        id = accepted["prompt_id"]
+
+        async def read() -> tuple[int, dict[str, Any]]:
+            return await call(http, "GET", f"/api/history_v2/{id}")
+
+        _, history = await poll(read, lambda found: found[0] == 200)
+        assert history[id]["status"]["completed"] is True
+        assert "secret" not in json.dumps(history)
+        _, job = await call(http, "GET", f"/api/jobs/{id}")
+        assert (job["status"], job["outputs_count"]) == ("completed", 1)
+        _, listed = await call(http, "GET", "/api/jobs?limit=1")
+        assert listed["jobs"][0]["id"] == id
+        assert await call(http, "POST", f"/api/jobs/{id}/cancel") == (200, {"cancelled": False})
+        async with http.get("/api/view", params=job["preview_output"] | {"type": "output"}) as response:
+            assert (response.status, response.content_type) == (200, "image/png")
+        assert (await call(http, "GET", "/api/system_stats"))[1]["system"]["comfyui_version"]
+
+
+async def test_a_browser_sends_the_key_of_a_socket_in_its_address(host: ServiceProcess, key: str) -> None:
+    async with (
+        aiohttp.ClientSession(host.url) as http,
+        http.ws_connect(f"/ws?clientId=browser&token={key}") as socket,
+    ):
+        assert (await socket.receive_json())["data"]["sid"] == "browser"
+        assert (await call(http, "GET", f"/queue?token={key}"))[0] == 401
+
+
 # Comfy Router
 
 

@@ -231,9 +231,56 @@ def test_rejects_huge_sizes(name: str, value: Any) -> None:
 
 
 def test_rejects_sizes_that_only_the_run_would_know() -> None:
-    data = graph(n3=node("ComfyMathExpression", expression="a * 9999", **{"values.a": 9999}))
-    data["1"]["inputs"]["width"] = ["3", 1]
+    data = graph(n3=node("StringLength", string="x" * 99))
+    data["1"]["inputs"]["width"] = ["3", 0]
     assert only_error(reject(data), "1")["type"] == "unbounded_value"
+
+
+@pytest.mark.parametrize(
+    ("expression", "fits"),
+    [
+        ("a * 9999", False),
+        ("a * 2 + 1", True),
+        ("min(a * 9999, 512)", True),
+        ("max(a, 99999)", False),
+        ("64 if a > 3 else 99999", False),
+        ("64 if a > 3 else 128", True),
+        ("a / 0.0001", False),
+        ("1000000 / (a - 64)", False),
+        ("floor(a / 16) * 16", True),
+        ("int(sqrt(a)) + round(a)", True),
+        ("a % 7 + abs(0 - a)", True),
+        ("-a * -99999", False),
+        ("b", False),
+    ],
+)
+def test_bounds_sizes_that_are_computed(expression: str, fits: bool) -> None:
+    data = graph(n3=node("ComfyMathExpression", expression=expression, **{"values.a": ["4", 0]}))
+    data["4"] = node("PrimitiveInt", value=64)
+    data["1"]["inputs"]["width"] = ["3", 1]
+    if fits:
+        assert policy().check(data).nodes["1"]["inputs"]["width"] == ["3", 1]
+    else:
+        assert "1" in reject(data).node_errors
+
+
+def test_bounds_sizes_of_images_and_switches() -> None:
+    data = graph(n5=SOURCE, n4=node("GetImageSize", image=["5", 0]))
+    data["3"] = node("ComfyMathExpression", expression="a / 2", **{"values.a": ["4", 0]})
+    data["1"]["inputs"]["width"] = ["3", 1]
+    assert policy().check(data)
+    data["3"]["inputs"]["expression"] = "100000 / a"
+    assert "1" in reject(data).node_errors
+
+
+def test_denies_what_the_check_of_outputs_cannot_look_at() -> None:
+    checking = GraphPolicy(
+        facts=load_core_node_facts(), also_denied={"SaveLatent": "latents are not looked at"}
+    )
+    data = graph(n3=node("EmptyLatentImage", width=64, height=64, batch_size=1))
+    data["4"] = node("SaveLatent", samples=["3", 0], filename_prefix="x")
+    assert policy().check(data)
+    assert "latents are not looked at" in only_error(reject(data, checking), "4")["message"]
 
 
 def test_takes_sizes_of_primitives_and_bounds_them() -> None:
@@ -334,7 +381,7 @@ def test_bounds_depth_of_values_and_length_of_texts() -> None:
     data = graph()
     data["1"]["inputs"]["color"] = deep
     assert "nested" in reject(data).message
-    data = graph(n3=node("PrimitiveString", value="x" * 30_000), n4=node("PreviewAny", source=["3", 0]))
+    data = graph(n3=node("PrimitiveString", value="x" * 60_000), n4=node("PreviewAny", source=["3", 0]))
     assert only_error(reject(data), "3")["type"] == "value_too_long"
     data["3"]["inputs"]["value"] = "x" * 300_000
     assert "bytes" in reject(data).message

@@ -2,6 +2,8 @@
 
 PYTHONPATH=REPOSITORY:COMFYUI/source python quantizing.py FIRST SECOND LATENT TEXT
 
+PYTHONPATH=REPOSITORY:COMFYUI/source python quantizing.py make ARCHITECTURE FILE
+
 LATENT and TEXT are shapes, such as 1,16,1,16,16. Prints the norm of the difference of the outputs, relative
 to that of the first, and for each layer of the second that is quantized, its format and the norm of its
 error, as ComfyUI's own loader restores it.
@@ -68,5 +70,16 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
+def make(architecture: str, file: str) -> None:
+    """Write a small network with random weights."""
+    errors: Any = importlib.import_module("scripts.quantization_errors")
+    torch: Any = importlib.import_module("torch")
+    with torch.no_grad():
+        model, _ = errors.NETWORKS[architecture]()
+        errors.initialise(model)
+    tensors = {name: value.to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()}
+    importlib.import_module("safetensors.torch").save_file(tensors, file)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    make(*sys.argv[2:]) if sys.argv[1] == "make" else main(*sys.argv[1:])

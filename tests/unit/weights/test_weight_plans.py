@@ -12,8 +12,10 @@ import pytest
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from orchestrator.catalog import Model
 from orchestrator.weights.errors import InsufficientDiskSpace, WeightError
+from orchestrator.weights.node_weights import list_wanted_weights, mirror_key
 from orchestrator.weights.pins import PINS_FILE_NAME, PinnedChecksums
 from orchestrator.weights.planning import WeightFileState, plan_downloads
+from orchestrator.weights.pulling import remove_sources
 from orchestrator.weights.verifying import find_weights_on_disk, verify_weights
 from tests.support.drafts import CATALOG, node, parse, saving
 from tests.support.weight_files import SMALL, put, weight
@@ -140,3 +142,57 @@ def test_pins_are_kept(tmp_path: Path) -> None:
     (tmp_path / PINS_FILE_NAME).write_text("[1")
     with pytest.raises(WeightError, match="damaged"):
         PinnedChecksums(tmp_path)
+
+
+def quantized_model() -> Model:
+    """A model with a file to download, and a variant that is made from another one."""
+    made = weight(
+        path="d/made.safetensors",
+        url="",
+        sha256="",
+        dtype="nvfp4",
+        bytes=300,
+        made_by="quantize",
+        source={"path": "d/wide.safetensors", "url": "https://host/wide", "bytes": 1000},
+    )
+    return model(weight(path="d/other.safetensors", dtype="fp8"), made)
+
+
+def test_what_a_missing_file_is_made_from_is_downloaded_too(tmp_path: Path) -> None:
+    both = quantized_model()
+    found = plan_downloads([both], ("nvfp4", "fp8"), tmp_path)
+    assert [file.path for file in found.missing_downloads] == ["d/wide.safetensors"]
+    assert [file.path for file in found.missing_made] == ["d/made.safetensors"]
+    assert found.missing_bytes == 1300, "both must fit on the disk"
+    put(tmp_path, found.missing_made[0].weight, b"of whatever size came out")
+    found = plan_downloads([both], ("nvfp4", "fp8"), tmp_path)
+    assert [(file.path, file.state) for file in found.files] == [
+        ("d/made.safetensors", WeightFileState.PRESENT)
+    ]
+    assert [file.path for file in plan_downloads([both], ("fp8",), tmp_path).files] == ["d/other.safetensors"]
+
+
+def test_nodes_get_a_made_file_once_it_is_pinned_and_another_variant_before(tmp_path: Path) -> None:
+    both = quantized_model()
+
+    def wanted() -> list[tuple[str, str, str]]:
+        rows = list_wanted_weights([both], ("nvfp4", "fp8"), tmp_path, lambda key: f"s3:{key}")
+        return [(row["path"], row["digest"], row["mirror_url"]) for row in rows]
+
+    other = weight(path="d/other.safetensors", dtype="fp8").sha256
+    assert wanted() == [("d/other.safetensors", other, f"s3:{mirror_key(other)}")]
+    PinnedChecksums(tmp_path).add("d/made.safetensors", "a" * 64)
+    assert wanted() == [("d/made.safetensors", "a" * 64, f"s3:{mirror_key('a' * 64)}")]
+
+
+def test_sources_are_removed_unless_a_model_loads_them(tmp_path: Path) -> None:
+    both = quantized_model()
+    plan = plan_downloads([both], ("nvfp4",), tmp_path)
+    for file in plan.files:
+        put(tmp_path, file.weight, b"data")
+    assert remove_sources(plan, {"d/wide.safetensors"}) == []
+    (tmp_path / "d/made.safetensors").unlink()
+    assert remove_sources(plan, set()) == [], "the file that it is for is not complete"
+    put(tmp_path, plan.missing_made[0].weight, b"data")
+    assert remove_sources(plan, set()) == ["d/wide.safetensors"]
+    assert not (tmp_path / "d/wide.safetensors").exists()

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 
 #: Folder type of results; `temp` holds previews, `input` uploaded files.
 RESULT_FOLDER = "output"
+#: How long an instance may take to encode and store the results of a prompt that has ended, in seconds.
+#: Uploads that do not succeed are given up much earlier.
+LONGEST_DELIVERY_SECONDS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class OutputStorage:
         target = OutputTarget(prompt_id, instance_id, prefix, encoding, is_own_graph)
         delivered: tuple[DeliveredFile, ...] = ()
         if any(item.delivered for item in result.outputs):
-            delivered = await session.deliveries.collect(prompt_id, partial(self._grant, target))
+            delivered = await self._collect_delivered(session, target)
         stores = [
             store
             for node in node_ids
@@ -103,6 +106,18 @@ class OutputStorage:
         if not stores:
             raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
         return list(await asyncio.gather(*stores))
+
+    async def _collect_delivered(
+        self, session: InstanceSession, target: OutputTarget
+    ) -> tuple[DeliveredFile, ...]:
+        """Return all files of the prompt once they are stored, offered or failed."""
+        try:
+            async with asyncio.timeout(LONGEST_DELIVERY_SECONDS):
+                return await session.deliveries.collect(target.prompt_id, partial(self._grant, target))
+        except TimeoutError as error:
+            raise NoOutput(
+                f"the instance has not delivered its results within {LONGEST_DELIVERY_SECONDS:g} s"
+            ) from error
 
     async def _grant(self, target: OutputTarget, file: DeliveredFile) -> UploadGrant:
         return self._delivery.grant_upload(target.key(file.sha256, extension_of(file)), file)

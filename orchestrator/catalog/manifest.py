@@ -82,6 +82,8 @@ class SourceWeightFile(StrictModel):
     #: Exact if `sha256` is given, else rounded; 0 if unknown.
     bytes: int = Field(0, ge=0)
     dtype: Literal["bf16", "fp16", "fp32"] = "bf16"
+    #: Path of another row that has what this file lacks, such as text encoders: it is copied as it is.
+    parts: str = ""
     #: Whether the host requires an account that has accepted the license.
     gated: bool = False
 
@@ -129,8 +131,9 @@ class WeightFile(StrictModel):
             raise ValueError(f"{self.path}: a file that is made here has no `url` and no `sha256`")
         if self.made_by and self.dtype not in QUANTIZED_DTYPES:
             raise ValueError(f"{self.path}: `made_by` needs a dtype of {', '.join(QUANTIZED_DTYPES)}")
-        if self.source is not None:
-            validate_weight_path(self.source.path)
+        for path in (self.source.path, self.source.parts) if self.source is not None else ():
+            if path:
+                validate_weight_path(path)
         return self
 
     @model_serializer(mode="wrap")
@@ -264,6 +267,17 @@ class ModelManifest(StrictModel):
         for slot, dtype in variants:
             if variants.count((slot, dtype)) > 1:
                 raise ValueError(f"weights: slot {slot} has two variants with dtype {dtype}")
+        return self
+
+    @model_validator(mode="after")
+    def _validate_parts(self) -> Self:
+        paths = {weight.path for weight in self.weights}
+        for weight in self.weights:
+            if weight.source and weight.source.parts and weight.source.parts not in paths:
+                raise ValueError(
+                    f"weights: `parts` of {weight.path} must be the path of another row"
+                    f" (got {weight.source.parts!r})"
+                )
         return self
 
     @property

@@ -46,6 +46,10 @@ def quantize(
     smooth: Annotated[
         bool, typer.Option(help="With --calibrate: also even out the columns. LoRAs do not fit such a file.")
     ] = False,
+    parts: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint whose text encoders and VAE complete SOURCE.", show_default=False),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(help="JSON file for the errors of all layers.", show_default=False)
     ] = None,
@@ -63,7 +67,9 @@ def quantize(
     _check_target(source, target, overwrite=overwrite)
     python = find_quantizing_python(read_settings().comfyui_dir)
     calibration = None if calibrate is None else read_calibration(calibrate, smooth=smooth)
-    options = QuantizationOptions(format=kind, recipe=recipe, keep_pattern=keep, calibration=calibration)
+    options = QuantizationOptions(
+        format=kind, recipe=recipe, keep_pattern=keep, calibration=calibration, parts=parts
+    )
     planned = plan_quantization(source, options)
     with file_progress() as progress:
         bar = progress.add_task(escape(source.name), total=planned.source.bytes)
@@ -104,7 +110,12 @@ def file_quantizer(settings: Settings) -> QuantizeFile:
     def quantize_file(
         weight: WeightFile, source: Path, target: Path, on_progress: Callable[[int, int], None]
     ) -> str:
-        options = QuantizationOptions(format=FORMATS[weight.dtype], recipe=weight.recipe or None)
+        parts = weight.source.parts if weight.source else ""
+        options = QuantizationOptions(
+            format=FORMATS[weight.dtype],
+            recipe=weight.recipe or None,
+            parts=settings.models_dir / parts if parts else None,
+        )
         report = quantize_weights(plan_quantization(source, options), target, python, on_progress)
         err.print(escape(f"{weight.path}: {next(report.lines())}"), highlight=False)
         return compute_sha256(target)

@@ -105,6 +105,7 @@ def plan_downloads(models: Iterable[Model], dtypes: Sequence[str], models_dir: P
             needed = [weight]
             if weight.source is not None and not (models_dir / weight.path).is_file():
                 needed.append(source_as_weight(weight, weight.source))
+                needed += [row for row in model.manifest.weights if row.path == weight.source.parts]
             for file in needed:
                 users.setdefault(file.path, []).append(model.id)
                 weights[file.path] = _merge_weights(weights.get(file.path), file)
@@ -121,7 +122,7 @@ def free_disk_bytes(directory: Path) -> int:
 
 def source_as_weight(weight: WeightFile, source: SourceWeightFile) -> WeightFile:
     """Return the row for what a file is made from."""
-    fields = source.model_dump()
+    fields = source.model_dump(exclude={"parts"})
     return WeightFile.model_validate({**fields, "slot": weight.slot, "license": weight.license})
 
 

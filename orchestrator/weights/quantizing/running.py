@@ -54,6 +54,8 @@ class QuantizationOptions:
     #: Regular expression for names of tensors that keep their type whatever the recipe says.
     keep_pattern: str = ""
     calibration: Calibration | None = None
+    #: Checkpoint with the other networks that the source lacks.
+    parts: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Quantization:
 
 def plan_quantization(source_path: Path, options: QuantizationOptions) -> Quantization:
     """Read the headers of the source and decide about every tensor. Raises WeightError, OSError."""
-    source = open_source(source_path)
+    source = open_source(source_path, options.parts)
     found = find_recipe(source.tensors.keys(), load_recipes(), options.recipe)
     decisions = RecipeDecisions(found, options.format, options.keep_pattern).decide(source)
     if not any(decision.format for decision in decisions.values()):

@@ -17,6 +17,8 @@ from orchestrator.weights.file_checks import read_safetensors_header
 from orchestrator.weights.quantizing.formats import QUANTIZATION_METADATA, QUANTIZED_SUFFIXES
 
 INDEX_SUFFIX = ".safetensors.index.json"
+#: What comes before the names of the denoiser's tensors in a checkpoint.
+DENOISER_PREFIX = "model.diffusion_model."
 #: Largest index file that is read.
 MAX_INDEX_BYTES = 50_000_000
 #: Names that only diffusers gives, of networks whose quantized layers ComfyUI reads under other names.
@@ -49,9 +51,10 @@ class WeightSource:
         return sum(file.stat().st_size for file in self.files)
 
 
-def open_source(path: Path) -> WeightSource:
+def open_source(path: Path, parts: Path | None = None) -> WeightSource:
     """Read the headers of a file or a folder of shards.
 
+    `parts` is a checkpoint with the other networks that the source lacks, such as text encoders, in any type.
     Raises BadWeightFile for what is no safetensors file, incomplete, or quantized already; OSError.
     """
     index = _find_index(path)
@@ -63,7 +66,23 @@ def open_source(path: Path) -> WeightSource:
                 f"SOURCE {path} has the tensor names that diffusers gives to {network}; ComfyUI reads"
                 " quantized layers under its own names only: use the single file that is published for it"
             )
-    return source
+    return source if parts is None else _add_parts(source, parts)
+
+
+def _add_parts(source: WeightSource, parts: Path) -> WeightSource:
+    """Add the tensors of a checkpoint that the source lacks, those of its denoiser excepted."""
+    other = _read_files([parts])
+    added = {
+        name: tensor
+        for name, tensor in other.tensors.items()
+        if name not in source.tensors and not name.startswith(DENOISER_PREFIX)
+    }
+    if not added or not any(name.startswith(DENOISER_PREFIX) for name in source.tensors):
+        raise BadWeightFile(
+            f"--parts {parts} has nothing that SOURCE lacks, or SOURCE is no checkpoint: both must have the"
+            f" denoiser's tensors below {DENOISER_PREFIX}"
+        )
+    return WeightSource((*source.files, parts), {**source.tensors, **added}, source.metadata)
 
 
 def _find_index(path: Path) -> Path | None:

@@ -17,8 +17,6 @@ from tests.support.weight_files import weight
 MODELS = list(CATALOG)
 #: Denoisers that gain little: mostly convolutions, or small, or loaded by a node pack of their own.
 WITHOUT_NVFP4 = {"sdxl", "sd15", "cogvideox", "hunyuan3d"}
-#: No file of 16 bits with the text encoders is published for CheckpointLoaderSimple.
-NO_SOURCE = {"sd-3.5-large"}
 LARGE_BYTES = 4_000_000_000
 
 
@@ -33,11 +31,7 @@ def denoiser_slots(model: Model) -> set[str]:
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)
 def test_large_denoisers_are_nvfp4_on_blackwell_and_nowhere_else(model: Model) -> None:
     slots = denoiser_slots(model)
-    if (
-        model.kind is ModelKind.TRAINER
-        or model.manifest.architecture in WITHOUT_NVFP4
-        or model.id in NO_SOURCE
-    ):
+    if model.kind is ModelKind.TRAINER or model.manifest.architecture in WITHOUT_NVFP4:
         slots = set()
     for profile in load_gpu_profiles():
         chosen = {weight.slot: weight for weight in model.select_weights(profile.weights)}

@@ -97,3 +97,25 @@ def test_fp8_needs_sides_of_sixteen_and_the_layout_says_so(tmp_path: Path) -> No
     planned = plan_quantization(file, QuantizationOptions(format=FP8, recipe=GENERIC))
     assert [layer.name for layer in planned.layout.layers] == ["blocks.0.a"]
     assert "multiples of 16" in planned.decisions["blocks.0.b.weight"].reason
+
+
+def test_a_checkpoint_gets_the_parts_that_it_lacks(tmp_path: Path) -> None:
+    source, parts = tmp_path / "denoiser.safetensors", tmp_path / "all.safetensors"
+    inner = "model.diffusion_model.blocks.0.lin.weight"
+    source.write_bytes(safetensors({inner: ("BF16", [64, 64]), "first_stage_model.a": ("BF16", [2])}))
+    encoder = {
+        "text_encoders.t5.weight": ("F8_E4M3", [64, 64]),
+        "text_encoders.t5.scale_weight": ("F32", [1]),
+        "model.diffusion_model.scaled_fp8": ("U8", [2]),
+        "first_stage_model.a": ("F32", [4]),
+    }
+    parts.write_bytes(safetensors(encoder))
+    options = QuantizationOptions(format=NVFP4, recipe=GENERIC, parts=parts)
+    planned = plan_quantization(source, options)
+    names = {tensor.name: tensor.dtype for tensor in planned.layout.tensors}
+    assert names["text_encoders.t5.weight"] == "F8_E4M3"
+    assert names["first_stage_model.a"] == "BF16"
+    assert "model.diffusion_model.scaled_fp8" not in names
+    assert names[inner] == "U8"
+    with pytest.raises(BadWeightFile, match="has nothing that SOURCE lacks"):
+        plan_quantization(source, QuantizationOptions(format=NVFP4, recipe=GENERIC, parts=source))

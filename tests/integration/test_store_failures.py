@@ -28,9 +28,16 @@ from tests.support.polling import poll, wait_until
 from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
-FILM = {"model": "wan2.1-t2v-fast", "prompt": "waves", "num_frames": 162, "response_format": "url"}
+#: Long to run and small to encode.
+FILM = {
+    "model": "wan2.1-t2v-fast",
+    "prompt": "waves",
+    "size": "320x256",
+    "num_frames": 162,
+    "response_format": "url",
+}
 ENVIRONMENT = {
-    "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
+    "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.2",
     "PIXELFACTORY_RECONCILE_SECONDS": "0.5",
     "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
 }

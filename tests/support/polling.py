@@ -14,7 +14,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 60.0
-INTERVAL_SECONDS = 0.03
+#: Reads are often requests, which cost the service some milliseconds each: pauses grow while a wait takes.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, PAUSE_GROWTH = 0.02, 0.2, 1.3
 
 
 async def poll(
@@ -22,13 +23,19 @@ async def poll(
     until: Callable[[T], bool] = bool,
     *,
     seconds: float = TIMEOUT_SECONDS,
-    interval: float = INTERVAL_SECONDS,
+    interval: float | None = None,
 ) -> T:
-    """Read again and again until `until` holds for the value, and return that value."""
+    """Read again and again until `until` holds for the value, and return that value.
+
+    `interval` is the pause between two reads in seconds, where growing pauses would miss what comes and goes.
+    """
     deadline = time.monotonic() + seconds
+    pause = FIRST_PAUSE_SECONDS if interval is None else interval
     while not until(value := await read()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s; the last value was {value!r}"
-        await asyncio.sleep(interval)
+        await asyncio.sleep(pause)
+        if interval is None:
+            pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE_SECONDS)
     return value
 
 

@@ -79,6 +79,10 @@ def read_requirements(
         for name, text in named.items()
         if text and name not in required
     ]
+    absent = [name for name, text in named.items() if not text and name not in required]
+    notes += [
+        f"{pack} --override {name}= leaves out nothing: the pack does not require {name}" for name in absent
+    ]
     return lines, notes
 
 

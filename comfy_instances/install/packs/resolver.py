@@ -22,7 +22,11 @@ from comfy_instances.install.packs.requirements import RequirementLine, find_blo
 
 #: Lines of pip's or uv's explanation that an error quotes.
 MAX_QUOTED_LINES = 8
-_NO_VERSION = re.compile(r"No matching distribution found for (\S+)|ha(?:s|ve) no (?:usable )?wheels")
+_NO_VERSION = re.compile(
+    r"No matching distribution found for (\S+)|(\S+) was not found in the|ha(?:s|ve) no (?:usable )?wheels"
+)
+#: A package that uv would install, and the URL that it is from.
+_UV_ADDED = re.compile(r"^\s*\+ ([^\s=]+)==(\S+)(?: \(from (\S+)\))?\s*$")
 _NOISE = re.compile(r"^(?:WARNING|INFO|Collecting|Using cached|Downloading|Requirement already|\[notice\])")
 
 
@@ -86,7 +90,7 @@ async def resolve_requirements(
         try:
             if uv is not None:
                 await run_command(_uv_command(uv, python, folder, source), on_output=record)
-                found = _read_uv_pins(folder / "resolved.txt")
+                found = _read_uv_pins(output)
             else:
                 await run_command(_pip_command(python, folder, source), on_output=record)
                 found = _read_pip_report(json.loads((folder / "report.json").read_text("utf-8")))
@@ -129,12 +133,12 @@ def _pip_command(python: Path, folder: Path, source: PackageSource) -> list[str]
 
 def _uv_command(uv: str, python: Path, folder: Path, source: PackageSource) -> list[str]:
     return [
-        uv, "pip", "compile", "--no-header", "--no-annotate", "--quiet", "--python", str(python),
-        "--output-file", str(folder / "resolved.txt"),
+        # Not `pip compile`, which would look for the held packages in the index, too.
+        uv, "pip", "install", "--dry-run", "--no-progress", "--color", "never", "--python", str(python),
         *source.index_options,
         *source.format_options,
         "-c", str(folder / "constraints.txt"),
-        str(folder / "requirements.txt"),
+        "-r", str(folder / "requirements.txt"),
     ]  # fmt: skip
 
 
@@ -152,16 +156,11 @@ def _read_pip_report(report: Mapping[str, Any]) -> dict[str, _Pin]:
     return pins
 
 
-def _read_uv_pins(file: Path) -> dict[str, _Pin]:
+def _read_uv_pins(output: Sequence[str]) -> dict[str, _Pin]:
     pins: dict[str, _Pin] = {}
-    for line in file.read_text("utf-8").splitlines():
-        name, separator, version = line.partition("==")
-        if separator:
-            pins[canonicalize_name(name)] = _Pin(
-                version.partition(";")[0].strip(), line.partition(";")[0].strip()
-            )
-        elif " @ " in line:
-            pins[canonicalize_name(line.partition(" @ ")[0])] = _Pin("", line)
+    for found in filter(None, map(_UV_ADDED.match, output)):
+        name, version, url = canonicalize_name(found[1]), found[2], found[3]
+        pins[name] = _Pin(version, f"{name} @ {url}" if url else f"{name}=={version}")
     return pins
 
 
@@ -171,7 +170,9 @@ def _explain_failure(lines: Sequence[RequirementLine], output: Sequence[str]) ->
     named = [line for line in lines if re.search(rf"\b{re.escape(line.name)}\b", explanation, re.IGNORECASE)]
     problems = [f"{', '.join(map(str, named)) or 'the packs'}: requirements cannot be met: {explanation}"]
     if found := _NO_VERSION.search(explanation):
-        name = canonicalize_name(re.split(r"[<>=!~;\[ ]", found[1] or (named[0].name if named else ""))[0])
+        name = canonicalize_name(
+            re.split(r"[<>=!~;\[ ]", found[1] or found[2] or (named[0].name if named else ""))[0]
+        )
         problems.append(
             f"if {name or 'it'} exists as source only, --allow-sdist {name} builds it, which executes its"
             " build script; or put a wheel into a folder and use --wheels"

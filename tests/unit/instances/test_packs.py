@@ -252,3 +252,24 @@ def test_gives_each_instance_its_own_copy_of_a_pack_and_renews_it_at_each_start(
     assert [path.name for path in packs.iterdir()] == ["by-hand"]
     with pytest.raises(FileExistsError, match="in the way"):
         prepare_directories(base, (), (PackSource("by-hand", source),))
+
+
+def test_overrides_of_a_pin_add_what_the_pack_does_not_list(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("numpy<2\n")
+    own = {"numpy": "numpy", "Deep_Translator": "deep-translator>=1", "typo": ""}
+    lines, notes = read_requirements("a-pack", tmp_path, {"opencv-python": "other"}, own)
+    assert [(line.place, line.wanted) for line in lines] == [
+        ("requirements.txt:1", "numpy"),
+        ("--override", "deep-translator>=1"),
+    ]
+    assert notes == ["a-pack --override typo= leaves out nothing: the pack does not require typo"]
+
+
+def test_further_files_of_requirements_are_told(tmp_path: Path) -> None:
+    (tmp_path / "node").mkdir()
+    (tmp_path / "requirements.txt").write_text("a\n")
+    assert inspect_pack(tmp_path) == []
+    (tmp_path / "node" / "requirements.txt").write_text("b\n")
+    [finding] = inspect_pack(tmp_path)
+    assert finding.places == ("node/requirements.txt",)
+    assert "--override NAME=REQUIREMENT" in str(finding)

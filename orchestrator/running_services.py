@@ -63,14 +63,12 @@ def announce_service(url: str, data_dir: Path, config: Path | None = None) -> It
 
 def list_running_services() -> list[RunningRecord]:
     """Return the services of this user that run; files that a killed one has left are deleted."""
-    found = []
     directory = running_directory()
     with suppress(OSError):
-        for path in sorted(directory.glob("*.json")) if directory is not None else ():
-            with suppress(OSError, ValueError, TypeError):
-                if (record := _read_locked(path)) is not None:
-                    found.append(record)
-    return found
+        paths = sorted(directory.glob("*.json")) if directory is not None else []
+        found = [_read_locked(path) for path in paths]
+        return [record for record in found if record is not None]
+    return []
 
 
 def _write_locked(directory: Path | None, content: bytes) -> tuple[BinaryIO, Path]:
@@ -95,7 +93,7 @@ def _write_locked(directory: Path | None, content: bytes) -> tuple[BinaryIO, Pat
 
 def _read_locked(path: Path) -> RunningRecord | None:
     """Return the record of a service; None if it has ended, and its file is deleted then."""
-    with path.open("rb") as file:
+    with suppress(OSError, ValueError, TypeError), path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -114,6 +114,8 @@ async def open_ground(
     offer = load_offer(settings)
     moderation = await open_moderation(settings, stack)
     store = await stack.enter_async_context(open_store(settings, term))
+    # A damaged secret ends the start before instances and servers run.
+    load_operator_secrets(settings)
     fleet = build_fleet(settings, offer.live_catalog)
     stack.push_async_callback(fleet.stop)
     if leads:

@@ -119,15 +119,19 @@ async def _download_all(job: Mapping[str, Any], target: ResultTarget) -> list[Pa
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=120)
     async with aiohttp.ClientSession(timeout=timeout) as http:  # without the key: the URLs need none
         for index, asset in enumerate(assets):
-            async with http.get(asset["url"]) as response:
-                if response.status != 200:
-                    raise CliError(f"the download failed with status {response.status}")
-                data, content_type = await response.read(), response.content_type
+            data, content_type = await _download(http, asset["url"])
             data, content_type = await asyncio.to_thread(_convert, data, content_type, target)
             file = target.name_file(job["jobId"], index if len(assets) > 1 else None, content_type)
             write_output_file(file, data)
             files.append(file)
     return files
+
+
+async def _download(http: aiohttp.ClientSession, url: str) -> tuple[bytes, str]:
+    async with http.get(url) as response:
+        if response.status != 200:
+            raise CliError(f"the download failed with status {response.status}")
+        return await response.read(), response.content_type
 
 
 def _convert(data: bytes, content_type: str, target: ResultTarget) -> tuple[bytes, str]:

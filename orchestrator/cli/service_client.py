@@ -29,6 +29,8 @@ class ServiceClient:
     http: aiohttp.ClientSession
     #: Appended to the error of a request that is not authenticated.
     hint: str = ""
+    #: Whether errors begin with the status of the response.
+    shows_status: bool = True
 
     async def request(self, method: str, path: str, **options: Any) -> str:
         """Send a request and return the body of the response. Raises CliError with the service's message."""
@@ -36,7 +38,8 @@ class ServiceClient:
             body = await response.text(errors="replace")
         if response.status >= 400:
             hint = self.hint if response.status in (401, 403) else ""
-            raise CliError(f"{response.status}: {parse_error_message(body, response.status)}{hint}")
+            status = f"{response.status}: " if self.shows_status else ""
+            raise CliError(f"{status}{parse_error_message(body, response.status)}{hint}")
         return body
 
     async def request_json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -51,17 +54,19 @@ class ServiceClient:
 
 
 @asynccontextmanager
-async def connect(url: str, secret: str, hint: str = "") -> AsyncIterator[ServiceClient]:
+async def connect(
+    url: str, secret: str, hint: str = "", *, shows_status: bool = True
+) -> AsyncIterator[ServiceClient]:
     """Connect to the service at `url`. Errors of the connection become a CliError that names it."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
     try:
         headers = {"Authorization": f"Bearer {secret}"}
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
-            yield ServiceClient(url=url, http=http, hint=hint)
+            yield ServiceClient(url=url, http=http, hint=hint, shows_status=shows_status)
     except (aiohttp.ClientError, TimeoutError) as error:
         reason = str(error) or type(error).__name__
         raise CliError(
-            f"the service at {url} is unreachable: {printable(reason)}; is it running? Name it with --url or"
+            f"the service is unreachable at {url}: {printable(reason)}; is it running? Name it with --url or"
             " PIXELFACTORY_URL"
         ) from error
     except ValueError as error:
@@ -97,7 +102,7 @@ async def connect_as_operator(url: str | None, data_dir: Path | None) -> AsyncIt
         "PIXELFACTORY_ADMIN_TOKEN" if settings.admin_token is not None else settings.data_dir / "admin-token"
     )
     hint = f" (used {source}; --data-dir must name the directory of the service at {place})"
-    async with connect(place, token, hint) as client:
+    async with connect(place, token, hint, shows_status=False) as client:
         yield client
 
 
@@ -106,4 +111,4 @@ def parse_error_message(body: str, status: int) -> str:
     try:
         return str(json.loads(body)["error"]["message"])
     except (ValueError, LookupError, TypeError):
-        return f"the server responded with status {status}; is it a Pixel Factory service?"
+        return f"the service responded with status {status}"

@@ -95,19 +95,14 @@ async def serve(
 
     `source` reads the settings again for SIGHUP. Raises CliError, before the start, if the port is taken.
     """
+    config = source.config if source is not None else None
     async with AsyncExitStack() as stack:
         with open_listeners(settings.host, settings.port) as listeners:
-            url = url_of(listeners[0])
-            config = source.config if source is not None else None
-            stack.enter_context(announce_service(url, settings.data_dir, config))
-            async with starting_site(listeners, settings.s3_endpoint):
-                service = await _start(running, stop, stack)
-                if service is None:
-                    log.info("stopped before the service was ready")
-                    return
-                runner = await _listen(settings, service, listeners, stack)
-        for host, port, *_ in runner.addresses:
-            log.info("listening on http://%s:%d", host, port)
+            stack.enter_context(announce_service(url_of(listeners[0]), settings.data_dir, config))
+            service = await _start_and_listen(settings, running, stop, listeners, stack)
+        if service is None:
+            log.info("stopped before the service was ready")
+            return
         if source is not None:
             _reload_on_hangup(SettingsReloader(settings, source.read), service, stop)
         await stop.wait()
@@ -115,6 +110,22 @@ async def serve(
         log.info("stopping: waiting up to %g s for running work; a second Ctrl-C stops at once", seconds)
         await service.drain()
     log.info("stopped")
+
+
+async def _start_and_listen(
+    settings: Settings,
+    running: AbstractAsyncContextManager[RunningService],
+    stop: asyncio.Event,
+    listeners: Sequence[socket.socket],
+    stack: AsyncExitStack,
+) -> RunningService | None:
+    """Answer probes while a service starts, then serve it until `stack` ends; None if `stop` is set."""
+    async with starting_site(listeners, settings.s3_endpoint):
+        service = await _start(running, stop, stack)
+        runner = None if service is None else await _listen(settings, service, listeners, stack)
+    for host, port, *_ in runner.addresses if runner is not None else ():
+        log.info("listening on http://%s:%d", host, port)
+    return service
 
 
 async def _start(

@@ -129,7 +129,7 @@ def test_cli_errors_are_one_line(service: ServiceProcess) -> None:
     assert (done.returncode, done.stderr) == (1, "error: Instance 'gpu-9' does not exist\n")
     unreachable = pixelfactory("instances", "list", "--url", "http://127.0.0.1:1", check=False)
     assert unreachable.returncode == 1
-    assert unreachable.stderr.startswith("error: the service is unreachable at http://127.0.0.1:1/")
+    assert unreachable.stderr.startswith("error: the service is unreachable at http://127.0.0.1:1:")
     assert unreachable.stderr.count("\n") == 1
 
 

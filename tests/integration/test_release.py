@@ -93,6 +93,7 @@ def test_wheel_has_everything_that_packages_read(wheel: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_wheel_serves_and_generates_outside_of_the_clone(wheel: Path, tmp_path: Path) -> None:
     environment = {
         name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")
@@ -114,7 +115,7 @@ def test_wheel_serves_and_generates_outside_of_the_clone(wheel: Path, tmp_path: 
             stderr=log,
         )
     try:
-        wait_until_sync(lambda: _is_ready(url), seconds=120)
+        wait_until_sync(lambda: _is_ready(url), seconds=280)
         made = subprocess.run([command, "keys", "create", "--credit", "1", "--json"], **run)  # type: ignore[call-overload]
         environment["PIXELFACTORY_API_KEY"] = json.loads(made.stdout)["key"]
         generate = [command, "generate", "flux-1-schnell", "a cat", "-o", "cat.webp", "-p", "size=256x256"]

@@ -70,7 +70,7 @@ class ServiceProcess:
         return start_command(
             *(self.role, "--port", str(self.port), "--data-dir", str(self.data_dir), *self.options),
             # Commands without a data directory find no service of another test.
-            environment={**os.environ, "XDG_STATE_HOME": str(self.data_dir / "state"), **environment},
+            environment={**os.environ, "XDG_STATE_HOME": f"{self.data_dir}-state", **environment},
             stdout=log,
             stderr=log,
         )

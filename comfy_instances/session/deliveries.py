@@ -75,10 +75,6 @@ class Deliveries:
         """Whether the results of a prompt are being collected."""
         return prompt_id in self._collecting
 
-    async def describe(self) -> dict[str, Any]:
-        """Return the version and load of the pack. Raises DeliveryUnsupported, InstanceGone."""
-        return await self._call("GET", "pixelfactory/delivery")
-
     async def reaches(self, url: str) -> str:
         """Have the instance read a URL; return what answered, such as `404 NoSuchKey` or `0`.
 

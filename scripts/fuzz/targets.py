@@ -38,6 +38,9 @@ from orchestrator.media.sniffing import detect_content_type
 from orchestrator.media.tensors import check_finite, parse_safetensors_header
 from orchestrator.media.thumbnails import make_thumbnail
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
+from orchestrator.web.dialects.a1111 import translation as a1111
+from orchestrator.web.dialects.a1111.schemas import TextToImageBody
+from orchestrator.web.dialects.fal import translation as fal
 from orchestrator.web.dialects.openai import images as openai_images
 from orchestrator.web.dialects.openai import videos as openai_videos
 from orchestrator.web.dialects.openai.image_bodies import (
@@ -231,6 +234,14 @@ def _predict(fields: Mapping[str, Any]) -> GenerationRequest:
     return replicate.to_request(target, body, shipped_catalog(), idempotency_key=None, cancel_after=None)
 
 
+def _draw(fields: Mapping[str, Any]) -> GenerationRequest:
+    try:
+        body = TextToImageBody.model_validate(fields)
+    except ValidationError as error:
+        raise first_validation_error(error) from error
+    return a1111.to_request(body, shipped_catalog(), "sdxl-1.0", {}, idempotency_key=None)
+
+
 #: From the fields of a body, and whether they are those of a form, to the request. Raises ServiceError.
 DIALECTS: tuple[Translate, ...] = (
     lambda fields, form: pixel_factory.to_request(
@@ -259,6 +270,10 @@ DIALECTS: tuple[Translate, ...] = (
         "flux-1-dev", fields, shipped_catalog(), own_names=replicate.FIELD_NAMES, idempotency_key=None
     ),
     lambda fields, form: _predict(fields),
+    lambda fields, form: fal.to_request(
+        "fal-ai/flux/schnell", "flux-1-schnell", fields, shipped_catalog(), idempotency_key=None
+    ),
+    lambda fields, form: _draw(fields),
 )
 
 #: Every target by its name, which is also that of its folder in the corpus.

@@ -24,6 +24,8 @@ PROGRAMS = {
     "pixeldojo/run": ("output.png",),
     "pixazo/generate": ("dog.png", "city.png"),
     "replicate/predict": ("output.webp",),
+    "fal/run": ("output.png",),
+    "a1111/draw": ("output.png",),
 }
 IMAGE_SIZES = {
     "lighthouse.png": (1344, 768),

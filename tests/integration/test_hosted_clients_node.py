@@ -1,10 +1,12 @@
-"""The JavaScript clients of hosts of models: `replicate` and `@ai-sdk/replicate`, unchanged."""
+"""The JavaScript clients of hosts of models, and their providers in Vercel's AI SDK, unchanged."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.images import png, png_with_hole, size_of
 from tests.support.node_project import run_node
@@ -82,6 +84,78 @@ console.log(JSON.stringify({ warnings: made.warnings, refused }));
 """
 
 
+FAL = """
+import fs from "node:fs";
+import { fal } from "@fal-ai/client";
+const base = process.env.BASE_URL;
+const hosts = {
+  "https://fal.run": base, "https://queue.fal.run": `${base}/queue`, "https://rest.fal.ai": base,
+};
+const requestMiddleware = async (request) => {
+  const [from, to] = Object.entries(hosts).find(([host]) => request.url.startsWith(host + "/")) ?? ["", ""];
+  return { ...request, url: to + request.url.slice(from.length) };
+};
+fal.config({ credentials: process.env.API_KEY, requestMiddleware, suppressLocalCredentialsWarning: true });
+const schnell = "fal-ai/flux/schnell";
+const input = { prompt: "a cat", image_size: { width: 256, height: 256 }, seed: 7 };
+const save = async (name, url) => {
+  fs.writeFileSync(name, Buffer.from(await (await fetch(url)).arrayBuffer()));
+};
+const ran = await fal.run(schnell, { input: { ...input, num_images: 2 } });
+await save("first.png", ran.data.images[0].url);
+const updates = [];
+const subscribed = await fal.subscribe(schnell, {
+  input, logs: true, pollInterval: 50, onQueueUpdate: (update) => updates.push(update.status),
+});
+const streamed = await fal.subscribe(schnell, { input, mode: "streaming" });
+const queued = await fal.queue.submit("fal-ai/fast-sdxl", { input });
+await fal.queue.subscribeToStatus("fal-ai/fast-sdxl", { requestId: queued.request_id, pollInterval: 50 });
+const result = await fal.queue.result("fal-ai/fast-sdxl", { requestId: queued.request_id });
+const file = new File([fs.readFileSync("one.png")], "one.png", { type: "image/png" });
+const uploaded = await fal.storage.upload(file);
+const upscaled = await fal.run("pixel-factory/4x-ultrasharp", { input: { image_url: uploaded } });
+await save("upscaled.png", upscaled.data.image.url);
+const inputs = await fal.run("pixel-factory/4x-ultrasharp", { input: { image_url: file } });
+const stream = await fal.stream(schnell, { input, connectionMode: "server" });
+for await (const event of stream) { void event; }
+const last = await stream.done();
+let late, refused;
+try { await fal.queue.cancel(schnell, { requestId: subscribed.requestId }); }
+catch (error) { late = [error.status, error.body.status]; }
+try { await fal.run(schnell, { input: { prompt: "a", hocus: 1 } }); }
+catch (error) { refused = [error.name, error.status, error.body.detail[0].loc]; }
+console.log(JSON.stringify({
+  count: ran.data.images.length, seed: ran.data.seed, id: ran.requestId, updates,
+  streamed: streamed.data.images.length, result: result.data.images.length, inputs: inputs.data.image.width,
+  last: last.images.length, late, refused,
+}));
+"""
+
+AI_SDK_FAL = """
+import fs from "node:fs";
+import { generateImage } from "ai";
+import { createFal } from "@ai-sdk/fal";
+const fal = createFal({ baseURL: process.env.BASE_URL, apiKey: process.env.API_KEY });
+const save = (name, image) => fs.writeFileSync(name, image.uint8Array);
+const [one, mask] = ["one.png", "mask.png"].map((name) => fs.readFileSync(name));
+const made = await generateImage({
+  model: fal.image("fal-ai/flux/schnell"), prompt: "a cat", aspectRatio: "16:9", seed: 7, n: 2,
+});
+save("made.png", made.images[1]);
+save("sized.png", (await generateImage({
+  model: fal.image("fal-ai/fast-sdxl"), prompt: "a cat", size: "512x256",
+})).image);
+save("filled.png", (await generateImage({
+  model: fal.image("pixel-factory/flux-1-fill-dev"), prompt: { text: "a hat", images: [one], mask },
+})).image);
+let refused;
+try {
+  await generateImage({ model: fal.image("nobody/nothing"), prompt: "a", maxRetries: 0 });
+} catch (error) { refused = [error.name, error.statusCode, error.message]; }
+console.log(JSON.stringify({ count: made.images.length, warnings: made.warnings, refused }));
+"""
+
+
 def write_images(directory: Path) -> None:
     (directory / "one.png").write_bytes(png(512, 384))
     (directory / "two.png").write_bytes(png(384, 384))
@@ -126,6 +200,29 @@ def test_the_ai_sdk_makes_and_edits_images_by_replicates_api(
     assert size_of_file(node_project / "filled.png") == (512, 384)
     assert size_of_file(node_project / "joined.png") == (512, 384)
     assert told["warnings"] == []
+    name, status, message = told["refused"]
+    assert (name, status) == ("AI_APICallError", 404)
+    assert "nobody/nothing" in message
+
+
+def test_fals_client_runs_follows_streams_and_uploads(offering: ServiceProcess, node_project: Path) -> None:
+    told = run(offering, node_project, FAL, "/fal")
+    assert size_of_file(node_project / "first.png") == (256, 256)
+    assert size_of_file(node_project / "upscaled.png") == (2048, 1536)
+    assert (told["count"], told["seed"], told["updates"][-1]) == (2, 7, "COMPLETED")
+    assert told["id"]
+    assert (told["streamed"], told["result"], told["last"], told["inputs"]) == (1, 1, 1, 2048)
+    assert told["late"] == [400, "ALREADY_COMPLETED"]
+    assert told["refused"] == ["ValidationError", 422, ["body", "hocus"]]
+
+
+def test_the_ai_sdk_makes_and_edits_images_by_fals_api(offering: ServiceProcess, node_project: Path) -> None:
+    told = run(offering, node_project, AI_SDK_FAL, "/fal")
+    width, height = size_of_file(node_project / "made.png")
+    assert width / height == pytest.approx(16 / 9, rel=0.02)
+    assert size_of_file(node_project / "sized.png") == (512, 256)
+    assert size_of_file(node_project / "filled.png") == (512, 384)
+    assert (told["count"], told["warnings"]) == (2, [])
     name, status, message = told["refused"]
     assert (name, status) == ("AI_APICallError", 404)
     assert "nobody/nothing" in message

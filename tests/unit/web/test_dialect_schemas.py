@@ -28,7 +28,12 @@ def bodies() -> Iterator[type[BaseModel]]:
     for found in pkgutil.walk_packages(dialects.__path__, f"{dialects.__name__}."):
         module = importlib.import_module(found.name)
         for _, value in inspect.getmembers(module, inspect.isclass):
-            if issubclass(value, BaseModel) and value.__module__ == module.__name__:
+            # Pydantic puts the generic bases of bodies into the module too.
+            if (
+                issubclass(value, BaseModel)
+                and value.__module__ == module.__name__
+                and "[" not in value.__name__
+            ):
                 yield value
 
 

@@ -21,12 +21,15 @@ from orchestrator.web.dialects.a1111.options import KeyOptions
 from orchestrator.web.dialects.a1111.routes import ROOT, authenticate_a1111
 from orchestrator.web.dialects.a1111.schemas import (
     CheckpointResponse,
+    CheckpointsResponse,
+    EntriesResponse,
     ExtraImageBody,
     ExtraImageResponse,
     OptionsBody,
     OptionsResponse,
     PngInfoBody,
     PngInfoResponse,
+    ValuesResponse,
 )
 from orchestrator.web.dialects.run_input import to_run_request
 from orchestrator.web.http.request_model import read_request_model
@@ -118,6 +121,7 @@ class A1111InfoRoutes:
 
     @openapi_operation(
         body=OptionsBody,
+        response=ValuesResponse,
         response_description="Nothing: the options are set.",
         access=Access.BASIC,
         tag="a1111",
@@ -139,9 +143,7 @@ class A1111InfoRoutes:
         headers = {"X-PixelFactory-Warnings": to_header_text("; ".join(warnings))} if warnings else {}
         return web.json_response({}, headers=headers)
 
-    @openapi_operation(
-        response_description="A list of `CheckpointResponse`.", access=Access.BASIC, tag="a1111"
-    )
+    @openapi_operation(response=CheckpointsResponse, access=Access.BASIC, tag="a1111")
     async def list_models(self, request: web.Request) -> web.Response:
         """List the models that make images."""
         key = await authenticate_a1111(request, ApiKeyScope.READ)
@@ -149,7 +151,7 @@ class A1111InfoRoutes:
         found = [(name, model) for name, model in offers if a1111.makes_pictures(model)]
         return web.json_response([to_json_dict(_to_checkpoint(name, model)) for name, model in found])
 
-    @openapi_operation(response_description="A list of upscalers.", access=Access.BASIC, tag="a1111")
+    @openapi_operation(response=EntriesResponse, access=Access.BASIC, tag="a1111")
     async def list_upscalers(self, request: web.Request) -> web.Response:
         """List the upscalers."""
         key = await authenticate_a1111(request, ApiKeyScope.READ)
@@ -162,14 +164,17 @@ class A1111InfoRoutes:
             ]
         )
 
-    @openapi_operation(response_description="A list of LoRAs.", access=Access.BASIC, tag="a1111")
+    @openapi_operation(response=EntriesResponse, access=Access.BASIC, tag="a1111")
     async def list_loras(self, request: web.Request) -> web.Response:
         """List LoRAs: `GET /api/v1/loras` has them."""
         await authenticate_a1111(request, ApiKeyScope.READ)
         return web.json_response([])
 
     @openapi_operation(
-        response_description="Nothing: models are read by themselves.", access=Access.BASIC, tag="a1111"
+        response=ValuesResponse,
+        response_description="Nothing: models are read by themselves.",
+        access=Access.BASIC,
+        tag="a1111",
     )
     async def refresh(self, request: web.Request) -> web.Response:
         """Check for new models, which happens by itself."""
@@ -236,7 +241,7 @@ def _list_handler(summary: str, entries: Any) -> Any:
     return openapi_operation(
         summary=summary,
         description=f"{summary}. For programs that ask.",
-        response_description="The list.",
+        response=EntriesResponse if isinstance(entries, list) else ValuesResponse,
         access=Access.BASIC,
         tag="a1111",
     )(handle)

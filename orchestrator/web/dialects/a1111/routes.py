@@ -35,6 +35,7 @@ from orchestrator.web.dialects.a1111.schemas import (
     ProgressResponse,
     ProgressState,
     TextToImageBody,
+    ValuesResponse,
 )
 from orchestrator.web.http.request_model import read_request_model
 from orchestrator.web.http.response_model import json_response
@@ -158,7 +159,10 @@ class A1111Routes:
         return json_response(self._progress(record, with_image=with_image))
 
     @openapi_operation(
-        response_description="Nothing: the requests are cancelled.", access=Access.BASIC, tag="a1111"
+        response=ValuesResponse,
+        response_description="Nothing: the requests are cancelled.",
+        access=Access.BASIC,
+        tag="a1111",
     )
     async def interrupt(self, request: web.Request) -> web.Response:
         """Cancel the account's unfinished requests of this API."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, RootModel
 
 from orchestrator.catalog.parameters.values import MAX_SEED
 from orchestrator.web.http.request_model import RequestModel
@@ -171,3 +171,15 @@ class CheckpointResponse(ResponseModel):
     sha256: str | None = Field(description="Digest of its version.", examples=["5c7d5dc6dd8b"])
     filename: str = Field(description="The same as the title: files are not shown.", examples=["sdxl-1.0"])
     config: str | None = Field(description="Always null.", examples=[None])
+
+
+class CheckpointsResponse(RootModel[list[CheckpointResponse]]):
+    """The models that make images."""
+
+
+class EntriesResponse(RootModel[list[dict[str, Any]]]):
+    """Entries with the fields that the web UI gives them."""
+
+
+class ValuesResponse(RootModel[dict[str, Any]]):
+    """Values by name; empty where there is nothing to say."""

@@ -31,6 +31,16 @@ class FalInput(RequestModel):
     )
 
 
+_IMAGE = {
+    "url": _FILE_URL,
+    "content_type": "image/png",
+    "file_name": "3f2a.png",
+    "file_size": 1482913,
+    "width": 1024,
+    "height": 1024,
+}
+
+
 class FalFile(ResponseModel):
     """A file of a result."""
 
@@ -54,7 +64,11 @@ class FalTimings(ResponseModel):
 class FalResult(ResponseModel):
     """The result of a request."""
 
-    images: list[FalFile] | None = Field(None, description="The images; absent for other files.")
+    images: list[FalFile] | None = Field(
+        None,
+        description="The images; absent for other files.",
+        examples=[[_IMAGE]],
+    )
     image: FalFile | None = Field(None, description="The image of a model that changes one image.")
     video: FalFile | None = Field(None, description="The video.")
     audio: FalFile | None = Field(None, description="The audio file.")

@@ -71,7 +71,7 @@ class FalStorageRoutes:
         access=Access.NONE, response_description="The file is stored.", content_types=(), tag="fal"
     )
     async def upload(self, request: web.Request) -> web.Response:
-        """Store the file of an upload address.
+        """Send the file of an upload address.
 
         The body is the file. The address needs no key and works for an hour.
         """

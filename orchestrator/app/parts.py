@@ -43,8 +43,8 @@ from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.preview_switch import PreviewSwitch
-from orchestrator.execution.responses import ResponseTracker
 from orchestrator.execution.read_ahead import ReadAhead
+from orchestrator.execution.responses import ResponseTracker
 from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.execution.shared_loras import SharedLoras

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from tests.support.api import inject_fault
+from tests.support.api import all_ready, inject_fault, wait_for_instances
 from tests.support.callers import new_key
 from tests.support.node_project import run_node
 from tests.support.polling import poll
@@ -499,6 +499,15 @@ async def test_a_browser_sends_the_key_of_a_socket_in_its_address(host: ServiceP
     ):
         assert (await socket.receive_json())["data"]["sid"] == "browser"
         assert (await call(http, "GET", f"/queue?token={key}"))[0] == 401
+
+
+async def test_a_graph_that_ends_its_instances_is_not_run_again(host: ServiceProcess, key: str) -> None:
+    async with host.client(key) as http:
+        await inject_fault(host, "crash", 1)
+        job = await finished(http, (await submit(http, graph(51)))["id"])
+        assert (job["status"], job["error"]["code"]) == ("failed", "quarantined")
+        await wait_for_instances(host, all_ready)
+        assert (await finished(http, (await submit(http, graph(52)))["id"]))["status"] == "succeeded"
 
 
 # Comfy Router

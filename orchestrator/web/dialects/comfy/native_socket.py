@@ -15,7 +15,6 @@ from uuid import uuid4
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from comfy_instances.tasks import spawn
 from orchestrator.errors import ServiceError
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.jobs.events import (
@@ -34,6 +33,7 @@ from orchestrator.web.dialects.comfy.native_views import (
     outputs_by_node,
     prompt_id,
 )
+from orchestrator.web.http.socket_tasks import SocketTasks
 from orchestrator.web.http.stream_access import end_on_revocation
 from orchestrator.web.jobs.job_updates import JobUpdate, JobUpdates
 from orchestrator.web.openapi.operation import openapi_operation
@@ -58,7 +58,7 @@ class _Client:
     account_id: str
     id: str
     socket: web.WebSocketResponse
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    tasks: SocketTasks = field(default_factory=SocketTasks)
     #: Jobs that it is told about.
     followed: set[str] = field(default_factory=set)
 
@@ -109,8 +109,7 @@ class ClientSockets:
                         await self._serve(client)
             finally:
                 self._clients.discard(client)
-                for task in client.tasks:
-                    task.cancel()
+                client.tasks.cancel()
                 await socket.close()
         return socket
 
@@ -120,8 +119,8 @@ class ClientSockets:
         await client.socket.send_str(_message("status", {"status": status, "sid": client.id}))
         for record in unfinished:
             self._follow(client, record)
-        spawn(self._close_with_service(client), "end of a socket", group=client.tasks)
-        spawn(self._look_for_jobs(client), "graphs of a socket", group=client.tasks)
+        client.tasks.start(self._close_with_service(client), "end of a socket")
+        client.tasks.start(self._look_for_jobs(client), "graphs of a socket")
         async for message in client.socket:
             if message.type is WSMsgType.TEXT and '"feature_flags"' in message.data:
                 await client.socket.send_str(_message("feature_flags", FEATURES))
@@ -150,7 +149,7 @@ class ClientSockets:
     def _follow(self, client: _Client, record: JobRecord) -> None:
         if record.job.id not in client.followed:
             client.followed.add(record.job.id)
-            spawn(self._report(client, record.job.id), "messages of a graph", group=client.tasks)
+            client.tasks.start(self._report(client, record.job.id), "messages of a graph")
 
     async def _report(self, client: _Client, job_id: str) -> None:
         """Send the messages about one job, from now to its end."""

@@ -15,11 +15,14 @@ from orchestrator.execution.expiry import ExpiryPolicy
 from orchestrator.intake.own_graphs import SENT_FILES_PARAM, OwnGraphPreparer, OwnGraphRequest
 from orchestrator.intake.request_preparer import PreparedRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
-from orchestrator.media.errors import ObjectStoreError
+from orchestrator.media.errors import ObjectNotFound, ObjectStoreError
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from orchestrator.own_graphs.model import FILE_INDEX, GRAPH_PARAM
+from orchestrator.own_graphs.result_names import NamedOutput
 from orchestrator.store import ApiKey, ApiKeyScope, Page
 from orchestrator.web.auth import authenticate, bearer_token
+from orchestrator.web.http.ranges import FileInfo
+from orchestrator.web.jobs.result_sender import ResultSender
 from orchestrator.web.protocols import JobService
 
 #: Parameters of jobs that only these dialects read.
@@ -155,6 +158,23 @@ def sent_graph(job: Job) -> dict[str, Any]:
         id: {**node, "inputs": {name: restore(value) for name, value in node["inputs"].items()}}
         for id, node in job.params[GRAPH_PARAM].items()
     }
+
+
+async def send_result(
+    request: web.Request, sender: ResultSender, record: JobRecord, named: NamedOutput
+) -> web.StreamResponse:
+    """Send a result, or the part that the request names; what headers say of it is in the store."""
+    output = named.output
+    info = FileInfo(
+        size=output.size,
+        content_type=output.content_type,
+        filename=named.name,
+        etag=output.sha256[:32],
+    )
+    try:
+        return await sender.send(request, record, output.key, info)
+    except ObjectNotFound as error:
+        raise NotFound("The file was deleted; run the graph again", code="output_not_found") from error
 
 
 async def read_texts(jobs: GraphJobs, record: JobRecord) -> dict[str, str]:

@@ -20,7 +20,7 @@ from orchestrator.own_graphs.policy import GraphPolicy
 from orchestrator.own_graphs.result_names import NamedOutput, name_outputs
 from orchestrator.own_graphs.values import UPLOADED_PREFIX, is_unsafe_path
 from orchestrator.web.dialects.comfy.bodies import ComfyUiBody, ComfyUiList
-from orchestrator.web.dialects.comfy.graph_jobs import GraphJobs, authenticate_graphs
+from orchestrator.web.dialects.comfy.graph_jobs import GraphJobs, authenticate_graphs, send_result
 from orchestrator.web.dialects.comfy.native_routes import both
 from orchestrator.web.dialects.comfy.native_socket import FEATURES
 from orchestrator.web.dialects.ids import job_id_from_uuid
@@ -141,8 +141,7 @@ class NativeFileRoutes:
             return await self._send_preview(
                 named, ImageEncoding(f"image/{wanted[1]}", max(1, min(int(wanted[2]), 100)))
             )
-        info = await self._sender.file_info(named.output.key, named.name)
-        return await self._sender.send(request, record, named.output.key, info)
+        return await send_result(request, self._sender, record, named)
 
     async def _find_result(self, account_id: str, folder: str, name: str) -> tuple[JobRecord, NamedOutput]:
         """Return a result by the folder of its job. Raises NotFound, also for those of other accounts."""

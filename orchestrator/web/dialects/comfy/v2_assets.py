@@ -11,7 +11,7 @@ from orchestrator.intake.graph_files import HASH_PATTERN, GraphFile, GraphFiles
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.own_graphs.result_names import NamedOutput, name_outputs
 from orchestrator.store import ApiKey
-from orchestrator.web.dialects.comfy.graph_jobs import authenticate_graphs
+from orchestrator.web.dialects.comfy.graph_jobs import authenticate_graphs, send_result
 from orchestrator.web.dialects.comfy.v2_schemas import V2Asset, V2FromHashBody
 from orchestrator.web.dialects.comfy.v2_views import V2Views, parse_result_id, result_id
 from orchestrator.web.http.bodies import is_form, read_form, read_json
@@ -137,8 +137,7 @@ class V2AssetRoutes:
         id = request.match_info["id"]
         if (found := await self._find_result(key, id)) is not None:
             record, named = found
-            info = await self._sender.file_info(named.output.key, named.name)
-            return await self._sender.send(request, record, named.output.key, info)
+            return await send_result(request, self._sender, record, named)
         file = await self._require_file(key, id)
         info = FileInfo(
             size=file.size, content_type="application/octet-stream", filename=file.id, etag=file.hash[7:39],

@@ -13,8 +13,8 @@ class GraphSettings(BaseSettings):
 
     graph_allowed_classes: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Node classes that callers' own graphs may hold besides those of ComfyUI's core, separated"
-        " by commas: of node packs, or of the list of denied ones.",
+        description="Node classes that callers' own graphs may hold besides those of ComfyUI's core,"
+        " separated by commas: of node packs, or of the list of denied ones.",
     )
     graph_max_seconds: float = Field(
         600,

@@ -4,11 +4,9 @@ import os
 from pathlib import Path
 
 import httpx
-import replicate
+from replicate.client import Client
 
-client = replicate.Client(
-    base_url=os.environ["PIXELFACTORY_URL"], api_token=os.environ["PIXELFACTORY_API_KEY"]
-)
+client = Client(base_url=os.environ["PIXELFACTORY_URL"], api_token=os.environ["PIXELFACTORY_API_KEY"])
 (image,) = client.run(
     "black-forest-labs/flux-schnell",
     input={"prompt": "A fox in the snow", "aspect_ratio": "3:2", "output_format": "webp", "seed": 7},

@@ -82,7 +82,11 @@ def quantize(
             file.write(json_format.dumps({**made.to_json(), "sha256": sha256}, indent=1).encode())
     if json:
         print_json({**made.to_json(), "sha256": sha256, "target": str(target)})
-        return
+    else:
+        _print_report(made, target, sha256)
+
+
+def _print_report(made: QuantizationReport, target: Path, sha256: str) -> None:
     for line in made.lines():
         err.print(escape(line), highlight=False)
     for line in _manifest_row(made, target, sha256):

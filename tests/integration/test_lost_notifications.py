@@ -15,7 +15,7 @@ from orchestrator.app.openapi_app import build_offline_service
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.live.stored_events import StoredJobEvents
 from orchestrator.execution.stored_jobs import StoredJobs
-from orchestrator.jobs import JobError
+from orchestrator.jobs import Job, JobError
 from orchestrator.jobs.events import JobChanged
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
@@ -36,11 +36,15 @@ async def parts() -> AsyncIterator[tuple[GenerationService, StoreHarness]]:
         yield service, world
 
 
+async def _is_loaded(job: Job) -> None:
+    """Every model is one of the service's own."""
+
+
 async def test_a_new_job_is_scheduled(parts: tuple[GenerationService, StoreHarness]) -> None:
     service, other = parts
     assert isinstance(service.dispatcher, Dispatcher)
     dispatcher = service.dispatcher
-    stored_jobs = StoredJobs(store=service.store, dispatcher=dispatcher)
+    stored_jobs = StoredJobs(store=service.store, dispatcher=dispatcher, load_model=_is_loaded)
     cancelled = await other.add()
     await other.store.cancel_job(cancelled.job.id, other.now)
     stored_jobs.start()

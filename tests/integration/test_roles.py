@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,16 @@ async def test_a_published_model_reaches_every_process(
 
         await poll(list_versions, lambda found: found == 1)
         # A command publishes for all processes too, with a copy of its own.
-        removed = await asyncio.to_thread(
-            pixelfactory, "models", "remove", "blue", data_dir=tmp_path / "data", **installation.environment()
+        remove = partial(
+            pixelfactory,
+            "models",
+            "remove",
+            "blue",
+            data_dir=tmp_path / "data",
+            check=True,
+            **installation.environment(),
         )
+        removed = await asyncio.to_thread(remove)
         assert removed.returncode == 0, removed.stderr
         assert await poll(make, lambda status: status == 400) == 400
 

@@ -14,7 +14,10 @@ from orchestrator.own_graphs.limits import GraphLimits
 from orchestrator.own_graphs.policy import GraphPolicy
 from orchestrator.own_graphs.rejections import GraphRejected
 
-SOURCE = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}}
+SOURCE: dict[str, Any] = {
+    "class_type": "EmptyImage",
+    "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0},
+}
 SAVER = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "ComfyUI"}}
 PLAIN = {"1": SOURCE, "2": SAVER}
 ASSET = {"__type": "core/ASSET", "info": {"id": "6d36e0f0-0000-4000-8000-000000000000"}}
@@ -47,7 +50,8 @@ def only_error(error: GraphRejected, id: str) -> dict[str, Any]:
 
 
 def test_accepts_a_plain_graph_and_sends_what_its_classes_declare_only() -> None:
-    data = graph(n1=node("EmptyImage", **SOURCE["inputs"], secret="../x", unique_id="1"))  # type: ignore[dict-item]
+    inputs = SOURCE["inputs"] | {"secret": "../x", "unique_id": "1"}
+    data = graph(n1=node("EmptyImage", **inputs))
     data["2"]["is_changed"] = ["x"]
     checked = policy().check(data)
     assert checked.nodes == PLAIN

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import re
 import struct
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
-
 from orchestrator.errors import invalid_field
+from orchestrator.media.errors import CorruptMedia, ImageTooLarge
+from orchestrator.media.images import open_image
+from orchestrator.media.sniffing import detect_content_type
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Bytes of the signature and of the first chunk, IHDR.
@@ -50,9 +50,9 @@ def add_infotext(data: bytes, text: str) -> bytes:
 def read_texts(data: bytes) -> dict[str, str]:
     """Return the texts of an image file. CPU-bound. Raises InvalidRequest for a file that is none."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data, detect_content_type(data) or "an unknown format") as image:
             found = {str(name): value for name, value in image.info.items() if isinstance(value, str)}
-    except Exception as error:  # Pillow raises errors of many kinds for damaged files
+    except (CorruptMedia, ImageTooLarge) as error:
         raise invalid_field("image", "must be an image in base64") from error
     return {name: value[:MAX_TEXT] for name, value in found.items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import AsyncIterable
 from contextlib import suppress
 from typing import Any
 
@@ -14,7 +15,7 @@ from orchestrator.catalog.parameters.values import ImageParameter
 from orchestrator.errors import InvalidRequest, NotAuthenticated, invalid_field, missing_field
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.jobs.events import ShardPreview, ShardProgress
+from orchestrator.jobs.events import JobEvent, ShardPreview, ShardProgress
 from orchestrator.media.input_images import ImageLimits, InputImage, read_image
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.auth import authenticate, bearer_token
@@ -242,10 +243,7 @@ class A1111Routes:
     async def _await_preview(self, job_id: str) -> None:
         """Wait a little for a preview: they are made only while somebody listens."""
         with self._updates.events.subscribe(job_id) as subscription, suppress(TimeoutError):
-            async with asyncio.timeout(PREVIEW_SECONDS):
-                async for event in subscription:
-                    if isinstance(event, ShardPreview):
-                        return
+            await asyncio.wait_for(_next_preview(subscription), PREVIEW_SECONDS)
 
     def _progress(self, record: JobRecord | None, *, with_image: bool) -> ProgressResponse:
         if record is None:
@@ -278,6 +276,12 @@ class A1111Routes:
             current_image=image,
             textinfo=None,
         )
+
+
+async def _next_preview(events: AsyncIterable[JobEvent]) -> None:
+    async for event in events:
+        if isinstance(event, ShardPreview):
+            return
 
 
 def _state(job: str, waiting: int, done: int) -> ProgressState:

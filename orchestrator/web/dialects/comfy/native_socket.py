@@ -34,7 +34,7 @@ from orchestrator.web.dialects.comfy.native_views import (
     prompt_id,
 )
 from orchestrator.web.http.socket_tasks import SocketTasks
-from orchestrator.web.http.stream_access import end_on_revocation
+from orchestrator.web.http.stream_access import StreamAccess, end_on_revocation
 from orchestrator.web.jobs.job_updates import JobUpdate, JobUpdates
 from orchestrator.web.openapi.operation import openapi_operation
 
@@ -104,14 +104,17 @@ class ClientSockets:
             client = _Client(key.account.id, id, socket)
             self._clients.add(client)
             try:
-                with suppress(ServiceError, ConnectionError):
-                    async with end_on_revocation(access):
-                        await self._serve(client)
+                await self._serve_until_revoked(client, access)
             finally:
                 self._clients.discard(client)
                 client.tasks.cancel()
                 await socket.close()
         return socket
+
+    async def _serve_until_revoked(self, client: _Client, access: StreamAccess) -> None:
+        with suppress(ServiceError, ConnectionError):
+            async with end_on_revocation(access):
+                await self._serve(client)
 
     async def _serve(self, client: _Client) -> None:
         unfinished = await self._own_jobs(client)

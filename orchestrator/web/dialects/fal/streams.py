@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
-from orchestrator.errors import ServiceError
+from orchestrator.errors import ServiceError, ServiceUnavailable
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, ShardPreview
 from orchestrator.web.auth import AUTH_CONTEXT, get_stream_access
@@ -19,7 +20,7 @@ from orchestrator.web.dialects.ids import job_id_to_uuid
 from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.http.stream_access import end_on_revocation
-from orchestrator.web.jobs.job_updates import JobUpdates
+from orchestrator.web.jobs.job_updates import JobUpdate, JobUpdates
 from orchestrator.web.jobs.wait_for_result import cancel_on_disconnect, job_headers
 from orchestrator.web.protocols import JobWaiter
 
@@ -28,6 +29,10 @@ async def stream_status(
     request: web.Request, record: JobRecord, updates: JobUpdates, views: FalViews, *, with_logs: bool
 ) -> web.StreamResponse:
     """Send the state of a request whenever it changes, until it is completed. Raises RateLimited."""
+
+    def describe(current: JobRecord) -> dict[str, Any]:
+        return to_json_dict(views.status(current, request, updates, with_logs=with_logs))
+
     job = record.job
     access, open_streams = get_stream_access(request), request.app[AUTH_CONTEXT].open_streams
     async with (
@@ -37,13 +42,7 @@ async def stream_status(
     ):
         try:
             async with end_on_revocation(access):
-                previous: dict[str, Any] = {}
-                async for change in changes:
-                    record = change.record if isinstance(change, JobChanged) else record
-                    status = to_json_dict(views.status(record, request, updates, with_logs=with_logs))
-                    if status != previous:
-                        previous = status
-                        await stream.send(None, status)
+                await _send_states(stream, record, changes, describe)
         except ServiceError as error:
             await _send_error(request, stream, error)
     return response
@@ -64,15 +63,38 @@ async def stream_request(
     ):
         try:
             async with end_on_revocation(access):
-                async for change in changes:
-                    if isinstance(change, ShardPreview):
-                        await stream.send(None, _to_partial(change))
-                    elif isinstance(change, JobChanged) and change.record.job.is_finished:
-                        finished = fal.require_result(change.record)
-                        await stream.send(None, to_json_dict(await views.result(finished, request)))
+                finished = await _send_previews(stream, changes)
+                result = await views.result(fal.require_result(finished), request)
+                await stream.send(None, to_json_dict(result))
         except ServiceError as error:
             await _send_error(request, stream, error)
     return response
+
+
+async def _send_states(
+    stream: EventStream,
+    record: JobRecord,
+    changes: AsyncIterator[JobUpdate],
+    describe: Callable[[JobRecord], dict[str, Any]],
+) -> None:
+    """Send what describes the record after each change, unless it is what was sent before."""
+    previous: dict[str, Any] = {}
+    async for change in changes:
+        record = change.record if isinstance(change, JobChanged) else record
+        state = describe(record)
+        if state != previous:
+            previous = state
+            await stream.send(None, state)
+
+
+async def _send_previews(stream: EventStream, changes: AsyncIterator[JobUpdate]) -> JobRecord:
+    """Send previews until the job is finished, and return its record. Raises ServiceUnavailable."""
+    async for change in changes:
+        if isinstance(change, ShardPreview):
+            await stream.send(None, _to_partial(change))
+        elif isinstance(change, JobChanged) and change.record.job.is_finished:
+            return change.record
+    raise ServiceUnavailable("the service is stopping; the request continues once it runs again")
 
 
 def _to_partial(preview: ShardPreview) -> dict[str, Any]:

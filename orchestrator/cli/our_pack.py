@@ -13,7 +13,7 @@ from orchestrator.cli.console import CliError, JsonOption, err, print_row
 
 PACK_NAME = "pixel_factory"
 #: Files of the pack; ComfyUI writes others into its folder.
-_SUFFIXES = frozenset({".py", ".js", ".css", ".md"})
+_SUFFIXES = frozenset({".py", ".js", ".css", ".md", ".txt"})
 #: The same date in every zip, so that equal packs are equal files.
 _DATE = (2026, 1, 1, 0, 0, 0)
 

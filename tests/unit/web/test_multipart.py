@@ -41,7 +41,13 @@ def field(name: str, content: bytes, more: str = "") -> bytes:
 )
 def test_reads_the_fields_of_a_form(raw: bytes, expected: list[str | bytes]) -> None:
     for end in (b"--b--\r\n", b"--b--", b"--b--\r\nan epilogue"):
-        assert parse_multipart(raw + end, TYPE) == [FormField("a", value) for value in expected]
+        fields = parse_multipart(raw + end, TYPE)
+        assert [(field.name, field.value) for field in fields] == [("a", value) for value in expected]
+
+
+def test_reads_the_name_and_the_type_of_a_file() -> None:
+    raw = field("a", b"x", "; filename*=utf-8''%c3%a9.png\r\nContent-Type: image/png") + b"--b--"
+    assert parse_multipart(raw, TYPE) == [FormField("a", b"x", "é.png", "image/png")]
 
 
 def test_reads_a_quoted_boundary() -> None:

@@ -29,6 +29,7 @@ SUMMARY_VERBS = frozenset(
         "Change",
         "Check",
         "Create",
+        "Load",
         "Credit",
         "Debit",
         "Delete",

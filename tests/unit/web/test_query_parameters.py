@@ -110,7 +110,8 @@ def test_rejects_filters_of_lists_that_have_none(site: Site, path: str) -> None:
 def test_rejects_an_unknown_query_parameter_of_every_change(site: Site) -> None:
     accepting = []
     for route in site.routes():
-        if route.method == "GET" or route.path == "/payments/checkout":
+        # These check the signature in their address first.
+        if route.method == "GET" or route.path == "/payments/checkout" or "{code}" in route.path:
             continue
         status, _ = site.call(route.method, f"{route.path.replace('{', '').replace('}', '')}?drat=true")
         if status not in (400, 422):

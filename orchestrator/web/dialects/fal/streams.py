@@ -94,7 +94,7 @@ async def _send_previews(stream: EventStream, changes: AsyncIterator[JobUpdate])
             await stream.send(None, _to_partial(change))
         elif isinstance(change, JobChanged) and change.record.job.is_finished:
             return change.record
-    raise ServiceUnavailable("the service is stopping; the request continues once it runs again")
+    raise ServiceUnavailable("The service is shutting down; retry", code="shutting_down", retry_after=5)
 
 
 def _to_partial(preview: ShardPreview) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings
 
 
 class WarmingSettings(BaseSettings):
-    """Which instances load models before somebody asks for them, and when."""
+    """Which instances load models before requests need them, and when."""
 
     warm: Literal["off", "gpu", "all"] = Field(
         "gpu",

@@ -25,7 +25,7 @@ class RestartTurn:
         self._holder: str | None = None
 
     def take(self, instance_id: str) -> bool:
-        """Take the turn if nobody has it; return whether the instance has it."""
+        """Take the turn if no other instance has it; return whether the instance has it."""
         if self._holder is None:
             self._holder = instance_id
         return self._holder == instance_id

@@ -86,7 +86,7 @@ class SimulatedDeliveries:
         self._input_folder = input_folder
         self._deliveries: dict[str, _Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        #: By prompt, whether somebody listens to its previews.
+        #: By prompt, whether a client listens to its previews.
         self.listening: dict[str, bool] = {}
         self.inputs_fetched = 0
         self.input_hits = 0

@@ -27,7 +27,7 @@ UrlOption = Annotated[
         show_default=False,
     ),
 ]
-#: Where a service listens unless it is told otherwise.
+#: Where a service listens unless a setting says otherwise.
 DEFAULT_URL = "http://127.0.0.1:8080"
 #: Between two columns of a table.
 COLUMN_GAP = "  "

@@ -166,8 +166,8 @@ def _with_example_files(
     manifest = tomllib.loads(imported.manifest)
     found = find_example_files(graph, named_examples(manifest).values(), comfyui)
     kept, notes = choose_example_files(manifest, found)
-    told = dataclasses.replace(imported, open_questions=(*imported.open_questions, *notes))
-    return told, {EXAMPLES_NAME: format_example_files(kept)} if kept else {}
+    noted = dataclasses.replace(imported, open_questions=(*imported.open_questions, *notes))
+    return noted, {EXAMPLES_NAME: format_example_files(kept)} if kept else {}
 
 
 def _read_pack_facts(url: str | None, file: Path | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Has instances make previews only while somebody listens to the job, if their node pack can do so."""
+"""Has instances make previews only while a client listens to the job, if their node pack can do so."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class PreviewSwitch:
         events.on_listeners_changed = self._on_listeners_changed
 
     def is_wanted(self, job_id: str) -> bool:
-        """Return whether somebody listens to the previews of a job now."""
+        """Return whether a client listens to the previews of a job now."""
         return self._events.has_preview_listeners(job_id)
 
     @contextmanager

@@ -80,7 +80,7 @@ def file_key(account_id: str, file_id: str) -> str:
 
 
 def new_file_id() -> str:
-    """Return an id that nobody can guess."""
+    """Return an id that cannot be guessed."""
     return f"file_{secrets.token_hex(16)}"
 
 

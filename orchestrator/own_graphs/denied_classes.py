@@ -14,7 +14,7 @@ _WRITES_FOLDERS = "it writes a folder whose files would stay on the server"
 _TAKES_PATHS = "its value names files of the server in a form that is not checked"
 _SAVES_WEIGHTS = "it saves model weights, which are not the caller's"
 _TRAINS = "it trains a model; use one of the trainers among the models"
-_RUNS_PATTERNS = "a pattern can take for ever on the server; compute the text before you send the graph"
+_RUNS_PATTERNS = "a pattern can run without end on the server; compute the text before you send the graph"
 _CHOOSES_DEVICES = "it changes on which device of the server models run"
 
 _BY_REASON: Mapping[str, tuple[str, ...]] = {

@@ -1,4 +1,4 @@
-"""What callers are told of the errors of their nodes."""
+"""Messages for callers about errors of their nodes."""
 
 from __future__ import annotations
 

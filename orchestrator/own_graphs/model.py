@@ -69,7 +69,7 @@ class OwnGraphModel(Model):
         return {"n": 1, FILES_PARAM: [EXAMPLE_IMAGE] * _count_files(self.graph)} | values
 
     def estimate_run_seconds(self, params: Mapping[str, Any], profile: str | None = None) -> float:
-        """Return the expected seconds: a share of the longest run, since nobody has measured the graph."""
+        """Return the expected seconds: a share of the longest run, since the graph has not been measured."""
         return min(float(params.get(SECONDS_PARAM, 60.0)) / 4, 60.0)
 
     def render_graph(

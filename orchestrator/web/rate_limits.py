@@ -63,7 +63,7 @@ class RateLimiter:
     ) -> None:
         """`counts` is the storage of counts, or its URL: `memory://` or `redis://HOST:PORT/DB`.
 
-        `now` returns the POSIX time that callers are told; the storage uses that of this host.
+        `now` returns the POSIX time in responses; the storage uses that of this host.
         """
         self._now = now
         self._redis_pool = None

@@ -27,37 +27,38 @@ from PIL import Image
 api = webuiapi.WebUIApi(
     baseurl=os.environ["ADDRESS"] + "/sdapi/v1", username="any", password=os.environ["KEY"]
 )
-told = {}
+reported = {}
 api.util_set_model("sd-1.5")
-told["model"] = api.get_options()["sd_model_checkpoint"]
+reported["model"] = api.get_options()["sd_model_checkpoint"]
 drawn = api.txt2img(prompt="a cat", negative_prompt="blur", seed=7, width=256, height=256, batch_size=2)
-told["drawn"] = [[image.size for image in drawn.images], drawn.info["all_seeds"], drawn.info["sd_model_name"]]
+sizes = [image.size for image in drawn.images]
+reported["drawn"] = [sizes, drawn.info["all_seeds"], drawn.info["sd_model_name"]]
 again = api.img2img(images=[drawn.image], prompt="a dog", denoising_strength=0.5, width=256, height=256)
-told["again"] = again.image.size
+reported["again"] = again.image.size
 mask = Image.new("L", (256, 256), 0)
 mask.paste(255, (96, 96, 160, 160))
 filled = api.img2img(images=[drawn.image], mask_image=mask, prompt="a hat", width=256, height=256)
 corners = [image.convert("RGB").getpixel((4, 4)) for image in (filled.image, drawn.image)]
-told["filled"] = [filled.image.size, corners[0] == corners[1]]
-told["filled_by"] = filled.info["sd_model_name"]
+reported["filled"] = [filled.image.size, corners[0] == corners[1]]
+reported["filled_by"] = filled.info["sd_model_name"]
 larger = api.extra_single_image(image=drawn.image, upscaler_1="4x-ultrasharp", upscaling_resize=2)
-told["larger"] = larger.image.size
-told["png_info"] = api.png_info(drawn.image).info.splitlines()[0]
-told["lists"] = {
+reported["larger"] = larger.image.size
+reported["png_info"] = api.png_info(drawn.image).info.splitlines()[0]
+reported["lists"] = {
     "models": [each["title"] for each in api.get_sd_models()],
     "samplers": [each["name"] for each in api.get_samplers()],
     "upscalers": [each["name"] for each in api.get_upscalers()],
     "loras": api.get_loras(),
     "styles": api.get_prompt_styles(),
 }
-told["progress"] = api.get_progress()["progress"]
+reported["progress"] = api.get_progress()["progress"]
 api.interrupt()
-told["models"] = api.util_get_model_names()
+reported["models"] = api.util_get_model_names()
 try:
     api.txt2img(prompt="a cat", enable_hr=True)
 except Exception as error:
-    told["refused"] = str(error)
-print(json.dumps(told))
+    reported["refused"] = str(error)
+print(json.dumps(reported))
 """
 
 
@@ -93,23 +94,23 @@ def white_square(side: int = 256, inner: int = 64) -> str:
 
 
 def test_its_python_client(offering: ServiceProcess, tmp_path: Any) -> None:
-    told = json.loads(
+    reported = json.loads(
         run_python(tmp_path, CLIENT, ADDRESS=offering.url, KEY=new_key(offering, "50.00")).splitlines()[-1]
     )
-    assert told["model"] == "sd-1.5"
-    sizes, seeds, model = told["drawn"]
+    assert reported["model"] == "sd-1.5"
+    sizes, seeds, model = reported["drawn"]
     assert (sizes, seeds[0], len(seeds), model) == ([[256, 256]] * 2, 7, 2, "sd-1.5")
-    assert told["again"] == [256, 256]
-    assert told["filled"] == [[256, 256], True], "what the mask leaves is as it was"
-    assert told["larger"] == [512, 512]
-    assert told["png_info"] == "a cat"
-    lists = told["lists"]
+    assert reported["again"] == [256, 256]
+    assert reported["filled"] == [[256, 256], True], "what the mask leaves is as it was"
+    assert reported["larger"] == [512, 512]
+    assert reported["png_info"] == "a cat"
+    lists = reported["lists"]
     assert "sdxl-1.0" in lists["models"]
     assert "4x-ultrasharp" in lists["upscalers"]
     assert lists["samplers"] == ["Default"]
     assert lists["styles"] == []
-    assert told["progress"] == 0
-    assert "enable_hr" in told["refused"]
+    assert reported["progress"] == 0
+    assert "enable_hr" in reported["refused"]
 
 
 def test_requests_of_silly_tavern(http: httpx.Client) -> None:
@@ -181,10 +182,10 @@ def test_requests_of_open_webui(offering: ServiceProcess) -> None:
 def test_requests_of_libre_chat(http: httpx.Client) -> None:
     response = draw(http, negative_prompt="blur", cfg_scale=4.5, steps=22, width=1024, height=1024)
     (image,) = pictures(response)
-    told = info(response)
-    assert size_of(image) == (1024, 1024) == (told["width"], told["height"])
-    assert isinstance(told["seed"], int)
-    assert told["infotexts"][0].startswith("a cat\nNegative prompt: blur")
+    reported = info(response)
+    assert size_of(image) == (1024, 1024) == (reported["width"], reported["height"])
+    assert isinstance(reported["seed"], int)
+    assert reported["infotexts"][0].startswith("a cat\nNegative prompt: blur")
 
 
 def test_the_text_of_a_png_says_how_it_was_made(http: httpx.Client) -> None:

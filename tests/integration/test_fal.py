@@ -37,35 +37,35 @@ from fal_client import client
 client.REST_URL = os.environ["FAL_REST_URL"]  # the address of uploads has no variable
 small = {"prompt": "a cat", "image_size": {"width": 256, "height": 256}}
 schnell = "fal-ai/flux/schnell"
-told = {}
+reported = {}
 ran = fal_client.run(schnell, {**small, "num_images": 2, "seed": 7})
-told["ran"] = [len(ran["images"]), ran["seed"], ran["images"][0]["width"], ran["has_nsfw_concepts"]]
+reported["ran"] = [len(ran["images"]), ran["seed"], ran["images"][0]["width"], ran["has_nsfw_concepts"]]
 updates = []
 subscribed = fal_client.subscribe(
     schnell, small, with_logs=True, on_queue_update=lambda update: updates.append(type(update).__name__)
 )
-told["subscribed"] = [updates[-1], subscribed["images"][0]["url"]]
+reported["subscribed"] = [updates[-1], subscribed["images"][0]["url"]]
 handle = fal_client.submit("fal-ai/fast-sdxl", small, priority="low", start_timeout=60)
-told["handled"] = len(handle.get()["images"])
+reported["handled"] = len(handle.get()["images"])
 status = fal_client.status("fal-ai/fast-sdxl", handle.request_id, with_logs=True)
-told["status"] = [type(status).__name__, [line["message"] for line in status.logs], status.error]
-told["result"] = fal_client.result("fal-ai/fast-sdxl", handle.request_id)["images"][0]["url"]
-told["streamed"] = [len(event["images"]) for event in fal_client.stream(schnell, small)]
+reported["status"] = [type(status).__name__, [line["message"] for line in status.logs], status.error]
+reported["result"] = fal_client.result("fal-ai/fast-sdxl", handle.request_id)["images"][0]["url"]
+reported["streamed"] = [len(event["images"]) for event in fal_client.stream(schnell, small)]
 url = fal_client.upload_file("one.png", repository="fal", fallback_repository=[])
-told["upscaled"] = fal_client.run("pixel-factory/4x-ultrasharp", {"image_url": url})["image"]
+reported["upscaled"] = fal_client.run("pixel-factory/4x-ultrasharp", {"image_url": url})["image"]
 inline = fal_client.encode_file("one.png")
-told["inline"] = fal_client.run("pixel-factory/4x-ultrasharp", {"image_url": inline})["image"]["width"]
+reported["inline"] = fal_client.run("pixel-factory/4x-ultrasharp", {"image_url": inline})["image"]["width"]
 late = fal_client.submit(schnell, small)
 late.get()
 try:
     late.cancel()
 except fal_client.FalClientHTTPError as error:
-    told["late"] = [error.status_code, error.response.json()["status"]]
+    reported["late"] = [error.status_code, error.response.json()["status"]]
 try:
     fal_client.run(schnell, {"prompt": "a", "hocus": 1})
 except fal_client.FalClientHTTPError as error:
-    told["refused"] = [error.status_code, error.message, error.error_type]
-print(json.dumps(told))
+    reported["refused"] = [error.status_code, error.message, error.error_type]
+print(json.dumps(reported))
 """
 
 
@@ -102,7 +102,7 @@ def test_the_official_client_runs_behind_tls(tmp_path: Path) -> None:
         tls_front(tmp_path, port, service.port) as front,
     ):
         host = front.url.removeprefix("https://")
-        told = json.loads(
+        reported = json.loads(
             run_python(
                 tmp_path,
                 CLIENT,
@@ -113,20 +113,24 @@ def test_the_official_client_runs_behind_tls(tmp_path: Path) -> None:
                 SSL_CERT_FILE=str(front.authority),
             )
         )
-        image = httpx.get(told["subscribed"][1].replace(front.url, service.url)).content
-    assert told["ran"] == [2, 7, 256, [False, False]]
-    assert told["subscribed"][0] == "Completed"
+        image = httpx.get(reported["subscribed"][1].replace(front.url, service.url)).content
+    assert reported["ran"] == [2, 7, 256, [False, False]]
+    assert reported["subscribed"][0] == "Completed"
     assert size_of(image) == (256, 256)
-    assert told["handled"] == 1
-    kind, logs, error = told["status"]
+    assert reported["handled"] == 1
+    kind, logs, error = reported["status"]
     assert (kind, error) == ("Completed", None)
     assert any("Using seed" in line for line in logs)
     assert any("`X-Fal-Queue-Priority` has no effect" in line for line in logs)
-    assert told["result"].startswith(front.url)
-    assert told["streamed"][-1] == 1
-    assert (told["upscaled"]["width"], told["upscaled"]["height"], told["inline"]) == (256, 192, 256)
-    assert told["late"] == [400, "ALREADY_COMPLETED"]
-    status, message, code = told["refused"]
+    assert reported["result"].startswith(front.url)
+    assert reported["streamed"][-1] == 1
+    assert (reported["upscaled"]["width"], reported["upscaled"]["height"], reported["inline"]) == (
+        256,
+        192,
+        256,
+    )
+    assert reported["late"] == [400, "ALREADY_COMPLETED"]
+    status, message, code = reported["refused"]
     assert (status, message[0]["loc"], code) == (422, ["body", "hocus"], "unknown_parameter")
 
 

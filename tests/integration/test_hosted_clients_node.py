@@ -173,18 +173,23 @@ def run(offering: ServiceProcess, project: Path, script: str, base: str) -> dict
 
 
 def test_replicate_runs_streams_lists_and_uploads(offering: ServiceProcess, node_project: Path) -> None:
-    told = run(offering, node_project, REPLICATE, "/v1")
+    reported = run(offering, node_project, REPLICATE, "/v1")
     assert size_of_file(node_project / "first.png") == (256, 256)
     assert size_of_file(node_project / "upscaled.png") == (2048, 1536)
-    assert (told["seen"][-1], told["count"], told["same"], told["polled"]) == ("succeeded", 2, True, 1)
-    kinds = [kind for kind, _ in told["events"]]
+    assert (reported["seen"][-1], reported["count"], reported["same"], reported["polled"]) == (
+        "succeeded",
+        2,
+        True,
+        1,
+    )
+    kinds = [kind for kind, _ in reported["events"]]
     assert (kinds[-1], kinds.count("output")) == ("done", 1)
-    assert told["progress"]["percentage"] == 1
+    assert reported["progress"]["percentage"] == 1
     # A finished prediction stays what it is.
-    assert told["status"] == "succeeded"
-    assert told["listed"] == 5
-    assert (told["metadata"], told["files"], told["deleted"]) == ({"a": 1}, 2, True)
-    name, status, message = told["refused"]
+    assert reported["status"] == "succeeded"
+    assert reported["listed"] == 5
+    assert (reported["metadata"], reported["files"], reported["deleted"]) == ({"a": 1}, 2, True)
+    name, status, message = reported["refused"]
     assert (name, status) == ("ApiError", 422)
     assert "hocus" in message
 
@@ -192,37 +197,37 @@ def test_replicate_runs_streams_lists_and_uploads(offering: ServiceProcess, node
 def test_the_ai_sdk_makes_and_edits_images_by_replicates_api(
     offering: ServiceProcess, node_project: Path
 ) -> None:
-    told = run(offering, node_project, AI_SDK, "/v1")
+    reported = run(offering, node_project, AI_SDK, "/v1")
     assert (node_project / "made.webp").read_bytes().startswith(b"RIFF")
     width, height = size_of_file(node_project / "made.webp")
     assert width / height == 16 / 9
     assert size_of_file(node_project / "sized.png") == (512, 256)
     assert size_of_file(node_project / "filled.png") == (512, 384)
     assert size_of_file(node_project / "joined.png") == (512, 384)
-    assert told["warnings"] == []
-    name, status, message = told["refused"]
+    assert reported["warnings"] == []
+    name, status, message = reported["refused"]
     assert (name, status) == ("AI_APICallError", 404)
     assert "nobody/nothing" in message
 
 
 def test_fals_client_runs_follows_streams_and_uploads(offering: ServiceProcess, node_project: Path) -> None:
-    told = run(offering, node_project, FAL, "/fal")
+    reported = run(offering, node_project, FAL, "/fal")
     assert size_of_file(node_project / "first.png") == (256, 256)
     assert size_of_file(node_project / "upscaled.png") == (2048, 1536)
-    assert (told["count"], told["seed"], told["updates"][-1]) == (2, 7, "COMPLETED")
-    assert told["id"]
-    assert (told["streamed"], told["result"], told["last"], told["inputs"]) == (1, 1, 1, 2048)
-    assert told["late"] == [400, "ALREADY_COMPLETED"]
-    assert told["refused"] == ["ValidationError", 422, ["body", "hocus"]]
+    assert (reported["count"], reported["seed"], reported["updates"][-1]) == (2, 7, "COMPLETED")
+    assert reported["id"]
+    assert (reported["streamed"], reported["result"], reported["last"], reported["inputs"]) == (1, 1, 1, 2048)
+    assert reported["late"] == [400, "ALREADY_COMPLETED"]
+    assert reported["refused"] == ["ValidationError", 422, ["body", "hocus"]]
 
 
 def test_the_ai_sdk_makes_and_edits_images_by_fals_api(offering: ServiceProcess, node_project: Path) -> None:
-    told = run(offering, node_project, AI_SDK_FAL, "/fal")
+    reported = run(offering, node_project, AI_SDK_FAL, "/fal")
     width, height = size_of_file(node_project / "made.png")
     assert width / height == pytest.approx(16 / 9, rel=0.02)
     assert size_of_file(node_project / "sized.png") == (512, 256)
     assert size_of_file(node_project / "filled.png") == (512, 384)
-    assert (told["count"], told["warnings"]) == (2, [])
-    name, status, message = told["refused"]
+    assert (reported["count"], reported["warnings"]) == (2, [])
+    name, status, message = reported["refused"]
     assert (name, status) == ("AI_APICallError", 404)
     assert "nobody/nothing" in message

@@ -27,20 +27,20 @@ from huggingface_hub.errors import HfHubHTTPError
 def client_of(model):
     return InferenceClient(base_url=os.environ["HF_ADDRESS"] + "/" + model, api_key=os.environ["KEY"])
 
-told = {}
+reported = {}
 image = client_of("black-forest-labs/FLUX.1-schnell").text_to_image("a cat", width=256, height=256, seed=7)
-told["image"] = image.size
+reported["image"] = image.size
 image = client_of("stabilityai/stable-diffusion-xl-base-1.0").text_to_image(
     "a cat", negative_prompt="blur", num_inference_steps=4, guidance_scale=5, width=256, height=256
 )
-told["guided"] = image.size
+reported["guided"] = image.size
 own = client_of("pixel-factory/flux-1-dev").text_to_image("a cat", extra_body={"aspect_ratio": "1:1"})
-told["own"] = own.size
+reported["own"] = own.size
 try:
     client_of("nobody/nothing").text_to_image("a cat")
 except HfHubHTTPError as error:
-    told["unknown"] = [error.response.status_code, str(error)]
-print(json.dumps(told))
+    reported["unknown"] = [error.response.status_code, str(error)]
+print(json.dumps(reported))
 """
 
 
@@ -58,12 +58,12 @@ def picture(response: httpx.Response) -> tuple[str | None, tuple[int, int]]:
 
 
 def test_official_python_client(offering: ServiceProcess, tmp_path: Path) -> None:
-    told = json.loads(
+    reported = json.loads(
         run_python(tmp_path, CLIENT, HF_ADDRESS=f"{offering.url}/hf", KEY=new_key(offering, "5.00"))
     )
-    assert told["image"] == told["guided"] == [256, 256]
-    assert told["own"][0] == told["own"][1]
-    status, text = told["unknown"]
+    assert reported["image"] == reported["guided"] == [256, 256]
+    assert reported["own"][0] == reported["own"][1]
+    status, text = reported["unknown"]
     assert status == 404
     assert "nobody/nothing" in text
 

@@ -80,7 +80,7 @@ async def _load(service: ServiceProcess) -> LoadReport:
 
 
 async def _load_ahead(service: ServiceProcess) -> None:
-    """Have an instance load a model that nobody has asked for."""
+    """Have an instance load a model that no request has asked for."""
     url = "/admin/v1/models/sd-1.5/warm"
     async with service.client(service.admin_token) as http, http.post(url, json={}) as response:
         assert response.status == 202, await response.text()

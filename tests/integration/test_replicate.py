@@ -305,8 +305,8 @@ def test_refuses_who_may_not(offering: ServiceProcess) -> None:
     poor = new_key(offering, None)
     path, body = f"/v1/models/{SCHNELL}/predictions", {"input": SMALL}
     with httpx.Client(base_url=offering.url, timeout=60) as anybody:
-        nobody = anybody.post(path, json=body)
-        assert (nobody.status_code, answers_error(nobody)["title"]) == (401, "Unauthenticated")
+        no_key = anybody.post(path, json=body)
+        assert (no_key.status_code, answers_error(no_key)["title"]) == (401, "Unauthenticated")
         wrong = anybody.post(path, json=body, headers={"Authorization": "Bearer pk-wrong"})
         assert answers_error(wrong)["status"] == 401
         broke = anybody.post(path, json=body, headers={"Authorization": f"Bearer {poor}"})

@@ -109,7 +109,7 @@ async def test_ctrl_c_ends_a_start_that_waits(tmp_path: Path) -> None:
 
 
 async def _get(http: aiohttp.ClientSession, path: str) -> tuple[int, dict[str, Any]]:
-    """Return status and body; (0, {}) while nobody listens."""
+    """Return status and body; (0, {}) while no process listens."""
     try:
         async with http.get(path) as response:
             return response.status, await response.json()

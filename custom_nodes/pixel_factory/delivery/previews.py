@@ -16,7 +16,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-#: In the `extra_data` of a prompt: whether somebody listens from the start.
+#: In the `extra_data` of a prompt: whether a client listens from the start.
 EXTRA_DATA_KEY = "pixel_factory_previews"
 #: Shortest time between two previews of a prompt, in seconds, and their longest edge.
 INTERVAL_SECONDS, LONGEST_EDGE = 0.5, 512

@@ -23,7 +23,7 @@ PROTOCOL = 1
 WORKING, ENCODED, UPLOADING, STORED = "working", "encoded", "uploading", "stored"
 OFFERED, FAILED = "offered", "failed"
 FINAL = frozenset({STORED, OFFERED, FAILED})
-#: Deliveries that nobody follows are dropped after this time, in seconds.
+#: Deliveries that no client follows are dropped after this time, in seconds.
 UNCLAIMED_SECONDS = 1800.0
 #: Most deliveries that are remembered.
 MAX_DELIVERIES = 2000
@@ -152,7 +152,7 @@ class Deliveries:
             return delivery
 
     def unclaimed(self, now: float) -> list[str]:
-        """Return the prompts whose delivery nobody has asked for too long, and those that are too many."""
+        """Return prompts whose delivery no client has requested for too long, and those that are too many."""
         with self._lock:
             late = [key for key, one in self._deliveries.items() if now - one.touched_at > UNCLAIMED_SECONDS]
             surplus = max(0, len(self._deliveries) - MAX_DELIVERIES)

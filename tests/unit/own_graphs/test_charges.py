@@ -1,4 +1,4 @@
-"""What a caller's own graph costs, how long it may run, and what its caller is told."""
+"""What a caller's own graph costs, how long it may run, and the errors that its caller gets."""
 
 from __future__ import annotations
 

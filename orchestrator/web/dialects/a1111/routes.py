@@ -241,7 +241,7 @@ class A1111Routes:
         return found
 
     async def _await_preview(self, job_id: str) -> None:
-        """Wait a little for a preview: they are made only while somebody listens."""
+        """Wait a little for a preview: they are made only while a client listens."""
         with self._updates.events.subscribe(job_id) as subscription, suppress(TimeoutError):
             await asyncio.wait_for(_next_preview(subscription), PREVIEW_SECONDS)
 

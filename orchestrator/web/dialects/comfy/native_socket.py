@@ -59,7 +59,7 @@ class _Client:
     id: str
     socket: web.WebSocketResponse
     tasks: SocketTasks = field(default_factory=SocketTasks)
-    #: Jobs that it is told about.
+    #: Jobs whose messages it receives.
     followed: set[str] = field(default_factory=set)
 
 

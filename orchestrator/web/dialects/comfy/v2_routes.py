@@ -42,7 +42,7 @@ class V2JobRoutes:
     def __init__(self, views: V2Views) -> None:
         self._views = views
         self._jobs = views.jobs
-        #: Jobs of this process at which nobody has looked yet.
+        #: Jobs of this process that no request has read yet.
         self._fresh: OrderedDict[str, None] = OrderedDict()
 
     def routes(self) -> list[web.RouteDef]:

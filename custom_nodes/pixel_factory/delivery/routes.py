@@ -8,7 +8,7 @@
     POST   /pixelfactory/inputs/{prompt_id}              fetch input files, and keep them for a prompt
     POST   /pixelfactory/previews/{prompt_id}            switch the previews of a prompt on or off
 
-Requests need a header that pages of other sites cannot send. A client that can send it can queue prompts, too,
+Requests need a header that pages of other sites cannot send. A client that can send it can queue prompts too,
 as on any ComfyUI; through these routes only results of known prompts leave, and only files with a known
 digest enter.
 """

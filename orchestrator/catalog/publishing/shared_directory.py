@@ -1,7 +1,7 @@
 """A directory of published models that is a copy: the database has the files, for all processes.
 
 Each process keeps its copy current. A change is made to a copy of one model, stored in the database, and then
-made in the directory: what could not be stored has not happened. What an operator edits there by hand is stored
+made in the directory: what could not be stored has not happened. What an operator edits there is stored
 too, unless another process has changed the same file since.
 
 DIRECTORY/.shared.json names the files as they were when directory and database last agreed.

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
+from orchestrator.catalog.import_export.ui.page_inputs import BUTTON_VALUES
 from orchestrator.catalog.import_export.ui.ui_to_api import ConvertedWorkflow
 from orchestrator.catalog.rendering.graph import ApiGraph, parse_link
 
@@ -45,7 +46,8 @@ def _take_values(
 ) -> None:
     """Replace the values of a node by those of the prompt, if its class takes all of them."""
     node = source.graph[id]
-    given = {name: value for name, value in other["inputs"].items() if parse_link(value) is None}
+    named = _inputs_of_class(other, entry) if entry else other["inputs"]
+    given = {name: value for name, value in named.items() if parse_link(value) is None}
     if entry is None:
         node["inputs"] |= given
         node["_meta"].pop("widgets_values", None)
@@ -79,14 +81,26 @@ def _differences(
             shown = " and ".join(repr(each)[:_MAX_SHOWN_CHARACTERS] for each in (value, run))
             message = f"the two graphs of the file differ: {shown}; check the value, and import one of them"
             yield GraphProblem("graphs_differ", message, id, name)
-    declared = resolve_inputs(entry, other["inputs"]).keys() if entry else set()
-    for name in other["inputs"].keys() - node["inputs"].keys() - _VOLATILE_INPUTS:
-        is_value = parse_link(other["inputs"][name]) is None and "upload" not in name
-        if entry is not None and name not in declared and is_value:
+    if entry is None:
+        return
+    declared = resolve_inputs(entry, other["inputs"]).keys()
+    named = _inputs_of_class(other, entry).keys()
+    for name in sorted(named - node["inputs"].keys() - declared - _VOLATILE_INPUTS):
+        if parse_link(other["inputs"][name]) is None and "upload" not in name:
             message = (
                 "the run that made the file set this input, which the class does not have in this version"
             )
             yield GraphProblem("graphs_differ", message, id, name)
+
+
+def _inputs_of_class(other: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the inputs of a run without the values of buttons and previews of a page."""
+    declared = resolve_inputs(entry, other["inputs"])
+    return {
+        name: value
+        for name, value in other["inputs"].items()
+        if name in declared or value not in BUTTON_VALUES
+    }
 
 
 def _is_same(value: Any, run: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.canvas import api, image, node, save, socket, workflow
+from tests.support.canvas import api, image, node, save, socket, widget, workflow
 from tests.unit.catalog.test_import_packs import entry, take
 
 FILTER = entry(
@@ -193,3 +193,79 @@ def test_files_that_a_program_fills_in_are_parameters() -> None:
     assert result.usable
     assert result.bound_inputs["a.image"] == "{{ image }}"
     assert "node a, input image: has no file, which every request has to give" in result.changes
+
+
+SEED = entry({"seed": ["INT", {"default": 0, "min": -1, "max": 2**53}]}, "INT")
+JOIN_MULTI = entry(
+    {
+        "inputcount": ["INT", {"default": 2, "min": 2, "max": 1000}],
+        "delimiter": ["STRING", {"default": " "}],
+        "return_list": ["BOOLEAN", {"default": False}],
+    },
+    "STRING",
+)
+TEXT = entry({"text": ["STRING", {}]}, "STRING")
+BUTTON_PACKS = {"TheirSeed": SEED, "TheirJoinMulti": JOIN_MULTI, "TheirText": TEXT}
+
+
+def shown(class_type: str, values: list[Any], *inputs: dict[str, Any]) -> dict[str, Any]:
+    """A graph that shows what one node of a pack gives."""
+    return workflow(
+        node(1, class_type, inputs=list(inputs), gives=["STRING"], widgets_values=values),
+        node(2, "PreviewAny", inputs=[socket("source", "*", 1)]),
+        links=[[1, 1, 0, 2, 0, "STRING"]],
+    )
+
+
+@pytest.mark.parametrize("buttons", [["", "", ""], [None, None, None], ["okay"], ["", None]])
+def test_buttons_behind_a_seed_are_no_values(buttons: list[Any]) -> None:
+    result = take(shown("TheirSeed", [1234, *buttons]), BUTTON_PACKS)
+    assert result.usable, result.problems
+    assert '"1":' in result.graph
+    assert result.bound_inputs.keys() | result.fixed_inputs.keys() >= {"1.seed"}
+
+
+@pytest.mark.parametrize("button", [None, ""])
+def test_buttons_behind_widgets_are_no_values(button: Any) -> None:
+    run = {"inputcount": 2, "delimiter": " ", "return_list": False, "Update inputs": button}
+    prompt = {"1": {"class_type": "TheirJoinMulti", "inputs": run}}
+    data = shown("TheirJoinMulti", [2, " ", False, button])
+    for result in (take(data, BUTTON_PACKS), take(data, BUTTON_PACKS, prompt)):
+        assert result.usable, result.problems
+        inputs = {name: value for name, value in result.fixed_inputs.items() if name.startswith("1.")}
+        assert inputs == {"1.inputcount": 2, "1.delimiter": " ", "1.return_list": False}
+
+
+def test_inputs_with_a_value_that_a_class_lacks_are_a_difference() -> None:
+    run = {"inputcount": 2, "delimiter": " ", "return_list": False, "separator": "and"}
+    prompt = {"1": {"class_type": "TheirJoinMulti", "inputs": run}}
+    result = take(shown("TheirJoinMulti", [2, " ", False, None]), BUTTON_PACKS, prompt)
+    assert [problem.input for problem in result.problems if problem.code == "graphs_differ"] == ["separator"]
+
+
+def test_an_empty_text_that_may_belong_to_a_removed_widget_is_not_usable() -> None:
+    # The empty text is that of a button, or of a second text widget; the class may have lost the first.
+    assert not take(shown("TheirText", ["a hare", ""]), BUTTON_PACKS).usable
+    assert take(shown("TheirText", ["a hare", None]), BUTTON_PACKS).usable
+    with_socket = shown("TheirText", ["a hare", ""], widget("text"))
+    assert take(with_socket, BUTTON_PACKS).usable
+    other_version = shown("TheirText", ["a hare", ""], widget("prefix"), widget("text"))
+    assert not take(other_version, BUTTON_PACKS).usable
+
+
+def test_the_number_of_widgets_that_a_class_takes_leaves_out_what_the_page_uses() -> None:
+    result = take(shown("TheirSeed", [1234, None, "more"]), BUTTON_PACKS)
+    problem = next(each for each in result.problems if each.code == "widget_mismatch")
+    assert "the class takes 2 (seed, and 1 that only the page uses)" in problem.message
+
+
+def test_the_preview_of_a_run_is_no_difference() -> None:
+    numbers = {"codec": "vp9", "fps": 24.0, "crf": 32.0}
+    data = workflow(
+        image(1),
+        node(2, "SaveWEBM", inputs=[socket("images", "IMAGE", 1)], widgets_values=["ComfyUI", "vp9", 24, 32]),
+        links=[[1, 1, 0, 2, 0, "IMAGE"]],
+    )
+    inputs = {"images": ["1", 0], "filename_prefix": "ComfyUI", **numbers, "video-preview": ""}
+    result = take(data, {}, {"2": {"class_type": "SaveWEBM", "inputs": inputs}})
+    assert result.usable, result.problems

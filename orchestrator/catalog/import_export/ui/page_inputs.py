@@ -28,3 +28,7 @@ PAGE_INPUTS_BY_CLASS: Mapping[str, PageInputs] = {
 
 #: Classes that take inputs which they do not declare.
 OPEN_CLASSES = frozenset(PAGE_INPUTS_BY_CLASS)
+
+#: Values of the buttons and previews that pages add to nodes. ComfyUI saves them behind those of the widgets,
+#: and sends them as inputs that no class reads.
+BUTTON_VALUES = (None, "", "okay")

@@ -7,8 +7,8 @@ only the version of the class that saved the file; `WidgetValues.mismatch` says 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import (
@@ -18,7 +18,7 @@ from orchestrator.catalog.checks.node_facts import (
     dynamic_combo_inputs,
 )
 from orchestrator.catalog.import_export.old_classes import read_old_widgets
-from orchestrator.catalog.import_export.ui.page_inputs import PAGE_INPUTS_BY_CLASS
+from orchestrator.catalog.import_export.ui.page_inputs import BUTTON_VALUES, PAGE_INPUTS_BY_CLASS
 from orchestrator.catalog.import_export.ui.placements import CONTROLS, Slot, find_only_placement
 from orchestrator.catalog.import_export.ui.ui_graph import UiNode
 
@@ -58,6 +58,7 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
     if entry is None:
         return _values_by_socket(node, listed)
     layout = _choose_layout(entry, listed)
+    layout = layout.with_buttons(listed, {socket.widget for socket in node.inputs if socket.widget})
     found = {name: value for name, value in layout.values.items() if value is not _MISSING}
     # Recent frontends store values by name that are missing in the list.
     missing = layout.values.keys() - found.keys()
@@ -99,9 +100,25 @@ class _Layout:
     taken: int
     #: Whether the class ends with an upload button, which may have a slot.
     has_upload: bool
+    #: Number of values of buttons, which the page of a node adds behind its widgets.
+    buttons: int = 0
 
     def fits(self, count: int) -> bool:
-        return count == self.taken or (self.has_upload and count == self.taken + 1)
+        return count - self.buttons in (self.taken, self.taken + self.has_upload)
+
+    def with_buttons(self, values: Sequence[Any], saved: Set[str]) -> _Layout:
+        """Return the layout for values of which the last ones are those of buttons.
+
+        An empty text at the end could also be the value of the class's last widget, and another one the
+        value of a widget that the class has lost, unless the file names its widgets (`saved`).
+        """
+        rest = values[self.taken :]
+        if self.fits(len(values)) or not all(value in BUTTON_VALUES for value in rest):
+            return self
+        last = next(reversed(self.inputs.values()), None)
+        texts = [value for value in rest if value is not None]
+        may_be_last = last is not None and any(_has_fitting_type(last, text) for text in texts)
+        return self if may_be_last and saved != self.inputs.keys() else replace(self, buttons=len(rest))
 
 
 def _choose_layout(entry: Mapping[str, Any], values: Sequence[Any]) -> _Layout:
@@ -188,6 +205,8 @@ def _describe_mismatch(layout: _Layout, values: Sequence[Any], named: Mapping[st
     missing = [name for name, value in layout.values.items() if value is _MISSING and name not in named]
     if missing or (len(values) > layout.taken and not layout.fits(len(values))):
         names = ", ".join(layout.values)
+        page_only = layout.taken - len(layout.values)
+        names += f", and {page_only} that only the page uses" if page_only else ""
         return f"the file has {len(values)} widget values, the class takes {layout.taken} ({names})"
     for name, value in layout.values.items():
         if value is not _MISSING and not _has_fitting_type(layout.inputs[name], value):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.catalog.checks.link_types import further_input_types, further_output_types
 from orchestrator.catalog.checks.node_facts import (
     ANY_TYPE,
     WIDGET_TYPES,
@@ -13,6 +14,7 @@ from orchestrator.catalog.checks.node_facts import (
     NodeInput,
     output_types,
     resolve_inputs,
+    types_overlap,
 )
 from orchestrator.catalog.rendering.graph import (
     ApiGraphView,
@@ -117,9 +119,15 @@ def _validate_link(
     if link.slot >= len(types):
         message = f"{source['class_type']} has only {len(types)} outputs (linked to slot {link.slot})"
         yield GraphProblem("linked_slot_missing", message, id, item.name)
-    elif not item.accepts_type(types[link.slot]):
+    elif not _is_accepted(str(graph[id]["class_type"]), item, str(source["class_type"]), link.slot, types):
         message = f"must be {item.type} (got {types[link.slot]} of node {link.node})"
         yield GraphProblem("return_type_mismatch", message, id, item.name)
+
+
+def _is_accepted(class_type: str, item: NodeInput, origin: str, slot: int, types: Sequence[str]) -> bool:
+    """Return whether an input accepts output `slot` of a node of the class `origin`."""
+    accepted = ",".join([item.type, *further_input_types(class_type, item.name)])
+    return types_overlap(accepted, ",".join([types[slot], *further_output_types(origin, slot)]))
 
 
 def _validate_value(

@@ -66,13 +66,12 @@ class NodeInput:
         """Whether its options are uploaded files."""
         return any(self.options.get(flag) for flag in _UPLOAD_FLAGS)
 
-    def accepts_type(self, type: str) -> bool:
-        """Return whether an output of `type` may be linked to the input, by ComfyUI's rule."""
-        return types_overlap(self.type, type)
-
 
 def types_overlap(one: str, other: str) -> bool:
-    """Return whether two type names, each perhaps several separated by commas, have one in common."""
+    """Return whether two type names, each perhaps several separated by commas, have one in common.
+
+    By ComfyUI's rule, an output of the one type may then be linked to an input of the other.
+    """
     ones, others = set(one.split(",")), set(other.split(","))
     return ANY_TYPE in ones | others or bool(ones & others)
 

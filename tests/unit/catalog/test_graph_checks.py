@@ -10,7 +10,9 @@ import pytest
 
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.rendering.graph import ApiGraph
+from tests.support.canvas import api
 from tests.support.drafts import CATALOG, FACTS
+from tests.unit.catalog.test_import_packs import entry
 
 SDXL = CATALOG["sdxl-1.0"]
 FILES = {weight.file for weight in SDXL.manifest.weights}
@@ -127,4 +129,36 @@ def test_a_growing_group_has_as_many_members_as_are_linked() -> None:
     assert batch() == ["required_input_missing images.image0"]
     assert batch(**{"images.image0": ["image", 0], "images.photo": ["image", 0]}) == [
         "unknown_input images.photo"
+    ]
+
+
+def linked_video(source: str, combine: str = "VHS_VideoCombine") -> list[str]:
+    """The inputs of a video node that refuse the outputs of `source`, which gives IMAGE and INT."""
+    packs = {
+        "VHS_LoadVideoPath": entry({"force_rate": ["FLOAT", {}]}, "IMAGE", "INT"),
+        "TheirLoader": entry({"force_rate": ["FLOAT", {}]}, "IMAGE", "INT"),
+        **dict.fromkeys(
+            ("VHS_VideoCombine", "TheirCombine"),
+            entry({"images": ["IMAGE"], "frame_rate": ["FLOAT", {}], "quality": ["FLOAT", {}]}, saves=True),
+        ),
+        "TheirLatents": entry({"samples": ["LATENT"]}, saves=True),
+    }
+    graph = api(
+        a=(source, "", {"force_rate": ["b", 1]}),
+        b=(source, "", {"force_rate": 24}),
+        c=(combine, "", {"images": ["a", 0], "frame_rate": ["b", 1], "quality": ["b", 1]}),
+        d=("TheirLatents", "", {"samples": ["b", 0]}),
+    )
+    problems = validate_graph(graph, packs)
+    assert {problem.code for problem in problems} == {"return_type_mismatch"}
+    return sorted(f"{problem.node}.{problem.input}" for problem in problems)
+
+
+def test_links_of_types_that_a_pack_compares_by_itself_are_accepted() -> None:
+    assert linked_video("VHS_LoadVideoPath") == ["c.quality"]
+    assert linked_video("TheirLoader", "TheirCombine") == [
+        "a.force_rate",
+        "c.frame_rate",
+        "c.quality",
+        "d.samples",
     ]

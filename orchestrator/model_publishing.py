@@ -97,6 +97,18 @@ class ModelPublishing:
             ) from error
         return built
 
+    async def read_latest(self, id: str, author: Author) -> dict[str, str]:
+        """Return the files that a new version of a model replaces; empty if the author has none."""
+        catalog = self.live_catalog.catalog
+
+        def read() -> dict[str, str]:
+            state = self._read_state(id)
+            if state is None or not may_change(state.record, author):
+                return {}
+            return self.publisher.read_latest(id, catalog) or {}
+
+        return await self._guard(read)
+
     async def save_draft(self, built: SubmittedModel, author: Author, why: str, *, replace: bool) -> str:
         """Save a model as a draft and return its version.
 

@@ -99,11 +99,12 @@ def import_(
     found = _with_origins(_import_file(source, id, pack_facts), installed)
     found, examples = _with_example_files(found, file, comfyui)
     if into is not None:
-        stored, then = _write_plain_model(into, id, found.files | examples), "pixelfactory models check"
+        stored, then = _write_plain_model(into, id, found.files | examples), "check"
     else:
         files = found.files | examples | _canvas_files(source.graph)
-        stored = _write_draft(read_service_settings(data_dir), id, files, author, replace=replace)
-        then = "pixelfactory models publish"
+        stored, kept = _write_draft(read_service_settings(data_dir), id, files, author, replace=replace)
+        found = dataclasses.replace(found, changes=(*found.changes, *kept))
+        then = "publish"
     if json:
         print_json({"id": id, **stored, **_import_to_json(found)})
         return
@@ -195,15 +196,16 @@ def _write_plain_model(directory: Path, id: str, files: Mapping[str, str]) -> di
 
 def _write_draft(
     settings: Settings, id: str, files: Mapping[str, str], author: str | None, *, replace: bool
-) -> dict[str, str]:
-    """Save a draft, with what is known from models with the same weights, and return where.
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Save a draft, with what is known from models with the same weights; return where, and what is kept.
 
-    Raises Conflict, CatalogError, OSError.
+    A draft that replaces a model keeps what its author decided. Raises Conflict, CatalogError, OSError.
     """
     settings.published_path.mkdir(parents=True, exist_ok=True)
     models = OwnModels(settings)
-    completed, _ = edit_files(files, {}, list(models.offered))
-    return models.save_draft(id, completed, author, replace=replace)
+    earlier = models.publisher.read_latest(id, models.offered) if replace else None
+    completed = edit_files(files, {}, list(models.offered), earlier=earlier)
+    return models.save_draft(id, completed.files, author, replace=replace), completed.kept
 
 
 def _canvas_files(graph: Any) -> dict[str, str]:

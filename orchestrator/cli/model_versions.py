@@ -152,10 +152,10 @@ def _complete_draft(models: OwnModels, id: str, edits: dict[str, Any]) -> None:
     files = models.publisher.files.read_draft(id)
     if files is None:
         raise NotFound(f"There is no draft of {id}; `pixelfactory models import` makes one")
-    changed, _ = edit_files(files, edits, list(models.offered))
+    changed = edit_files(files, edits, list(models.offered)).files
     missing = find_missing(parse_files(changed, models.publisher.files.draft_folder(id)).manifest)
     if missing and sys.stdin.isatty():
-        changed, _ = edit_files(changed, _ask(missing), list(models.offered))
+        changed = edit_files(changed, _ask(missing), list(models.offered)).files
     elif missing:
         options = {
             "license": "--license",

@@ -84,7 +84,7 @@ export class ManifestForm {
     const offered = el("input", {
       type: "checkbox",
       checked: !isFixed,
-      disabled: spec.required && !spec.default,
+      disabled: spec.required && !spec.default && spec.kind !== "string",
       ariaLabel: `requests set ${spec.name}`,
       title: "Whether requests may set it; otherwise it stays at its default",
     });

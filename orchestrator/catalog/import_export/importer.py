@@ -209,7 +209,7 @@ def _to_template_node(bindings: ParameterBindings, id: str, outputs: list[str]) 
     """Return a node with expressions for bound inputs, and literals for all others."""
     node = bindings.graph[id]
     bound = {place.input: text for place, text in bindings.expressions.items() if place.node == id}
-    inputs = {name: bound.get(name, _escape_expressions(value)) for name, value in node["inputs"].items()}
+    inputs = {name: bound.get(name, escape_expressions(value)) for name, value in node["inputs"].items()}
     if id in outputs and bindings.has_input(id, "filename_prefix"):
         inputs["filename_prefix"] = "{{ filename_prefix }}"
     meta: dict[str, Any] = {"title": str(node["_meta"].get("title") or node["class_type"])}
@@ -218,12 +218,12 @@ def _to_template_node(bindings: ParameterBindings, id: str, outputs: list[str]) 
     return {"class_type": node["class_type"], "inputs": inputs, "_meta": meta}
 
 
-def _escape_expressions(value: Any) -> Any:
+def escape_expressions(value: Any) -> Any:
     """Replace text that contains template syntax by an expression that evaluates to the text."""
     if isinstance(value, dict):
-        return {key: _escape_expressions(item) for key, item in value.items()}
+        return {key: escape_expressions(item) for key, item in value.items()}
     if isinstance(value, list) and parse_link(value) is None:
-        return [_escape_expressions(item) for item in value]
+        return [escape_expressions(item) for item in value]
     if not isinstance(value, str) or not is_template(value):
         return value
     quoted = value.replace("\\", "\\\\").replace("'", "\\'").replace("\r", "\\r").replace("\n", "\\n")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from orchestrator.catalog.example_files import MEDIA_BY_TYPE
+from orchestrator.catalog.import_export.importer import escape_expressions
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
 from orchestrator.catalog.manifest import ModelManifest
 from orchestrator.catalog.model import Model
@@ -31,7 +33,8 @@ def apply_edits(
     """Return the fields of a manifest, and its graph, with an author's changes.
 
     `parameters` maps names to changed fields, among them `name`, or to null, which fixes the parameter at its
-    default; `weight_folders` maps weight files to their folders below `models/`. Raises InvalidRequest.
+    default, or a prompt at its text; `weight_folders` maps weight files to their folders below `models/`.
+    Raises InvalidRequest.
     """
     unknown = sorted(edits.keys() - _ALLOWED)
     if unknown:
@@ -46,24 +49,70 @@ def apply_edits(
     folders = _require_table(edits.get("weight_folders", {}), "weight_folders")
     if folders:
         changed["weights"] = _move_weights(manifest.get("weights", []), folders)
-    parameters = dict(manifest["parameters"])
     for name, change in _require_table(edits.get("parameters", {}), "parameters").items():
-        if name not in parameters:
-            known = ", ".join(parameters) or "none"
+        if name not in changed["parameters"]:
+            known = ", ".join(changed["parameters"]) or "none"
             raise invalid_field("manifest", f"parameters: there is no {name!r}; there are {known}")
         if change is None:
-            graph = _fix_parameter(graph, name, parameters.pop(name).get("default"))
+            changed, graph = fix_parameter(changed, graph, name)
             continue
         change = _require_table(change, f"parameters.{name}")
         new_name = change.pop("name", name)
-        spec = {key: value for key, value in (parameters[name] | change).items() if value is not None}
+        combined = changed["parameters"][name] | change
+        spec = {key: value for key, value in combined.items() if value is not None}
         if new_name != name:
-            if not isinstance(new_name, str) or new_name in parameters:
-                raise invalid_field("manifest", f"parameters.{name}: name is taken already or no text")
-            graph = _map_expressions(graph, partial(_rename, name, new_name))
-        parameters = {new_name if key == name else key: row for key, row in parameters.items()}
-        parameters[new_name] = spec
-    return changed | {"parameters": parameters}, graph
+            changed, graph = rename_parameter(changed, graph, name, new_name)
+        changed["parameters"] = changed["parameters"] | {new_name: spec}
+    return changed, graph
+
+
+def rename_parameter(
+    manifest: dict[str, Any], graph: dict[str, Any], name: str, new_name: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return manifest and graph with another name of a parameter, also in the example.
+
+    Raises InvalidRequest.
+    """
+    if not isinstance(new_name, str) or new_name in manifest["parameters"]:
+        raise invalid_field("manifest", f"parameters.{name}: name is taken already or no text")
+    renamed = {
+        field: {new_name if key == name else key: value for key, value in manifest[field].items()}
+        for field in ("parameters", "example")
+        if field in manifest
+    }
+    for other, spec in renamed["parameters"].items():
+        links = {key: new_name for key in ("needs", "replaced_by") if spec.get(key) == name}
+        renamed["parameters"][other] = spec | links
+    return manifest | renamed, _map_expressions(graph, partial(_rename, name, new_name))
+
+
+def fix_parameter(
+    manifest: dict[str, Any], graph: dict[str, Any], name: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return manifest and graph with the default of a parameter, or else its example, in its place.
+
+    Raises InvalidRequest for a file, which instances do not have, and for a parameter without a value.
+    """
+    spec = manifest["parameters"][name]
+    if spec["type"] in MEDIA_BY_TYPE and spec.get("required", "default" not in spec):
+        raise invalid_field(
+            "manifest",
+            f"parameters.{name}: the {spec['type']} cannot be fixed, because instances do not have your file;"
+            " leave it a parameter, or take its node out of the graph",
+        )
+    example = manifest.get("example", {})
+    value = spec.get("default", example.get(name))
+    if value is None and spec["type"] != "string":
+        raise invalid_field("manifest", f"parameters.{name}: it has no default at which it could be fixed")
+    rest = {
+        field: {key: row for key, row in manifest[field].items() if key != name}
+        for field in ("parameters", "example")
+        if field in manifest
+    }
+    for other, row in rest["parameters"].items():
+        links = {key for key in ("needs", "replaced_by") if row.get(key) == name}
+        rest["parameters"][other] = {key: value for key, value in row.items() if key not in links}
+    return manifest | rest, _fix_expressions(graph, name, escape_expressions("" if value is None else value))
 
 
 def add_origins(
@@ -162,7 +211,7 @@ def _require_table(value: Any, where: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _fix_parameter(graph: dict[str, Any], name: str, default: Any) -> dict[str, Any]:
+def _fix_expressions(graph: dict[str, Any], name: str, default: Any) -> dict[str, Any]:
     """Return the graph with the default in place of a parameter. Raises InvalidRequest."""
 
     def replace(text: str) -> Any:

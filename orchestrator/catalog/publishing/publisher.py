@@ -212,6 +212,12 @@ class ModelPublisher:
             return live
         return self.files.read_version(id, self.resolve_version(id, text)) or {}
 
+    def read_latest(self, id: str, offered: Catalog) -> dict[str, str] | None:
+        """Return the files of the draft, or else of the live version; None without. Raises CatalogError."""
+        if not is_model_id(id):
+            return None
+        return self.files.read_draft(id) or self._find_live(id, offered)
+
     def _save_draft(self, id: str, files: Mapping[str, str], record: ModelRecord, change: Change) -> str:
         version = self.files.keep_version(id, files)
         self.files.write_draft(id, files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from orchestrator.catalog.import_export.importer import ImportedModel, import_wo
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.draft_catalog import parse_files
+from orchestrator.catalog.publishing.earlier_version import keep_decisions
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.manifest_edits import (
     PLACEHOLDERS,
@@ -61,6 +63,8 @@ class Submission:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     #: Who made the model, if neither file nor changes say it.
     default_owner: str = ""
+    #: Files of the version that is replaced; empty for a new model.
+    earlier: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +79,8 @@ class SubmittedModel:
     missing: Mapping[str, str]
     #: The offered model with the same weights from which license and estimates are taken; empty for none.
     taken_from: str = ""
+    #: What is kept of the version that is replaced.
+    kept: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -114,8 +120,8 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             pack_facts={**knowledge.installed.facts, **object_info},
             weight_paths=[str(weight["path"]) for weight in submission.weights if weight.get("path")],
         )
-        files, taken_from = _edit(imported, submission, knowledge)
-        model = parse_files(files, Path(submission.id))
+        edited = _edit(imported, submission, knowledge)
+        model = parse_files(edited.files, Path(submission.id))
     except (CatalogError, RecursionError) as error:
         raise InvalidRequest(
             f"The graph cannot be used as a model: {error}", code="invalid_manifest", param="manifest"
@@ -125,10 +131,11 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
     return SubmittedModel(
         model=model,
         imported=imported,
-        files=files,
+        files=edited.files,
         problems=tuple(dict.fromkeys(found)),
         missing=find_missing(model.manifest),
-        taken_from=taken_from,
+        taken_from=edited.taken_from,
+        kept=edited.kept,
     )
 
 
@@ -177,30 +184,47 @@ def unusable(id: str, problems: Sequence[GraphProblem]) -> InvalidRequest:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class EditedFiles:
+    """A model's files with an author's changes."""
+
+    files: dict[str, str]
+    #: The offered model from which the rest is taken; empty for none.
+    taken_from: str = ""
+    #: What is kept of the version that is replaced.
+    kept: tuple[str, ...] = ()
+
+
 def edit_files(
-    files: Mapping[str, str], edits: Mapping[str, Any], offered: Sequence[Model], default_owner: str = ""
-) -> tuple[dict[str, str], str]:
-    """Return a model's files with an author's changes, and the model from which the rest is taken.
+    files: Mapping[str, str],
+    edits: Mapping[str, Any],
+    offered: Sequence[Model],
+    default_owner: str = "",
+    earlier: Mapping[str, str] | None = None,
+) -> EditedFiles:
+    """Return a model's files with what its `earlier` version decided, and an author's changes.
 
     Raises InvalidRequest.
     """
-    manifest = tomllib.loads(files[MANIFEST_NAME])
+    manifest, graph = tomllib.loads(files[MANIFEST_NAME]), json.loads(files[GRAPH_NAME])
+    kept: tuple[str, ...] = ()
+    if earlier:
+        decided = keep_decisions(manifest, graph, edits, earlier)
+        manifest, graph, edits, kept = decided.manifest, decided.graph, decided.edits, decided.notes
     if manifest.get("owner") in PLACEHOLDERS and default_owner:
         manifest["owner"] = default_owner
-    graph = json.loads(files[GRAPH_NAME])
     inherited, taken_from = inherit_from(manifest, [*offered])
     changed, new_graph = apply_edits(inherited, graph, edits)
-    if changed == tomllib.loads(files[MANIFEST_NAME]) and new_graph == graph:
-        return dict(files), ""
-    return _with_manifest(files, changed, new_graph), taken_from
+    if changed == tomllib.loads(files[MANIFEST_NAME]) and new_graph == json.loads(files[GRAPH_NAME]):
+        return EditedFiles(dict(files), kept=kept)
+    return EditedFiles(_with_manifest(files, changed, new_graph), taken_from, kept)
 
 
-def _edit(
-    imported: ImportedModel, submission: Submission, knowledge: Knowledge
-) -> tuple[dict[str, str], str]:
-    files, taken_from = edit_files(
-        imported.files, submission.manifest, knowledge.offered, submission.default_owner
+def _edit(imported: ImportedModel, submission: Submission, knowledge: Knowledge) -> EditedFiles:
+    edited = edit_files(
+        imported.files, submission.manifest, knowledge.offered, submission.default_owner, submission.earlier
     )
+    files = edited.files
     packs = knowledge.installed.complete_origins(json.loads(files[GRAPH_NAME]), submission.packs)
     if packs or submission.weights:
         manifest = add_origins(tomllib.loads(files[MANIFEST_NAME]), packs, [*submission.weights])
@@ -213,7 +237,7 @@ def _edit(
         files[EXAMPLES_NAME] = format_example_files(kept)
     if submission.workflow is not None:
         files[WORKFLOW_NAME] = json.dumps(submission.workflow) + "\n"
-    return files, taken_from
+    return dataclasses.replace(edited, files=files)
 
 
 def _with_manifest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -91,7 +91,9 @@ class ModelPublishingRoutes:
                 code="missing_prompt",
                 param="prompt",
             )
-        built = await self._publishing.build(_to_submission(body, key))
+        replaces = body.replace or body.dry_run
+        earlier = await self._publishing.read_latest(body.id, author) if replaces else {}
+        built = await self._publishing.build(_to_submission(body, key, earlier))
         report = await self._report(built, author)
         if body.dry_run:
             return json_response(report)
@@ -250,7 +252,7 @@ def _id_of(request: web.Request) -> str:
     return id
 
 
-def _to_submission(body: PublishRequest, key: ApiKey | None) -> Submission:
+def _to_submission(body: PublishRequest, key: ApiKey | None, earlier: Mapping[str, str]) -> Submission:
     return Submission(
         id=body.id,
         workflow=body.workflow,
@@ -261,4 +263,5 @@ def _to_submission(body: PublishRequest, key: ApiKey | None) -> Submission:
         example_files=[file.model_dump() for file in body.example_files],
         manifest=body.manifest,
         default_owner="operator" if key is None else key.account.name,
+        earlier=earlier,
     )

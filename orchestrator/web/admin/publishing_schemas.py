@@ -92,7 +92,11 @@ class PublishRequest(RequestModel):
     )
     dry_run: bool = Field(False, description="Only report what the model would be.")
     publish: bool = Field(False, description="Make it live; otherwise it is a draft.")
-    replace: bool = Field(False, description="Replace a model or draft with this id.")
+    replace: bool = Field(
+        False,
+        description="Replace a model or draft with this id. What its author decided is kept, unless"
+        " `manifest` changes it.",
+    )
     base_version: Annotated[str, Field(min_length=4, max_length=64)] | None = Field(
         None, description="Live version that is replaced; another one is a conflict.", examples=[None]
     )
@@ -176,7 +180,10 @@ class PublishReport(ResponseModel):
         examples=[{"KJSomething": "comfyui-kjnodes"}],
     )
     problems: list[ReportedProblem] = Field(description="What is wrong, and warnings.")
-    changes: list[str] = Field(description="What the import changed or left out.", examples=[[]])
+    changes: list[str] = Field(
+        description="What the import changed or left out, and what is kept of a version that is replaced.",
+        examples=[[]],
+    )
     questions: list[str] = Field(description="What the author should review.", examples=[["its license"]])
     missing: dict[str, str] = Field(
         description="Fields of `manifest` without which it cannot be live.",
@@ -276,7 +283,7 @@ def to_publish_report(
             )
             for problem in built.problems
         ],
-        changes=list(built.imported.changes),
+        changes=[*built.imported.changes, *built.kept],
         questions=list(built.imported.open_questions),
         missing=dict(built.missing),
         weights=[weight.path for weight in manifest.weights],

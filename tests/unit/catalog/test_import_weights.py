@@ -120,7 +120,7 @@ def test_a_model_is_not_live_before_its_folders_are_known() -> None:
         return find_missing(Model.parse(now["model.toml"], now["graph.json"], Path("drawn")).manifest)
 
     assert missing(files)["weight_folders"] == "the folders below models/ of a.bin"
-    changed, _ = edit_files(files, {"weight_folders": {"a.bin": "faces"}}, [])
+    changed = edit_files(files, {"weight_folders": {"a.bin": "faces"}}, []).files
     assert "weight_folders" not in missing(changed)
     for folders in (
         {"b.bin": "faces"},

@@ -286,6 +286,10 @@ class ModelPublisher:
         published = list(dict.fromkeys(event.version for event in record.events if event.action in actions))
         if not published and current is None:
             raise NotFound(f"There is no model {id}", code="model_not_found", param="id")
+        if current is None:
+            # The version that was live when the model was removed, also after a rollback.
+            removed = [event.version for event in record.events if event.action is VersionAction.REMOVE]
+            published = removed[-1:] or published
         earlier = published[: published.index(current)] if current in published else published
         if not earlier:
             raise Conflict(f"Model {id} has no earlier version", code="no_earlier_version")

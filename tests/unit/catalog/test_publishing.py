@@ -228,6 +228,17 @@ def test_a_removed_model_keeps_its_versions(publisher: ModelPublisher) -> None:
     assert publisher.rollback("hare", None, by(ANNE), offered(publisher), accept) == version
 
 
+def test_a_removed_model_comes_back_as_it_was_live_last(publisher: ModelPublisher) -> None:
+    one, _, _ = (publish(publisher, files_of("hare", text)) for text in ("one", "two", "three"))
+    for _ in range(2):
+        publisher.rollback("hare", None, by(ANNE), offered(publisher), accept)
+    publisher.remove("hare", by(ANNE), offered(publisher))
+    assert publisher.find_previous("hare", offered(publisher)) == one
+    assert publisher.rollback("hare", None, by(ANNE), offered(publisher), accept) == one
+    with pytest.raises(Conflict, match="no earlier version"):
+        publisher.rollback("hare", None, by(ANNE), offered(publisher), accept)
+
+
 @pytest.mark.parametrize("state", ["old", "gone"])
 def test_what_an_ended_process_began_to_publish_is_completed(publisher: ModelPublisher, state: str) -> None:
     publish(publisher, files_of("hare", "one"))

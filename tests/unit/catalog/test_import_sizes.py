@@ -303,3 +303,43 @@ def test_a_graph_that_adds_frames_rejects_lengths_off_the_grid() -> None:
     assert rendered(result, num_frames=89)["latent"]["inputs"]["length"] == 89
     with pytest.raises(InvalidRequest, match="the nearest values are 89 and 97"):
         rendered(result, num_frames=90)
+
+
+def batch_questions(data: Any) -> list[str]:
+    return [question for question in imported(data).open_questions if "batch of" in question]
+
+
+def test_a_fixed_batch_is_a_question() -> None:
+    size = {"width": 1024, "height": 768}
+    assert batch_questions(drawn()) == []
+    (question,) = batch_questions(drawn(latent=("EmptyLatentImage", "", {**size, "batch_size": 8})))
+    assert "a batch of 8: batch_size of node latent (EmptyLatentImage) is fixed" in question
+    linked = drawn(
+        count=("PrimitiveInt", "", {"value": 3}),
+        latent=("EmptySD3LatentImage", "", {**size, "batch_size": ["count", 0]}),
+    )
+    assert "a batch of 3: batch_size of node latent" in batch_questions(linked)[0]
+
+
+def test_repeated_latents_are_a_question() -> None:
+    sampler = drawn()["sampler"]["inputs"] | {"latent_image": ["more", 0]}
+    data = drawn(
+        more=("RepeatLatentBatch", "", {"samples": ["latent", 0], "amount": 4}),
+        sampler=("KSampler", "", sampler),
+    )
+    assert ["a batch of 4: amount of node more" in each for each in batch_questions(data)] == [True]
+
+
+def test_frames_of_a_video_are_no_batch_of_results() -> None:
+    frames = {"width": 512, "height": 512, "batch_size": 16}
+    video = {
+        "video": ("CreateVideo", "", {"images": ["decode", 0], "fps": 8.0}),
+        "save": (
+            "SaveVideo",
+            "",
+            {"video": ["video", 0], "filename_prefix": "x", "format": "auto", "codec": "auto"},
+        ),
+    }
+    assert batch_questions(drawn(latent=("EmptyLatentImage", "", frames), **video)) == []
+    several = {"width": 512, "height": 512, "length": 33, "batch_size": 2}
+    assert len(batch_questions(drawn(latent=("EmptyHunyuanLatentVideo", "", several), **video))) == 1

@@ -1,17 +1,18 @@
 """Replace group nodes, the predecessors of subgraphs, by the nodes of their definitions.
 
 A group node has the type `workflow>NAME` or `workflow/NAME`; `extra.groupNodes` defines its nodes. Its inputs
-and outputs are those of the inner nodes that are not linked inside, in the order of the nodes.
+and outputs are those of the inner nodes that are not linked inside, in the order of the nodes; the definition
+may give an input another name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs, output_types
+from orchestrator.catalog.checks.node_facts import SEED_INPUT_NAMES, NodeFacts, declared_inputs, output_types
 from orchestrator.catalog.import_export.ui.ui_graph import MAX_NODES, InvalidWorkflow, as_list, as_mapping
 
 _TYPE_PATTERN = re.compile(r"workflow[>/](.+)", re.DOTALL)
@@ -31,6 +32,13 @@ class _Group:
     links: list[Json] = field(default_factory=list)
     #: Position and slot of inner outputs that are outputs of the group although they are linked inside.
     external: set[tuple[int, int]] = field(default_factory=set)
+    #: Position of an inner node -> the name of an input -> its name at the group.
+    input_names: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+
+    def shown_name(self, index: int, name: str) -> str:
+        """Return the name at the group of an inner input; that of a reroute, which has none, is its type."""
+        names = self.input_names.get(index, {})
+        return names.get(name, name) if name else next(iter(names.values()), "")
 
     def socket(self, index: int, name: str, type: str) -> int:
         """Return the position of an input of an inner node, which is added if the file does not have it."""
@@ -107,12 +115,14 @@ def _expand_node(
             group.external.add((row[0], row[1]))
     # Definitions have no link ids: a link is `[origin, slot, target, slot]`, with positions of nodes.
     internal = [_inner_link(link) for link in as_list(definition.get("links"))]
+    group.input_names = _read_input_names(definition, internal)
     internal = [link for link in internal if _is_inside(link, group.nodes)]
     linked = _add_inner_links(group, internal)
+    inside = frozenset(linked)
     _move_input_links(group, node, linked, links, facts)
     used = {(link["origin_id"], link["origin_slot"]) for link in internal}
     _move_output_links(group, used, links, facts)
-    _assign_widget_values(group, node, linked, facts)
+    _assign_widget_values(group, node, [inside, linked], facts)
     links += group.links
     return group.nodes
 
@@ -120,8 +130,25 @@ def _expand_node(
 def _inner_link(link: Any) -> Json:
     if isinstance(link, dict):
         return dict(link)
-    keys = ("origin_id", "origin_slot", "target_id", "target_slot")
+    keys = ("origin_id", "origin_slot", "target_id", "target_slot", "outer_id", "type")
     return dict(zip(keys, link, strict=False)) if isinstance(link, list) else {}
+
+
+def _read_input_names(
+    definition: Mapping[str, Any], links: Sequence[Mapping[str, Any]]
+) -> dict[int, dict[str, str]]:
+    """Return the names that the inputs of inner nodes have at the group, and the types of reroutes."""
+    found: dict[int, dict[str, str]] = {}
+    for index, inner in as_mapping(definition.get("config")).items():
+        inputs = as_mapping(as_mapping(inner).get("input"))
+        names = {str(name): as_mapping(row).get("name") for name, row in inputs.items()}
+        if str(index).isdecimal():
+            found[int(index)] = {name: str(shown) for name, shown in names.items() if shown}
+    for link in links:
+        target, type = link.get("target_id"), link.get("type")
+        if isinstance(target, int) and not found.get(target) and isinstance(type, str):
+            found[target] = {"": type}
+    return found
 
 
 def _is_inside(link: Mapping[str, Any], nodes: Sequence[Json]) -> bool:
@@ -156,7 +183,8 @@ def _move_input_links(
     free = [place for place in _iter_inputs(group, facts) if place[:2] not in linked]
     start = 0
     for socket in map(as_mapping, as_list(node.get("inputs"))):
-        found = _find_place(str(socket.get("name")), free, start)
+        shown = [group.shown_name(index, name) for index, name, _ in free]
+        found = _find_place(str(socket.get("name")), shown, start)
         if found is None:
             continue
         start = found + 1
@@ -179,12 +207,12 @@ def _iter_inputs(group: _Group, facts: NodeFacts) -> Iterator[tuple[int, str, st
             yield index, name, type
 
 
-def _find_place(name: str, places: Sequence[tuple[int, str, str]], start: int) -> int | None:
+def _find_place(name: str, places: Sequence[str], start: int) -> int | None:
     """Return the inner input of a group's input, whose name may have a title before and a number after."""
     plain = re.sub(r" \d+$", "", name)
     for order in (range(start, len(places)), range(start)):
         for position in order:
-            inner = places[position][1]
+            inner = places[position]
             if name == inner or name.endswith(f" {inner}") or plain == inner or plain.endswith(f" {inner}"):
                 return position
     return None
@@ -213,44 +241,65 @@ def _count_outputs(node: Mapping[str, Any], facts: NodeFacts) -> int:
 
 
 def _assign_widget_values(
-    group: _Group, node: Mapping[str, Any], linked: set[tuple[int, str]], facts: NodeFacts
+    group: _Group, node: Mapping[str, Any], linked: Sequence[Set[tuple[int, str]]], facts: NodeFacts
 ) -> None:
-    """Distribute the values of the group node, which are those of the unlinked inner widgets in a row."""
+    """Distribute the values of the group node: those of the inner widgets in a row.
+
+    `linked` are the inputs that may have no value: those that are linked inside, or outside as well. Widgets
+    that are inputs in the definition come last.
+    """
     values = node.get("widgets_values")
     own = [as_list(inner.get("widgets_values")) for inner in group.nodes]
     if not isinstance(values, list) or not values:
         return
-    kept = [_unlinked_positions(group, index, linked, facts) for index in range(len(group.nodes))]
-    for positions in ([list(range(len(each))) for each in own], kept):
-        if sum(map(len, positions)) == len(values):
-            break
-    else:
+    orders = [_order_widgets(group, each, facts) for each in linked]
+    orders.insert(1, [(index, position) for index, each in enumerate(own) for position in range(len(each))])
+    fitting = [order for order in orders if len(order) == len(values)]
+    if not fitting:
         return
-    rest = iter(values)
-    for inner, mine, chosen in zip(group.nodes, own, positions, strict=True):
-        changed = list(mine)
-        for position in chosen:
-            changed[position] = next(rest)
-        if changed:
-            inner["widgets_values"] = changed
+    best = next((order for order in fitting if _has_same_kinds(order, own, values)), fitting[0])
+    changed = [list(each) for each in own]
+    for (index, position), value in zip(best, values, strict=True):
+        changed[index][position] = value
+    for inner, mine in zip(group.nodes, changed, strict=True):
+        if mine:
+            inner["widgets_values"] = mine
 
 
-def _unlinked_positions(
-    group: _Group, index: int, linked: set[tuple[int, str]], facts: NodeFacts
-) -> list[int]:
-    """Return the positions of the widget values of an inner node that no link replaces."""
-    node = group.nodes[index]
-    count = len(as_list(node.get("widgets_values")))
-    entry = facts.get(str(node.get("type")))
+def _has_same_kinds(
+    order: Sequence[tuple[int, int]], own: Sequence[Sequence[Any]], values: Sequence[Any]
+) -> bool:
+    """Return whether the values have the types of those in the definition; all numbers are of one type."""
+    pairs = [(own[index][position], value) for (index, position), value in zip(order, values, strict=True)]
+    return all(_kind(mine) is _kind(value) for mine, value in pairs if mine is not None and value is not None)
+
+
+def _kind(value: Any) -> type:
+    return float if type(value) is int else type(value)
+
+
+def _order_widgets(group: _Group, linked: Set[tuple[int, str]], facts: NodeFacts) -> list[tuple[int, int]]:
+    """Return node and position of the widget values that no link replaces, in the group's order."""
+    first: list[tuple[int, int]] = []
+    last: list[tuple[int, int]] = []
+    for index, node in enumerate(group.nodes):
+        count = len(as_list(node.get("widgets_values")))
+        sockets = {str(socket.get("name")) for socket in node["inputs"] if socket.get("widget")}
+        for name, positions in _widget_positions(facts.get(str(node.get("type"))), count):
+            if (index, name) not in linked:
+                (last if name in sockets else first).extend((index, each) for each in positions)
+    return first + last
+
+
+def _widget_positions(entry: Mapping[str, Any] | None, count: int) -> Iterator[tuple[str, range]]:
+    """Yield each widget of a class with the positions of its `count` values; all at once without facts."""
     if entry is None:
-        return list(range(count))
-    positions: list[int] = []
-    position = 0
+        yield "", range(count)
+        return
+    start = 0
     for item in declared_inputs(entry):
-        if not item.is_widget:
-            continue
-        width = 2 if item.options.get("control_after_generate", item.name in ("seed", "noise_seed")) else 1
-        if (index, item.name) not in linked:
-            positions += range(position, position + width)
-        position += width
-    return [each for each in positions if each < count]
+        if item.is_widget:
+            has_control = item.options.get("control_after_generate", item.name in SEED_INPUT_NAMES)
+            end = start + (2 if has_control else 1)
+            yield item.name, range(min(start, count), min(end, count))
+            start = end

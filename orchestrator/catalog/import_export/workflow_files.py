@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,10 @@ _MAX_SEARCHED = 10_000
 _MAX_WRAPPINGS = 8
 #: Keys that hold a graph in the files of tools, the likeliest first.
 _WRAPPER_KEYS = ("workflow", "prompt", "workflow_api", "output", "input", "graph", "extra_data")
+#: Metadata in which ComfyUI writes its graphs.
+_GRAPH_TEXTS = ("workflow", "prompt")
+#: Metadata for other purposes: VideoHelperSuite's older versions wrote all graphs into a comment.
+_FURTHER_TEXTS = ("comment", "description", "parameters")
 _NO_GRAPH = (
     "must be a ComfyUI workflow in UI or API format, alone or inside an object such as"
     ' {"workflow": ...} or {"prompt": ...}'
@@ -56,9 +60,10 @@ def read_workflow_file(data: bytes) -> WorkflowFile:
         return find_graphs(_parse_json(data))
     found: dict[str, str] = {}
     for name, text in texts:
-        if name in ("workflow", "prompt", "parameters") and text:
+        if name in (*_GRAPH_TEXTS, *_FURTHER_TEXTS) and text:
             found.setdefault(name, text)
-    graphs = [_parse_json(found[name]) for name in ("workflow", "prompt") if name in found]
+    graphs = [_parse_json(found[name]) for name in _GRAPH_TEXTS if name in found]
+    graphs = graphs or _find_in_further_texts(found)
     if graphs:
         return replace(find_graphs(graphs), picture=make_example_picture(data))
     info = parse_infotext(found.get("parameters", ""))
@@ -69,6 +74,15 @@ def read_workflow_file(data: bytes) -> WorkflowFile:
         )
     graph, notes = propose_graph(info)
     return WorkflowFile(graph, notes=tuple(notes), picture=make_example_picture(data))
+
+
+def _find_in_further_texts(texts: Mapping[str, str]) -> list[Any]:
+    """Return the JSON data of the first text for other purposes that has a graph; nothing if none has."""
+    for name in _FURTHER_TEXTS:
+        data = list(_iter_wrapped(texts.get(name, "")))
+        if any(is_ui_format(item) or is_api_format(item) for item in data):
+            return data
+    return []
 
 
 def find_graphs(data: Any) -> WorkflowFile:

@@ -138,6 +138,26 @@ def test_finds_the_graphs_in_files_of_comfyui(make: Any) -> None:
     assert (found.graph, found.prompt) == (UI, API)
 
 
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {"prompt": json.dumps(API), "workflow": UI, "CreationTime": "2024-01-01"},
+        {"workflow": json.dumps(UI), "prompt": API},
+    ],
+)
+@pytest.mark.parametrize("make", [webm, lambda **texts: sound("flac", "flac", **texts)], ids=["webm", "flac"])
+def test_finds_the_graphs_in_the_comment_of_older_videos(make: Any, wrapped: dict[str, Any]) -> None:
+    found = read_workflow_file(make(comment=json.dumps(wrapped)))
+    assert (found.graph, found.prompt) == (UI, API)
+
+
+@pytest.mark.parametrize("comment", ["a fox", '{"mood": "calm"}', "{broken", "[]"])
+def test_comments_without_a_graph_are_ignored(comment: str) -> None:
+    with pytest.raises(InvalidWorkflow, match="no embedded workflow"):
+        read_workflow_file(webm(comment=comment))
+    assert read_workflow_file(webm(comment=comment, prompt=json.dumps(API))).graph == API
+
+
 INFOTEXT = (
     "a red fox, <lora:watercolor:0.6> snow\nNegative prompt: blurry,\nlow quality\n"
     'Steps: 28, Sampler: DPM++ 2M Karras, CFG scale: 6.5, Seed: 7, Size: 640x448, Model: "sd, 15",'

@@ -33,7 +33,7 @@ from orchestrator.catalog.publishing.version_files import (
     digest_of,
     is_model_id,
 )
-from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceUnavailable
+from orchestrator.errors import Conflict, Forbidden, InvalidRequest, NotFound, ServiceUnavailable
 
 ResultT = TypeVar("ResultT")
 
@@ -178,9 +178,15 @@ class ModelPublishing:
         return await self._change_models(lambda: act(id, change, catalog))
 
     async def find(self, id: str, author: Author) -> ModelState:
-        """Return a model that an author may see. Raises NotFound, also for those of other authors."""
+        """Return a model that an author may see. Raises NotFound, Forbidden if another author's is live."""
         state = await self._guard(lambda: self._read_state(id))
         if state is not None and not may_change(state.record, author):
+            if state.live and state.record.owner is not None:
+                raise Forbidden(
+                    f"The model {id} belongs to another author: you can call it, but not open or change it",
+                    code="model_not_yours",
+                    param="id",
+                )
             state = state.only_live() if state.record.owner is None else None
         if state is None or not (state.live or state.record.exists or state.draft):
             raise NotFound(f"There is no model {id[:100]!r}", code="model_not_found", param="id")

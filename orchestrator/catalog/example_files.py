@@ -71,7 +71,7 @@ def decode_data_url(value: object) -> bytes | None:
     if found is None:
         return None
     try:
-        return base64.b64decode(found[1])
+        return base64.b64decode("".join(found[1].split()), validate=True)
     except binascii.Error:
         return None
 
@@ -110,4 +110,25 @@ def choose_example_files(
         else:
             kept[parameter] = (PurePosixPath(name).name, data)
             total += len(data)
+    return kept, notes
+
+
+def choose_sent_files(
+    manifest: Mapping[str, Any], sent: Iterable[tuple[str, bytes | None]]
+) -> tuple[dict[str, tuple[str, bytes]], list[str]]:
+    """Return the files of the manifest's example among those of a request, and why others are not kept.
+
+    A content of None is no `data:` URL. Without any file there is nothing to say.
+    """
+    rows = dict(sent)
+    if not rows:
+        return {}, []
+    wanted = set(named_examples(manifest).values())
+    kept, notes = choose_example_files(manifest, [(name, data) for name, data in rows.items() if data])
+    for name, data in rows.items():
+        if name not in wanted:
+            names = ", ".join(sorted(wanted)) or "none"
+            notes.append(f"the example file {name[:100]} is not kept: parameters load {names}")
+        elif not data:
+            notes.append(f"the example file {name[:100]} is not kept: `data` must be a `data:` URL in base64")
     return kept, notes

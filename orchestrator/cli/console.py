@@ -11,6 +11,7 @@ import typer
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
+from comfy_instances.log_text import escape_controls
 from orchestrator.logs import printable
 from orchestrator.settings import Settings, SettingsError
 
@@ -90,6 +91,12 @@ def print_json_or(line: str, document: object, *, as_json: bool) -> None:
         print_json(document)
     else:
         typer.echo(printable(line))
+
+
+def print_lines(text: str) -> None:
+    """Print a text of several lines, without control sequences."""
+    for line in text.splitlines():
+        typer.echo(escape_controls(line))
 
 
 def print_row(row: Mapping[str, Any], *, as_json: bool) -> None:

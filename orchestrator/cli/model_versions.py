@@ -16,7 +16,9 @@ from orchestrator.cli.console import (
     DataDirOption,
     JsonOption,
     err,
+    print_json,
     print_json_or,
+    print_lines,
     print_rows,
 )
 from orchestrator.cli.numbers import number_at_least
@@ -110,7 +112,10 @@ def diff(
         first = models.publisher.find_previous(id, models.offered)
     before, after = (models.publisher.read_any(id, one, models.offered) for one in (first, second))
     text = diff_files(before, after, first[:12], second[:12])
-    print_json_or(text.rstrip("\n"), {"old": first, "new": second, "diff": text}, as_json=json)
+    if json:
+        print_json({"old": first, "new": second, "diff": text})
+    else:
+        print_lines(text)
 
 
 def rollback(
@@ -174,7 +179,7 @@ def _split_folder(text: str) -> tuple[str, str]:
     file, separator, folder = text.strip().rpartition("=")
     if not separator or not file.strip():
         raise CliError(f"--weight-folder must be FILE=FOLDER, such as face.bin=ipadapter (got {text!r})")
-    return file.strip(), folder.strip().strip("/")
+    return file.strip(), folder.strip().rstrip("/")
 
 
 def _ask(missing: dict[str, str]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def _keep_fields(result: KeptDecisions, old: dict[str, Any]) -> tuple[list[str],
 def _task(manifest: Mapping[str, Any]) -> tuple[frozenset[str], bool]:
     """Return what a model makes, and whether of an image."""
     media = frozenset(str(row.get("media", "image")) for row in manifest["outputs"])
-    return media, "image" in manifest["parameters"]
+    return media, any(spec["type"] in ("image", "images") for spec in manifest["parameters"].values())
 
 
 def _with_known_files(rows: list[dict[str, Any]], old: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.example_files import (
     EXAMPLES_NAME,
-    choose_example_files,
+    choose_sent_files,
     decode_data_url,
     format_example_files,
 )
@@ -35,6 +35,7 @@ from orchestrator.catalog.publishing.manifest_edits import (
     inherit_from,
 )
 from orchestrator.catalog.publishing.path_guard import find_outside_paths
+from orchestrator.catalog.publishing.task_checks import check_task
 from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME
 from orchestrator.errors import InvalidRequest
 
@@ -81,6 +82,8 @@ class SubmittedModel:
     taken_from: str = ""
     #: What is kept of the version that is replaced.
     kept: tuple[str, ...] = ()
+    #: Why the author's own files are not kept as examples.
+    file_notes: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -122,6 +125,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         )
         edited = _edit(imported, submission, knowledge)
         model = parse_files(edited.files, Path(submission.id))
+        check_task(model)
     except (CatalogError, RecursionError) as error:
         raise InvalidRequest(
             f"The graph cannot be used as a model: {error}", code="invalid_manifest", param="manifest"
@@ -136,12 +140,14 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         missing=find_missing(model.manifest),
         taken_from=edited.taken_from,
         kept=edited.kept,
+        file_notes=edited.file_notes,
     )
 
 
 def check_publishable(files: Mapping[str, str], facts: NodeFacts) -> Model:
     """Return the model with these files if it may be live. Raises InvalidRequest, CatalogError."""
     model = parse_files(files, Path("draft"))
+    check_task(model)
     problems = find_problems(model, {**model.source.node_facts, **facts})
     if not all(problem.is_warning for problem in problems):
         raise unusable(model.id, problems)
@@ -193,6 +199,8 @@ class EditedFiles:
     taken_from: str = ""
     #: What is kept of the version that is replaced.
     kept: tuple[str, ...] = ()
+    #: Why the author's own files are not kept as examples.
+    file_notes: tuple[str, ...] = ()
 
 
 def edit_files(
@@ -229,15 +237,13 @@ def _edit(imported: ImportedModel, submission: Submission, knowledge: Knowledge)
     if packs or submission.weights:
         manifest = add_origins(tomllib.loads(files[MANIFEST_NAME]), packs, [*submission.weights])
         files = _with_manifest(files, manifest, json.loads(files[GRAPH_NAME]))
-    given = (
-        (str(row.get("name")), decode_data_url(row.get("data")) or b"") for row in submission.example_files
-    )
-    kept, _ = choose_example_files(tomllib.loads(files[MANIFEST_NAME]), given)
+    given = [(str(row.get("name")), decode_data_url(row.get("data"))) for row in submission.example_files]
+    kept, notes = choose_sent_files(tomllib.loads(files[MANIFEST_NAME]), given)
     if kept:
         files[EXAMPLES_NAME] = format_example_files(kept)
     if submission.workflow is not None:
         files[WORKFLOW_NAME] = json.dumps(submission.workflow) + "\n"
-    return dataclasses.replace(edited, files=files)
+    return dataclasses.replace(edited, files=files, file_notes=tuple(notes))
 
 
 def _with_manifest(

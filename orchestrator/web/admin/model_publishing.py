@@ -14,7 +14,7 @@ from orchestrator.catalog.publishing.draft_catalog import DRAFT_SUFFIX, parse_fi
 from orchestrator.catalog.publishing.records import Author
 from orchestrator.catalog.publishing.submission import WORKFLOW_NAME, Submission, SubmittedModel
 from orchestrator.catalog.publishing.version_files import is_model_id
-from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.errors import Forbidden, InvalidRequest, NotFound
 from orchestrator.model_publishing import ModelPublishing
 from orchestrator.store import ApiKey
 from orchestrator.web.admin.author_auth import authenticate_author
@@ -238,7 +238,7 @@ class ModelPublishingRoutes:
         prices, model = self._get_price_book(), built.model
         try:
             state = await self._publishing.find(model.id, author)
-        except NotFound:
+        except (NotFound, Forbidden):
             state = None
         quote = prices.example_quote(DEFAULT_TARIFF, model)
         return to_publish_report(built, quote, sorted(prices.default_tariff.prices), state)

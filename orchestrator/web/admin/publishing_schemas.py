@@ -284,7 +284,7 @@ def to_publish_report(
             for problem in built.problems
         ],
         changes=[*built.imported.changes, *built.kept],
-        questions=list(built.imported.open_questions),
+        questions=[*built.imported.open_questions, *built.file_notes],
         missing=dict(built.missing),
         weights=[weight.path for weight in manifest.weights],
         price_class=model.price_class,
@@ -327,7 +327,7 @@ def to_model_versions(state: ModelState) -> ModelVersions:
         owner=state.record.owner,
         live=state.live,
         draft=state.draft,
-        shipped=not state.is_own,
+        shipped=state.live is not None and not state.is_own,
         versions=list(state.versions),
         history=[
             HistoryEvent(

@@ -138,3 +138,6 @@ def test_rejects_fixing_an_image_that_instances_do_not_have() -> None:
         submit(graph, {"parameters": {"image": None}})
     renamed = submit(graph, {"parameters": {"image": {"name": "picture"}}})
     assert renamed.model.manifest.example["picture"] == "hare.png"
+    again = submit(graph, {"price_class": "flux-1-schnell"}, renamed)
+    assert "picture" in again.model.parameters
+    assert submit(graph, earlier=again).model.price_class == "flux-1-schnell"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import CatalogError
+from orchestrator.catalog.example_files import EXAMPLES_NAME
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.catalog.publishing.manifest_edits import apply_edits
 from orchestrator.catalog.publishing.submission import (
@@ -22,6 +23,7 @@ from orchestrator.catalog.publishing.submission import (
     check_publishable,
     unusable,
 )
+from orchestrator.catalog.publishing.task_checks import check_task
 from orchestrator.errors import InvalidRequest
 from tests.support.canvas import drawn, sdxl
 from tests.support.drafts import FACTS
@@ -297,3 +299,42 @@ def test_a_damaged_model_is_not_publishable() -> None:
         check_publishable(files | {"graph.json": "{"}, FACTS)
     with pytest.raises(CatalogError):
         check_publishable({"model.toml": files["model.toml"]}, FACTS)
+
+
+@pytest.mark.parametrize("kind", ["video", "text", "audio", "3d", "upscale", "i2v", "trainer"])
+def test_rejects_a_kind_that_the_graph_does_not_make(kind: str) -> None:
+    with pytest.raises(InvalidRequest, match="must be one of image, because the graph makes image"):
+        submit(manifest=COMPLETE | {"kind": kind})
+    files = submit().files
+    edited = {**files, "model.toml": files["model.toml"].replace('kind = "image"', f'kind = "{kind}"')}
+    with pytest.raises(InvalidRequest, match="must be one of image"):
+        check_publishable(edited, FACTS)
+
+
+@pytest.mark.parametrize("name", ["size", "model", "stream", "user"])
+def test_rejects_names_that_are_fields_of_requests(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"the name '{name}' is a field of requests"):
+        submit(manifest=COMPLETE | {"parameters": {"steps": {"name": name}}})
+
+
+def test_shipped_models_have_a_kind_that_fits() -> None:
+    for model in SHIPPED_CATALOG:
+        check_task(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "note"),
+    [
+        ("hare.png", "data:image/png;base64,aGVsbG8=", "hare.png is no image file, and not kept"),
+        ("hare.png", "aGVsbG8=", "`data` must be a `data:` URL"),
+        ("hare.png", "data:image/png;base64,@@@", "`data` must be a `data:` URL"),
+        ("fox.png", "data:image/png;base64,aGVsbG8=", "fox.png is not kept: parameters load hare.png"),
+    ],
+)
+def test_says_why_a_file_is_not_kept_as_example(name: str, data: str, note: str) -> None:
+    graph = with_input("sampler", latent_image=["encode", 0])
+    graph["load"] = {"class_type": "LoadImage", "inputs": {"image": "hare.png"}}
+    graph["encode"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["load", 0], "vae": ["model", 2]}}
+    built = submit(graph, example_files=[{"name": name, "data": data}])
+    assert EXAMPLES_NAME not in built.files
+    assert note in "; ".join(built.file_notes)

@@ -38,7 +38,12 @@ from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.ui.ui_graph import is_ui_format
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.manifest_edits import add_origins
-from orchestrator.catalog.publishing.submission import WORKFLOW_NAME, edit_files
+from orchestrator.catalog.publishing.submission import (
+    WORKFLOW_NAME,
+    EditedFiles,
+    edit_files,
+    list_unanswered,
+)
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
@@ -102,8 +107,9 @@ def import_(
         stored, then = _write_plain_model(into, id, found.files | examples), "check"
     else:
         files = found.files | examples | _canvas_files(source.graph)
-        stored, kept = _write_draft(read_service_settings(data_dir), id, files, author, replace=replace)
-        found = dataclasses.replace(found, changes=(*found.changes, *kept))
+        stored, made = _write_draft(read_service_settings(data_dir), id, files, author, replace=replace)
+        questions = list_unanswered(found.open_questions, made.files, has_price=made.has_price)
+        found = dataclasses.replace(found, changes=(*found.changes, *made.kept), open_questions=questions)
         then = "publish"
     if json:
         print_json({"id": id, **stored, **_import_to_json(found)})
@@ -196,8 +202,8 @@ def _write_plain_model(directory: Path, id: str, files: Mapping[str, str]) -> di
 
 def _write_draft(
     settings: Settings, id: str, files: Mapping[str, str], author: str | None, *, replace: bool
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Save a draft, with what is known from models with the same weights; return where, and what is kept.
+) -> tuple[dict[str, str], EditedFiles]:
+    """Save a draft, with what is known from models with the same weights; return where, and its files.
 
     A draft that replaces a model keeps what its author decided. Raises Conflict, CatalogError, OSError.
     """
@@ -205,7 +211,7 @@ def _write_draft(
     models = OwnModels(settings)
     earlier = models.publisher.read_latest(id, models.offered) if replace else None
     completed = edit_files(files, {}, list(models.offered), earlier=earlier)
-    return models.save_draft(id, completed.files, author, replace=replace), completed.kept
+    return models.save_draft(id, completed.files, author, replace=replace), completed
 
 
 def _canvas_files(graph: Any) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,11 +46,13 @@ def plan(models: ModelsArgument = None, profile: ProfileOption = None, json: Jso
     """Show the files that models need on a GPU profile, their sizes, licenses and missing checksums."""
     settings = read_settings()
     chosen = _select_profile(profile)
-    found = planning.plan_downloads(_select_models(settings, models), chosen.weights, settings.models_dir)
+    needed = list(_select_models(settings, models))
+    found = planning.plan_downloads(needed, chosen.weights, settings.models_dir)
     if json:
         print_json(_plan_to_json(found, chosen))
         return
-    for line in (*map(_format_file, found.files), "", *_summary_lines(found, chosen)):
+    licenses = {model.id: model.manifest.license for model in needed}
+    for line in (*map(_format_file, found.files), "", *_summary_lines(found, chosen, licenses)):
         typer.echo(line)
 
 
@@ -272,7 +274,9 @@ def _plan_to_json(plan: DownloadPlan, profile: GpuProfile) -> dict[str, Any]:
     }
 
 
-def _summary_lines(plan: DownloadPlan, profile: GpuProfile) -> Iterator[str]:
+def _summary_lines(
+    plan: DownloadPlan, profile: GpuProfile, model_licenses: Mapping[str, str]
+) -> Iterator[str]:
     free = planning.free_disk_bytes(plan.models_dir)
     yield f"{len(plan.files)} file(s), {plan.total_bytes / GB:.1f} GB, for the profile {profile.name}"
     yield (
@@ -281,7 +285,10 @@ def _summary_lines(plan: DownloadPlan, profile: GpuProfile) -> Iterator[str]:
     )
     licenses: dict[str, set[str]] = {}
     for file in plan.files:
-        licenses.setdefault(file.weight.license or "unknown", set()).update(file.models)
+        for model in file.models:
+            # A file without a license of its own has that of the model.
+            license = file.weight.license or model_licenses.get(model) or "unknown"
+            licenses.setdefault(license, set()).add(model)
     for license, models in sorted(licenses.items()):
         yield f"license {license}: {', '.join(sorted(models))}"
     gates = {file.weight.url.partition("/resolve/")[0] for file in plan.missing_files if file.weight.gated}

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from orchestrator.cli.main import build_app
 from tests.support.canvas import drawn
@@ -19,7 +18,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PIXELFACTORY_DATA_DIR", str(tmp_path / "data"))
 
     def call(*arguments: str, fails: bool = False) -> Result:
-        result = CliRunner().invoke(build_app(), ["models", *arguments])
+        command = arguments if arguments[0] == "weights" else ("models", *arguments)
+        result = CliRunner().invoke(build_app(), command)
         assert (result.exit_code != 0) == fails, (result.output, result.exception)
         return result
 
@@ -42,10 +42,13 @@ def test_a_replaced_model_is_published_as_its_author_decided(tmp_path: Path, run
     price = json.loads(run("show", "hare", "--json").stdout)["price_per_image_cents"]
     text = run("import", write_graph(tmp_path, 12), "--id", "hare", "--replace").output
     assert "as in the version before" in text
+    assert "price class: " not in text
+    assert "its license" not in text
     difference = run("diff", "hare").stdout.splitlines()
     assert "--- live/model.toml" in difference
     assert "+default = 12" in difference
     run("publish", "hare", "--why", "sharper ears")
+    assert "license apache-2.0: hare" in run("weights", "plan", "hare").stdout
     shown = json.loads(run("show", "hare", "--json").stdout)
     assert (shown["license"], shown["owned_by"]) == ("apache-2.0", "Studio")
     # The price of an image depends on its steps, if at all, in proportion.

@@ -55,6 +55,10 @@ _HOW_TO_GIVE_FACTS = (
     "; or import again with --comfyui URL of a ComfyUI that has the pack, or --nodes FILE (its /object_info)"
 )
 
+#: Questions that an author may have answered already.
+PRICE_QUESTION = "its price class: "
+FACTS_QUESTION = "its license, GPU memory and time per step"
+
 
 @dataclass(frozen=True, slots=True)
 class ImportedModel:
@@ -252,8 +256,8 @@ def _list_open_questions(
                 f"the names of the {count} widget values of node {id} ({node['class_type']}): they are kept"
                 " by position, and set nothing until the facts of the class name them"
             )
-    notes.append(f"its price class: {manifest['price_class']} until you change it")
-    notes.append("its license, GPU memory and time per step")
+    notes.append(f"{PRICE_QUESTION}{manifest['price_class']} until you change it")
+    notes.append(FACTS_QUESTION)
     files = [weight["path"] for weight in manifest["weights"] if not weight.get("url")]
     notes.extend(f"the URL of {file}" for file in files)
     if "prompt" not in manifest["parameters"]:

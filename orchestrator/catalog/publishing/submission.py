@@ -21,7 +21,12 @@ from orchestrator.catalog.example_files import (
     decode_data_url,
     format_example_files,
 )
-from orchestrator.catalog.import_export.importer import ImportedModel, import_workflow
+from orchestrator.catalog.import_export.importer import (
+    FACTS_QUESTION,
+    PRICE_QUESTION,
+    ImportedModel,
+    import_workflow,
+)
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.draft_catalog import parse_files
@@ -84,6 +89,8 @@ class SubmittedModel:
     kept: tuple[str, ...] = ()
     #: Why the author's own files are not kept as examples.
     file_notes: tuple[str, ...] = ()
+    #: What the author should fill in or review.
+    questions: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -141,6 +148,10 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         taken_from=edited.taken_from,
         kept=edited.kept,
         file_notes=edited.file_notes,
+        questions=(
+            *list_unanswered(imported.open_questions, edited.files, has_price=edited.has_price),
+            *edited.file_notes,
+        ),
     )
 
 
@@ -201,6 +212,8 @@ class EditedFiles:
     kept: tuple[str, ...] = ()
     #: Why the author's own files are not kept as examples.
     file_notes: tuple[str, ...] = ()
+    #: Whether the author, or the version before, has chosen the price class.
+    has_price: bool = False
 
 
 def edit_files(
@@ -223,9 +236,25 @@ def edit_files(
         manifest["owner"] = default_owner
     inherited, taken_from = inherit_from(manifest, [*offered])
     changed, new_graph = apply_edits(inherited, graph, edits)
+    has_price = bool(earlier) or "price_class" in edits
     if changed == tomllib.loads(files[MANIFEST_NAME]) and new_graph == json.loads(files[GRAPH_NAME]):
-        return EditedFiles(dict(files), kept=kept)
-    return EditedFiles(_with_manifest(files, changed, new_graph), taken_from, kept)
+        return EditedFiles(dict(files), kept=kept, has_price=has_price)
+    edited = _with_manifest(files, changed, new_graph)
+    return EditedFiles(edited, taken_from, kept, has_price=has_price)
+
+
+def list_unanswered(
+    questions: Sequence[str], files: Mapping[str, str], *, has_price: bool
+) -> tuple[str, ...]:
+    """Return an import's questions without those that the author's changes answer. Raises CatalogError."""
+    missing = find_missing(parse_files(files, Path("draft")).manifest)
+    knows_facts = not missing.keys() & {"license", "estimates"}
+    return tuple(
+        question
+        for question in questions
+        if not (has_price and question.startswith(PRICE_QUESTION))
+        and not (knows_facts and question == FACTS_QUESTION)
+    )
 
 
 def _edit(imported: ImportedModel, submission: Submission, knowledge: Knowledge) -> EditedFiles:

@@ -284,7 +284,7 @@ def to_publish_report(
             for problem in built.problems
         ],
         changes=[*built.imported.changes, *built.kept],
-        questions=[*built.imported.open_questions, *built.file_notes],
+        questions=list(built.questions),
         missing=dict(built.missing),
         weights=[weight.path for weight in manifest.weights],
         price_class=model.price_class,

@@ -338,3 +338,9 @@ def test_says_why_a_file_is_not_kept_as_example(name: str, data: str, note: str)
     built = submit(graph, example_files=[{"name": name, "data": data}])
     assert EXAMPLES_NAME not in built.files
     assert note in "; ".join(built.file_notes)
+
+
+def test_asks_only_what_is_not_answered() -> None:
+    assert {"its license, GPU memory and time per step"} < set(submit(manifest={}).questions)
+    answered = submit(manifest=COMPLETE | {"price_class": "image"})
+    assert not [text for text in answered.questions if "price class" in text or "license" in text]

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from comfy_instances.install.lock import load_comfyui_lock
 from orchestrator.app.pack_choice import load_installed_nodes
-from orchestrator.app.resources import utc_now
+from orchestrator.app.resources import open_store, utc_now
 from orchestrator.catalog import Catalog, write_model
 from orchestrator.catalog.example_files import (
     EXAMPLES_NAME,
@@ -209,9 +209,17 @@ def _write_draft(
     """
     settings.published_path.mkdir(parents=True, exist_ok=True)
     models = OwnModels(settings)
+    if author is not None:
+        author = asyncio.run(_find_account(settings, author))
     earlier = models.publisher.read_latest(id, models.offered) if replace else None
     completed = edit_files(files, {}, list(models.offered), earlier=earlier)
     return models.save_draft(id, completed.files, author, replace=replace), completed
+
+
+async def _find_account(settings: Settings, id: str) -> str:
+    """Return the id of an account, or that of the account of a key. Raises NotFound."""
+    async with open_store(settings) as store:
+        return (await store.resolve_account(id)).id
 
 
 def _canvas_files(graph: Any) -> dict[str, str]:

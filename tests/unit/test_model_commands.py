@@ -59,3 +59,10 @@ def test_rejects_an_absolute_folder_of_weights(tmp_path: Path, run: Any) -> None
     run("import", write_graph(tmp_path, 10), "--id", "hare")
     failed = run("publish", "hare", "--weight-folder", "base.safetensors=/abs", fails=True)
     assert "needs a folder below models/" in str(failed.exception)
+
+
+def test_rejects_an_author_without_an_account(tmp_path: Path, run: Any) -> None:
+    arguments = ("import", write_graph(tmp_path, 10), "--id", "hare", "--author")
+    failed = run(*arguments, "acct_none", fails=True)
+    assert "acct_none" in str(failed.exception)
+    run("show", "hare", fails=True)

@@ -31,7 +31,7 @@ from orchestrator.web.admin.publishing_schemas import (
     to_model_versions,
     to_publish_report,
 )
-from orchestrator.web.admin.trial_runs import TrialRuns
+from orchestrator.web.admin.trial_runs import TrialRuns, check_test_params
 from orchestrator.web.http.request_model import read_request_model
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.schemas import JobResponse
@@ -225,6 +225,8 @@ class ModelPublishingRoutes:
             return PublishResponse(id=id, version=version, state="live", call_as=id)
         if body.publish:
             self._publishing.require_complete(built)
+        if body.test_run:
+            check_test_params(built.model, body.test_params)
         version = await self._publishing.save_draft(built, author, body.why, replace=body.replace)
         if body.test_run:
             test = await self._trial_runs.run(request, id, body.test_params, key)

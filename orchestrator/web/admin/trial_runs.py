@@ -32,6 +32,9 @@ WAIT_SECONDS = 600
 ANNOUNCE_SECONDS = 10.0
 _ANNOUNCE_POLL_SECONDS = 0.25
 
+#: Types whose values are checked before a draft is saved; files are checked when the job is submitted.
+_CHECKED_TYPES = ("string", "integer", "number", "boolean")
+
 
 class RefreshableModels(Protocol):
     """The live catalogue."""
@@ -106,6 +109,17 @@ class TrialRuns:
             return usable[0]
         key, _ = await self.accounts.create_key(account_id, "test runs")
         return key
+
+
+def check_test_params(model: Model, params: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for names that the model does not have, and texts and numbers out of range."""
+    for name, value in params.items():
+        if value is None or name == "n":
+            continue
+        if name not in model.parameters:
+            raise model.unknown_parameter(name)
+        if model.parameters[name].type in _CHECKED_TYPES:
+            model.parameters[name].validate_value(name, value)
 
 
 def _example_params(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from orchestrator.catalog.publishing.submission import (
 )
 from orchestrator.catalog.publishing.task_checks import check_task
 from orchestrator.errors import InvalidRequest
+from orchestrator.web.admin.trial_runs import check_test_params
 from tests.support.canvas import drawn, sdxl
 from tests.support.drafts import FACTS
 from tests.support.shipped import SHIPPED_CATALOG
@@ -344,3 +345,10 @@ def test_asks_only_what_is_not_answered() -> None:
     assert {"its license, GPU memory and time per step"} < set(submit(manifest={}).questions)
     answered = submit(manifest=COMPLETE | {"price_class": "image"})
     assert not [text for text in answered.questions if "price class" in text or "license" in text]
+
+
+@pytest.mark.parametrize("params", [{"steps": 100_000}, {"steps": "many"}, {"rounds": 3}])
+def test_rejects_parameters_of_a_test_run_before_a_draft_is_saved(params: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=r"steps|rounds"):
+        check_test_params(submit().model, params)
+    check_test_params(submit().model, {"steps": 3, "n": 1, "seed": None})

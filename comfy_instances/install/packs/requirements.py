@@ -138,16 +138,25 @@ def _wanted(text: str, name: str, overrides: Mapping[str, str]) -> str:
 
 
 def _read_lines(root: Path, file: Path, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield `FILE:LINE` and the text of each requirement, also of included files of the pack."""
-    if depth > MAX_NESTING or not file.is_file() or not file.resolve().is_relative_to(root.resolve()):
+    """Yield `FILE:LINE` and the text of each requirement, also of included files of the pack.
+
+    Lines that include something else are yielded as they are.
+    """
+    if not _is_part(root, file):
         return
     text = file.read_text("utf-8-sig", "replace").replace("\\\n", " ")
     for number, raw in enumerate(text.splitlines(), 1):
         line = _COMMENT.sub("", raw).strip()
-        if found := _INCLUDE.match(line):
+        found = _INCLUDE.match(line)
+        if found and depth < MAX_NESTING and _is_part(root, file.parent / found[1]):
             yield from _read_lines(root, file.parent / found[1], depth + 1)
         elif line:
             yield f"{file.relative_to(root)}:{number}", line
+
+
+def _is_part(root: Path, file: Path) -> bool:
+    """Return whether a file exists below a folder, also through links."""
+    return file.is_file() and file.resolve().is_relative_to(root.resolve())
 
 
 def _distribution_name(text: str) -> str | None:

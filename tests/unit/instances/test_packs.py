@@ -149,7 +149,10 @@ def test_reads_requirements_with_includes_markers_and_replacements(tmp_path: Pat
         ("requirements.txt:7", "left-out", ""),
         ("requirements.txt:9", "thing", "git+https://example.com/a/thing.git@v1"),
     ]
-    assert notes == ["a-pack requirements.txt:8: `--extra-index-url https://example.com` is not used"]
+    assert notes == [
+        "a-pack requirements.txt:5: `-r ../outside.txt` is not used",
+        "a-pack requirements.txt:8: `--extra-index-url https://example.com` is not used",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -273,3 +276,15 @@ def test_further_files_of_requirements_are_told(tmp_path: Path) -> None:
     [finding] = inspect_pack(tmp_path)
     assert finding.places == ("node/requirements.txt",)
     assert "--override NAME=REQUIREMENT" in str(finding)
+
+
+def test_says_which_included_requirements_are_not_read(tmp_path: Path) -> None:
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (tmp_path / "outside.txt").write_text("evil\n")
+    (pack / "more.txt").write_text("pillow\n-r requirements.txt\n")
+    (pack / "requirements.txt").write_text("-r ../outside.txt\n-r none.txt\n-r more.txt\n")
+    lines, notes = read_requirements("a-pack", pack, {})
+    assert {line.name for line in lines} == {"pillow"}
+    for number, name in ((1, "../outside.txt"), (2, "none.txt")):
+        assert f"a-pack requirements.txt:{number}: `-r {name}` is not used" in notes

@@ -183,7 +183,8 @@ async def test_a_sweep_spares_a_lora_for_its_own_lifetime(world: StoreHarness, o
 
 def test_the_bucket_keeps_files_until_the_sweeper_has_come() -> None:
     days = retention_days(Settings(output_lifetime_days=0.5, lora_lifetime_days=30))
-    assert days == {"inputs/": 2, "outputs/": 2, "loras/": 31, "uploads/": 2}
+    days_of_all = {"inputs/": 2, "outputs/": 2, "loras/": 31, "uploads/": 2, "graph-files/": 2}
+    assert days == days_of_all
     longer = retention_days(Settings(output_lifetime_days=40, lora_lifetime_days=30))
     assert longer == dict.fromkeys(days, 41) | {"uploads/": 2}
 

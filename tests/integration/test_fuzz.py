@@ -43,6 +43,8 @@ ROLES = ("caller", "billing", "operator", "nobody")
 OPERATOR_PATHS = ("/admin/", "/metrics")
 #: Parts of the paths that a key with the scope `billing` alone may use.
 BILLING_PATHS = ("/billing/", "/webhooks/", "/account/balance")
+#: Replicate's: whose key it is.
+ACCOUNT_PATH = "/v1/account"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,12 @@ def is_served(operation: Any, role: str) -> bool:
         return True
     if operation.path.startswith(OPERATOR_PATHS):
         return role == "operator"
-    return role == "caller" or (role == "billing" and any(part in operation.path for part in BILLING_PATHS))
+    return role == "caller" or (role == "billing" and is_for_billing(operation.path))
+
+
+def is_for_billing(path: str) -> bool:
+    """Return whether a key of the scope `billing` may use the path."""
+    return path == ACCOUNT_PATH or any(part in path for part in BILLING_PATHS)
 
 
 def find_problem(

@@ -77,7 +77,7 @@ def test_formats(http: httpx.Client, accept: str, kind: str) -> None:
     response = http.post(SCHNELL, json=body, headers={"Accept": accept})
     assert picture(response) == (kind, (256, 256))
     assert response.headers["Content-Type"] == f"image/{kind.lower()}"
-    assert response.headers["X-Job-Id"].startswith("job_")
+    assert response.headers["X-PixelFactory-Job"].startswith("job_")
 
 
 def test_options_have_no_effect(http: httpx.Client) -> None:

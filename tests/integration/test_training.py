@@ -14,7 +14,7 @@ from safetensors.numpy import load
 from tests.support.callers import new_key, wait_for_status
 from tests.support.datasets import PETS, data_url, is_trained, zipped
 from tests.support.images import base64_png, png
-from tests.support.polling import wait_until
+from tests.support.polling import poll
 from tests.support.service import ServiceProcess
 from tests.support.web_servers import Say, answer, endless, redirect, serving
 
@@ -137,7 +137,11 @@ async def test_reports_each_step_and_leaves_no_files(paced: ServiceProcess) -> N
 
 async def until_empty(folders: list[Path]) -> None:
     """Instances are tidied up after the end was told."""
-    await wait_until(lambda: not any(path for folder in folders for path in folder.rglob("*")))
+
+    async def find_files() -> list[str]:
+        return [str(path) for folder in folders for path in folder.rglob("*")]
+
+    await poll(find_files, lambda found: not found)
 
 
 async def test_what_it_costs(service: ServiceProcess, key: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -90,11 +90,17 @@ async def test_what_cannot_be_loaded_is_refused_with_its_reason(service: Service
         assert (found, words in str(answer)) == (status, True), answer
 
 
+def all_load_or_hold(model: str) -> Callable[[Instances], bool]:
+    """Return whether every instance is loading the model ahead of requests, or has loaded it."""
+    return lambda found: all(model in (row["warming"], *row["models_held"]) for row in found.values())
+
+
 async def test_a_request_interrupts_a_load(service: ServiceProcess) -> None:
     """A long load ahead on both instances; the request does not wait for their ends."""
     await list_instances(service)
     status, _ = await warm(service, "wan2.1-t2v-pro")
     assert status == 202
+    await wait_for_instances(service, all_load_or_hold("wan2.1-t2v-pro"))
     async with service.client(service.key("5.00")) as http:
         await wait_for_job(http, await submit_job(http, SMALL), "completed")
     metrics = await poll(

@@ -204,6 +204,12 @@ async def test_a_model_of_another_author_or_of_the_operator_is_not_replaced(
     for id in ("mine", "sdxl-1.0"):
         status, answer = await publish(service, other, id, replace=True, publish=True)
         assert (status, answer["error"]["code"]) == (403, "model_not_yours")
+    assert (await publish(service, author, "lent", publish=True))[0] == 201
+    status, answer = await send(service, other, "GET", f"{MODELS}/lent/workflow")
+    assert (status, answer["error"]["code"]) == (403, "model_not_yours")
+    assert (await send(service, other, "GET", f"{MODELS}/sdxl-1.0/workflow"))[0] == 200
+    drafted = (await send(service, author, "GET", f"{MODELS}/mine"))[1]
+    assert (drafted["live"], drafted["shipped"]) == (None, False)
     before = (SHIPPED_WORKFLOWS_DIR / "sdxl-1.0" / "graph.json").read_bytes()
     status, overlaid = await publish(service, service.admin_token, "sdxl-1.0", replace=True, publish=True)
     assert (status, overlaid["state"]) == (201, "live")

@@ -30,7 +30,6 @@ LONGEST_FIRST = (
     "comfyui/test_output_check_real.py",
     "comfyui/test_three_instances.py",
     "comfyui/test_delivery_trouble_real.py",
-    "comfyui/test_nvfp4_templates_real.py",
     "comfyui/test_quantize_real.py",
     "comfyui/test_own_graphs_real.py",
     "integration/test_chaos.py",

@@ -26,7 +26,7 @@ from tests.support.service import ROOT
 from tests.support.weight_files import weight
 from tests.support.weight_host import hosting
 
-pytestmark = pytest.mark.comfyui
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 CATALOG = Catalog.load(ROOT / "workflows")
 SCRIPT = ROOT / "tests" / "support" / "quantizing.py"

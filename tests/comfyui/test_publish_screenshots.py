@@ -25,8 +25,8 @@ def test_the_script_draws_every_screenshot_of_the_page(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "scripts.publish_screenshots", tmp_path], cwd=ROOT, check=True)
     assert {file.name for file in tmp_path.iterdir()} == shown
     for name in shown:
-        kept, drawn = (Image.open(folder / name) for folder in (ROOT / "docs" / "images", tmp_path))
-        # A dialog with another height has other rows than the one on the page.
-        assert abs(kept.width - drawn.width) <= 40, name
-        assert abs(kept.height - drawn.height) <= 80, name
-        assert len(drawn.convert("RGB").getcolors(2**24) or ()) > 20, name
+        with Image.open(ROOT / "docs" / "images" / name) as kept, Image.open(tmp_path / name) as drawn:
+            # A dialog with another height has other rows than the one on the page.
+            assert abs(kept.width - drawn.width) <= 40, name
+            assert abs(kept.height - drawn.height) <= 80, name
+            assert len(drawn.convert("RGB").getcolors(2**24) or ()) > 20, name

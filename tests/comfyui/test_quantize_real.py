@@ -99,6 +99,7 @@ def test_scrambled_scales_change_the_output_and_are_noticed(source: Path, tmp_pa
     assert compare(source, target)["difference"] > LIMITS["nvfp4"]
 
 
+@pytest.mark.slow
 def test_a_killed_quantization_goes_on_where_it_stopped(tmp_path: Path) -> None:
     if installation() is None:
         pytest.skip("no ComfyUI is installed")
@@ -126,6 +127,7 @@ def test_a_killed_quantization_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {source.name, target.name, whole.name}
 
 
+@pytest.mark.slow
 def test_recorded_activations_give_scales_of_inputs(source: Path, tmp_path: Path) -> None:
     recorded = tmp_path / "activations.safetensors"
     install = installation()

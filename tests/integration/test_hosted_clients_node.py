@@ -78,7 +78,7 @@ save("joined.png", (await generateImage({
 })).image);
 let refused;
 try {
-  await generateImage({ model: replicate.image("nobody/nothing"), prompt: "a", maxRetries: 0 });
+  await generateImage({ model: replicate.image("unknown/nothing"), prompt: "a", maxRetries: 0 });
 } catch (error) { refused = [error.name, error.statusCode, error.message]; }
 console.log(JSON.stringify({ warnings: made.warnings, refused }));
 """
@@ -150,7 +150,7 @@ save("filled.png", (await generateImage({
 })).image);
 let refused;
 try {
-  await generateImage({ model: fal.image("nobody/nothing"), prompt: "a", maxRetries: 0 });
+  await generateImage({ model: fal.image("unknown/nothing"), prompt: "a", maxRetries: 0 });
 } catch (error) { refused = [error.name, error.statusCode, error.message]; }
 console.log(JSON.stringify({ count: made.images.length, warnings: made.warnings, refused }));
 """
@@ -207,7 +207,7 @@ def test_the_ai_sdk_makes_and_edits_images_by_replicates_api(
     assert reported["warnings"] == []
     name, status, message = reported["refused"]
     assert (name, status) == ("AI_APICallError", 404)
-    assert "nobody/nothing" in message
+    assert "unknown/nothing" in message
 
 
 def test_fals_client_runs_follows_streams_and_uploads(offering: ServiceProcess, node_project: Path) -> None:
@@ -230,4 +230,4 @@ def test_the_ai_sdk_makes_and_edits_images_by_fals_api(offering: ServiceProcess,
     assert (reported["count"], reported["warnings"]) == (2, [])
     name, status, message = reported["refused"]
     assert (name, status) == ("AI_APICallError", 404)
-    assert "nobody/nothing" in message
+    assert "unknown/nothing" in message

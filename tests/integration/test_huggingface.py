@@ -37,7 +37,7 @@ reported["guided"] = image.size
 own = client_of("pixel-factory/flux-1-dev").text_to_image("a cat", extra_body={"aspect_ratio": "1:1"})
 reported["own"] = own.size
 try:
-    client_of("nobody/nothing").text_to_image("a cat")
+    client_of("unknown/nothing").text_to_image("a cat")
 except HfHubHTTPError as error:
     reported["unknown"] = [error.response.status_code, str(error)]
 print(json.dumps(reported))
@@ -65,7 +65,7 @@ def test_official_python_client(offering: ServiceProcess, tmp_path: Path) -> Non
     assert reported["own"][0] == reported["own"][1]
     status, text = reported["unknown"]
     assert status == 404
-    assert "nobody/nothing" in text
+    assert "unknown/nothing" in text
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_options_have_no_effect(http: httpx.Client) -> None:
         (SCHNELL, {"inputs": "a", "options": {"hocus": 1}}, 400),
         (SCHNELL, {"inputs": "a", "hocus": 1}, 400),
         ("/pixel-factory/4x-ultrasharp", {"inputs": "a"}, 400),
-        ("/nobody/nothing", {"inputs": "a"}, 404),
+        ("/unknown/nothing", {"inputs": "a"}, 404),
     ],
 )
 def test_bad_requests(http: httpx.Client, path: str, body: dict[str, Any], status: int) -> None:

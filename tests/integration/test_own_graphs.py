@@ -535,7 +535,7 @@ async def test_router_lists_runs_and_queues_models(host: ServiceProcess, key: st
             etag = response.headers["ETag"]
         async with http.get(f"{path}/openapi.json", headers={"If-None-Match": etag}) as response:
             assert response.status == 304
-        async with http.post("/v2/models/nobody/nothing", json={}) as response:
+        async with http.post("/v2/models/unknown/nothing", json={}) as response:
             assert response.status == 404
             assert response.headers["X-Comfy-Error-Type"] == "model_not_found"
             assert (await response.json())["error_type"] == "model_not_found"

@@ -35,7 +35,7 @@ _AUXILIARY_INPUT = re.compile(
 )
 #: Words for what callers write, in titles and placeholders.
 _USER_WORD = re.compile(r"prompt|user|input|query|positive", re.IGNORECASE)
-#: Words of quality tags, which authors add to every prompt.
+#: Quality tags, which authors add to every prompt.
 _STYLE_WORD = re.compile(r"\bstyle\b|masterpiece|quality|highres|\b8k\b", re.IGNORECASE)
 _TEXT_INPUT = re.compile(r"text|prompt|string|value|tags", re.IGNORECASE)
 _MAX_SOURCES = 200

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
 
 #: Hexadecimal digits of a code.
 CODE_LENGTH = 32
@@ -27,3 +32,13 @@ class UrlCodes:
         """Whether the service has made this code for these parts."""
         expected = self.code(*parts)
         return hmac.compare_digest(code.encode("utf-8", "surrogatepass"), expected.encode())
+
+
+def find_in_url(url: str, root: str, find: Callable[[str], T | None]) -> T | None:
+    """Return what `find` says of the path of a URL whose path may begin with `root`; None for other URLs."""
+    if f"{root}/" not in url:
+        return None
+    try:
+        return find(urlsplit(url).path)
+    except ValueError:  # the URL cannot be split
+        return None

@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from orchestrator.errors import NotFound
 from orchestrator.media.errors import UrlNotAllowed
 from orchestrator.storage.object_store import ObjectStore
+from orchestrator.url_codes import find_in_url
 
 #: Path of all links.
 ROOT = "/results"
@@ -61,12 +61,7 @@ class ResultLinks:
 
         Raises UrlNotAllowed for a link that has expired.
         """
-        if f"{ROOT}/" not in url:
-            return None
-        try:
-            found = self._find(urlsplit(url).path)
-        except ValueError:
-            return None
+        found = find_in_url(url, ROOT, self._find)
         if found is None:
             return None
         link, end = found

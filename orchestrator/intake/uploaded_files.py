@@ -15,12 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from orchestrator.errors import Forbidden, InvalidRequest, NotFound
 from orchestrator.media.errors import ObjectNotFound, UrlNotAllowed
 from orchestrator.storage.object_store import ListedObject, ObjectStore
-from orchestrator.url_codes import UrlCodes
+from orchestrator.url_codes import UrlCodes, find_in_url
 
 #: Prefix of the keys of all uploaded files.
 UPLOAD_PREFIX = "uploads/"
@@ -174,12 +173,7 @@ class UploadedFiles:
 
         Raises UrlNotAllowed for a link that has expired.
         """
-        if f"{ROOT}/" not in url:
-            return None
-        try:
-            found = self._find(urlsplit(url).path)
-        except ValueError:
-            return None
+        found = find_in_url(url, ROOT, self._find)
         if found is None:
             return None
         account_id, file_id, end = found

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from safetensors.numpy import load
 
+from comfy_instances.simulator.deliveries import INPUT_PREFIX
 from tests.support.callers import new_key, wait_for_status
 from tests.support.datasets import PETS, data_url, is_trained, zipped
 from tests.support.images import base64_png, png
@@ -136,10 +137,11 @@ async def test_reports_each_step_and_leaves_no_files(paced: ServiceProcess) -> N
 
 
 async def until_empty(folders: list[Path]) -> None:
-    """Instances are tidied up after the end was told."""
+    """Files of a job are deleted after its end was reported; images that other jobs fetched stay cached."""
 
     async def find_files() -> list[str]:
-        return [str(path) for folder in folders for path in folder.rglob("*")]
+        found = (path for folder in folders for path in folder.rglob("*"))
+        return [str(path) for path in found if not path.name.startswith(INPUT_PREFIX)]
 
     await poll(find_files, lambda found: not found)
 

@@ -42,6 +42,8 @@ class ComfyUIClient:
         self._url = url
         self._settings = settings
         self._http: aiohttp.ClientSession | None = None
+        #: Whether it was closed because the instance is stopped on request.
+        self.closed_on_request = False
 
     def open(self) -> None:
         """Create the connection pool."""
@@ -53,7 +55,14 @@ class ComfyUIClient:
             headers=self._settings.auth_headers,
         )
 
-    async def close(self) -> None:
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be sent: not before `open`, nor after `close`."""
+        return self._http is not None
+
+    async def close(self, *, on_request: bool = False) -> None:
+        """Close all connections. `on_request`: the instance is stopped, and no prompt is the cause."""
+        self.closed_on_request = on_request
         if self._http is not None:
             await self._http.close()
             self._http = None
@@ -231,7 +240,7 @@ class ComfyUIClient:
     async def _request(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request, and turn aiohttp's errors and malformed responses into InstanceGone."""
         if self._http is None:
-            raise InstanceGone("the session is closed")
+            raise InstanceGone("the session is closed", self_inflicted=self.closed_on_request)
         try:
             async with self._http.request(method, self._url / path, **options) as response:
                 yield response

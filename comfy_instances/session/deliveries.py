@@ -118,12 +118,14 @@ class Deliveries:
             except InstanceGone as gone:
                 now = loop_time()
                 silent_since = now if silent_since is None else silent_since
-                if gone.connection_refused or now - silent_since > self._settings.gone_after_s:
+                is_requested = gone.self_inflicted or self._client.closed_on_request
+                is_lost = gone.connection_refused or not self._client.is_open
+                if is_lost or now - silent_since > self._settings.gone_after_s:
                     raise InstanceGone(
                         f"the instance was lost before its results were delivered: {gone.message}",
                         connection_refused=gone.connection_refused,
-                        while_running=not gone.self_inflicted,
-                        self_inflicted=gone.self_inflicted,
+                        while_running=not is_requested,
+                        self_inflicted=is_requested,
                     ) from gone
                 await asyncio.sleep(_RETRY_SECONDS)
             except DeliveryUnsupported as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from random import Random, SystemRandom
@@ -70,6 +71,8 @@ logger = logging.getLogger(__name__)
 #: A history entry may appear some milliseconds after the final message. Seconds between requests for it.
 _HISTORY_RETRY_DELAYS_S = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _CANCEL_POLL_MIN_S, _CANCEL_POLL_MAX_S = 0.02, 0.5
+#: Far more than the prompts whose inputs are on their way to one instance at any time.
+_MAX_CANCELLED_EARLY = 256
 
 
 class InstanceSession:
@@ -93,6 +96,8 @@ class InstanceSession:
         #: Results and input files that the node pack of the instance moves itself.
         self.deliveries = Deliveries(self._client, self._settings)
         self._event_socket = EventSocket(root, self._settings, rng or SystemRandom(), self._reconciler)
+        #: Prompts that were cancelled before they were submitted, latest last.
+        self._cancelled_early = deque[str](maxlen=_MAX_CANCELLED_EARLY)
         self._tasks: list[asyncio.Task[None]] = []
         self._downloads = 0
 
@@ -125,7 +130,7 @@ class InstanceSession:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         self._event_socket.abandon()
-        await self._client.close()
+        await self._client.close(on_request=self_inflicted)
 
     @property
     def is_connected(self) -> bool:
@@ -175,6 +180,8 @@ class InstanceSession:
         the instance runs one at a time. Raises any InstanceError, ValueError if the id is in flight already.
         """
         await self.wait_connected(self._settings.connect_timeout_s)
+        if prompt_id in self._cancelled_early:
+            raise PromptCancelled("the prompt was cancelled before it was submitted")
         graph = with_unique_filename_prefix(graph, prompt_id)
         with self._track_run(prompt_id, graph, listener) as prompt_run:
             await self._submit(prompt_run, graph, {**EXTRA_DATA, **(extra_data or {})})
@@ -200,14 +207,17 @@ class InstanceSession:
             return await self._await_result(prompt_run)
 
     async def cancel_prompt(self, prompt_id: str) -> None:
-        """Remove a prompt from the queue, or interrupt it, and wait until it is gone.
+        """Remove a prompt from the queue, or interrupt it, and wait until it is gone. A prompt that was not
+        submitted yet is not submitted any more.
 
         A running prompt stops at its next step or at the end of its node. Its `run_prompt` raises
         PromptCancelled, unless the prompt ended first. Raises InstanceGone if the prompt stays on the
         instance for `cancel_timeout_s`.
         """
         prompt_run = self._reconciler.prompt_runs.get(prompt_id)
-        if prompt_run is not None:
+        if prompt_run is None:
+            self._cancelled_early.append(prompt_id)
+        else:
             prompt_run.cancel_requested = True
         await self._cancel_until_gone(prompt_id)
         if prompt_run is None or prompt_run.is_done:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from aiohttp import web
 
+from comfy_instances.protocol.delivery import DeliveredFile
 from comfy_instances.protocol.errors import (
     BadGraph,
     InstanceGone,
@@ -19,6 +21,7 @@ from comfy_instances.protocol.errors import (
     OutOfMemory,
     PromptCancelled,
 )
+from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import (
     FileRef,
     InstanceSession,
@@ -284,6 +287,44 @@ async def test_a_cancel_that_overtakes_the_prompt(server: ScriptedComfyUI, sessi
     with pytest.raises(PromptCancelled):
         await run
     assert server.pending == {}
+
+
+async def test_a_prompt_that_was_cancelled_before_its_submission_is_not_submitted(
+    server: ScriptedComfyUI, session: InstanceSession
+) -> None:
+    """Its input files were on their way."""
+    prompt_id = new_id()
+    await session.cancel_prompt(prompt_id)
+    with pytest.raises(PromptCancelled):
+        await session.run_prompt(prompt_id, GRAPH)
+    assert "POST /prompt" not in server.requests
+
+
+@pytest.mark.parametrize("on_request", [False, True])
+async def test_a_closed_session_ends_the_wait_for_results(server: ScriptedComfyUI, on_request: bool) -> None:
+    """The instance has ended; nothing is gained by further requests to it. Only what was not stopped on
+    request may have been ended by the prompt."""
+    asked = asyncio.Event()
+
+    async def never(request: web.Request) -> web.Response:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    prompt_id = new_id()
+    server.answers[f"POST /pixelfactory/delivery/{prompt_id}"] = never
+
+    async def grant(file: DeliveredFile) -> UploadGrant:
+        raise AssertionError(file)
+
+    session = InstanceSession(server.url, settings=replace(SETTINGS, gone_after_s=3600.0))
+    await session.start()
+    waiting = asyncio.create_task(session.deliveries.collect(prompt_id, grant))
+    await asked.wait()
+    await session.close(self_inflicted=on_request)
+    with pytest.raises(InstanceGone, match="before its results were delivered") as lost:
+        await asyncio.wait_for(waiting, TIMEOUT_SECONDS)
+    assert (lost.value.while_running, lost.value.self_inflicted) == (not on_request, on_request)
 
 
 async def test_a_raising_listener_does_not_affect_the_run(

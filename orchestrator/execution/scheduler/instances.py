@@ -53,6 +53,8 @@ class Instance:
     down_since: float | None = None
     #: Assigned shards: the running one first, then the waiting one.
     assignments: list[Assignment] = field(default_factory=list)
+    #: Shards that it has run and whose results it still has.
+    delivering: set[str] = field(default_factory=set)
     #: Latest shard of each model in memory, by model id, least recently used first.
     loaded_models: OrderedDict[str, ShardSpec] = field(default_factory=OrderedDict)
     #: Model that it loads ahead of requests; empty for none.
@@ -95,6 +97,15 @@ class Instance:
     def has_free_slot(self) -> bool:
         """Whether the instance can take another shard."""
         return len(self.assignments) < SLOTS_PER_INSTANCE
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it neither runs a shard nor has results of one."""
+        return not self.assignments and not self.delivering
+
+    def holds(self, shard_id: str) -> bool:
+        """Whether it runs the shard or has its results."""
+        return shard_id in self.delivering or any(one.spec.shard_id == shard_id for one in self.assignments)
 
     def busy_seconds(self, now: float, *, count: int | None = None) -> float:
         """Return the expected seconds until all assigned shards, or the first `count` of them, have run.

@@ -86,8 +86,10 @@ class Scheduler:
                 self._release_slot(event, now)
                 return self._fill_slots(now)
             case ShardDone(shard_id=shard_id):
+                self._end_delivery(shard_id)
                 return [*self._acquit(shard_id), *self._fill_slots(now)]
             case ShardFailed():
+                self._end_delivery(event.shard_id)
                 return [*self._retry_or_fail(event, now), *self._fill_slots(now)]
             case JobCancelled(job_id=job_id):
                 return [*self._cancel_job(job_id), *self._fill_slots(now)]
@@ -190,11 +192,16 @@ class Scheduler:
             return
         self.queue.release_concurrency(assignment.spec.account_id)
         if event.seconds is not None:
+            instance.delivering.add(event.shard_id)
             expected = assignment.spec.run_seconds / instance.speed
             cold = assignment.spec.load_seconds if assignment.load_seconds else 0.0
             self.estimates.record_run(
                 assignment.spec.model, instance.speed, run=(event.seconds, expected), load=cold
             )
+
+    def _end_delivery(self, shard_id: str) -> None:
+        for instance in self.instances.values():
+            instance.delivering.discard(shard_id)
 
     def _retry_or_fail(self, event: ShardFailed, now: float) -> list[Instruction]:
         """Queue a failed shard for another attempt, or fail its job if it has none left.
@@ -217,7 +224,8 @@ class Scheduler:
         if was_lost and is_overdue:
             return self._fail_job(spec, FailureKind.EXPIRED)
         self._tries[spec.shard_id] += not was_lost
-        if event.kind in PERMANENT_FAILURES or (not was_lost and self._is_exhausted(spec)):
+        is_exhausted = self._tries[spec.shard_id] >= self._max_attempts
+        if event.kind in PERMANENT_FAILURES or (not was_lost and is_exhausted):
             return self._fail_job(spec, event.kind)
         self._failed_instances.setdefault(spec.shard_id, set()).add(event.instance_id)
         if self._suspects.is_suspect(spec.shard_id):
@@ -229,9 +237,6 @@ class Scheduler:
             heapq.heappush(self._deadlines, (spec.deadline, spec.shard_id))
         is_out_of_memory = event.kind is FailureKind.OUT_OF_MEMORY
         return [FreeMemory(instance_id=event.instance_id)] if is_out_of_memory else []
-
-    def _is_exhausted(self, spec: ShardSpec) -> bool:
-        return self._tries[spec.shard_id] >= self._max_attempts
 
     def _fail_job(self, spec: ShardSpec, kind: FailureKind) -> list[Instruction]:
         failed = FailJob(job_id=spec.job_id, shard_id=spec.shard_id, kind=kind)
@@ -294,7 +299,7 @@ class Scheduler:
             lane.instance_id = None
             return []
         instance = lane.reserve(candidates, now)
-        if instance.assignments:
+        if not instance.is_idle:
             return []
         lane.start(entry.spec)
         return [self._assign(self._estimate_placement(entry, instance, now), now)]

@@ -2,9 +2,10 @@
 
 A shard that ran when its instance died is a suspect, and so is one whose run made no progress, which is
 interrupted or ended with its instance. While one waits, an instance is kept free for it: it
-gets no further shards, and the suspect starts once the instance is idle. The other waiting shards of its job
-are held back until the suspect has succeeded, because they probably do the same. A suspect under which a
-second instance dies is the cause, for nothing else ran there.
+gets no further shards, and the suspect starts once the instance is idle, with the results of earlier shards
+delivered; the next one starts when its own results are. The other waiting shards of its job are held back
+until the suspect has succeeded, because they probably do the same. A suspect under which a second instance
+dies is the cause, for nothing else was there.
 """
 
 from __future__ import annotations
@@ -58,12 +59,11 @@ class SuspectLane:
         return instance.is_up and instance.has_free_slot and instance.id != self.instance_id
 
     def is_occupied(self, instances: Mapping[str, Instance]) -> bool:
-        """Whether a suspect is assigned to its instance; frees the instance once it is not."""
+        """Whether a suspect runs on its instance or has results there; frees the instance once it has not."""
         if self.running_shard is None:
             return False
         instance = instances.get(self.instance_id or "")
-        held = instance.assignments if instance else ()
-        if any(assignment.spec.shard_id == self.running_shard for assignment in held):
+        if instance and instance.holds(self.running_shard):
             return True
         self.running_shard = self.instance_id = None
         self.ordinary_turns = SLOTS_PER_INSTANCE
@@ -78,7 +78,7 @@ class SuspectLane:
     def reserve(self, candidates: Sequence[Instance], now: float) -> Instance:
         """Keep one of the instances free and return it: an idle one, the one that is kept already, or the
         one that will be idle first."""
-        idle = [instance for instance in candidates if not instance.assignments]
+        idle = [instance for instance in candidates if instance.is_idle]
         kept = [instance for instance in candidates if instance.id == self.instance_id]
         chosen = min(
             idle or kept or candidates, key=lambda instance: (instance.busy_seconds(now), instance.id)

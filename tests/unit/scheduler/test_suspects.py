@@ -137,6 +137,38 @@ def test_a_neighbour_with_several_shards_survives_the_death_of_its_instance() ->
     assert not left
 
 
+def test_the_next_suspect_starts_when_the_results_of_the_last_one_are_delivered() -> None:
+    fleet = scheduler("g0")
+    add(fleet, "j-0", deaths=1)
+    add(fleet, "k-0", account="b", deaths=1)
+    ended = RunEnded(shard_id="j-0", instance_id="g0", seconds=10.0)
+    assert runs(fleet.handle(ended, 2.0)) == [], "its death would be taken for that of the shard before it"
+    assert runs(fleet.handle(ShardDone(shard_id="j-0"), 3.0)) == [("k-0", "g0")]
+
+
+def test_a_suspect_waits_for_an_instance_that_has_no_results_of_others() -> None:
+    fleet = scheduler("g0", "g1")
+    add(fleet, "j-0", "k-0")
+    for shard, name in (("j-0", "g0"), ("k-0", "g1")):
+        assert held(fleet)[name] == [shard]
+        fleet.handle(RunEnded(shard_id=shard, instance_id=name, seconds=10.0), 2.0)
+    assert add(fleet, "s-0", account="b", deaths=1) == []
+    assert runs(fleet.handle(ShardDone(shard_id="k-0"), 3.0)) == [("s-0", "g1")]
+
+
+def test_a_cancelled_or_failed_delivery_frees_the_instance_for_a_suspect() -> None:
+    for end in (
+        ShardFailed(shard_id="j-0", instance_id="g0", kind=FailureKind.STORE_UNAVAILABLE),
+        ShardDone(shard_id="j-0"),
+    ):
+        fleet = scheduler("g0")
+        add(fleet, "j-0")
+        fleet.handle(RunEnded(shard_id="j-0", instance_id="g0", seconds=10.0), 2.0)
+        fleet.handle(JobCancelled(job_id="j"), 2.0)
+        assert add(fleet, "s-0", account="b", deaths=1) == []
+        assert runs(fleet.handle(end, 3.0)) == [("s-0", "g0")]
+
+
 def test_one_suspect_at_a_time_in_the_whole_fleet() -> None:
     fleet = scheduler("g0", "g1", "g2")
     add(fleet, "j-0", "k-0", "l-0")
@@ -282,6 +314,8 @@ class PoisonMachine(RuleBasedStateMachine):
         self.lost: dict[str, int] = {}
         self.failed: dict[str, FailureKind] = {}
         self.done: set[str] = set()
+        #: Shards that have run, and whose results the instance still has.
+        self.delivering: dict[str, list[str]] = {name: [] for name in ("g0", "g1", "g2")}
 
     def send(self, *events: object) -> None:
         for event in events:
@@ -320,8 +354,9 @@ class PoisonMachine(RuleBasedStateMachine):
     def kill(self, data: st.DataObject) -> None:
         """An instance is killed from outside, at most once under each shard."""
         name = data.draw(st.sampled_from([name for name, shards in held(self.scheduler).items() if shards]))
-        shard = held(self.scheduler)[name][0]
-        if not self.deaths.get(shard):
+        if not any(
+            self.deaths.get(shard) for shard in (held(self.scheduler)[name][0], *self.delivering[name])
+        ):
             self.end_instance(name)
 
     @precondition(lambda self: bool(self.down))
@@ -336,14 +371,27 @@ class PoisonMachine(RuleBasedStateMachine):
         if shard in self.poison:
             self.end_instance(name)
         else:
+            self.delivering[name].append(shard)
             self.send(RunEnded(shard_id=shard, instance_id=name, seconds=10.0))
-            if self.scheduler.has_shard(shard):
-                self.done.add(shard)
-            self.send(ShardDone(shard_id=shard))
+
+    @precondition(lambda self: any(self.delivering.values()))
+    @rule(data=st.data())
+    def deliver(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([name for name, shards in self.delivering.items() if shards]))
+        self.deliver_first(name)
+
+    def deliver_first(self, name: str) -> None:
+        shard = self.delivering[name].pop(0)
+        if self.scheduler.has_shard(shard):
+            self.done.add(shard)
+        self.send(ShardDone(shard_id=shard))
 
     def end_instance(self, name: str) -> None:
-        shards = held(self.scheduler)[name]
-        self.deaths[shards[0]] = self.deaths.get(shards[0], 0) + 1
+        """Every shard whose results are lost may be the cause, as may the one that runs."""
+        shards, lost = held(self.scheduler)[name], self.delivering[name]
+        self.delivering[name] = []
+        for shard in (*shards[:1], *lost):
+            self.deaths[shard] = self.deaths.get(shard, 0) + 1
         self.down.add(name)
         self.send(InstanceDown(instance_id=name, returns=True))
         for shard in shards:
@@ -351,6 +399,8 @@ class PoisonMachine(RuleBasedStateMachine):
         for shard in shards:
             ran = shard == shards[0]
             self.send(ShardFailed(shard_id=shard, instance_id=name, kind=GONE, has_run=ran))
+        for shard in lost:
+            self.send(ShardFailed(shard_id=shard, instance_id=name, kind=GONE))
 
     @invariant()
     def a_suspect_is_alone(self) -> None:
@@ -373,6 +423,8 @@ class PoisonMachine(RuleBasedStateMachine):
             for name in list(held(self.scheduler)):
                 if held(self.scheduler)[name]:
                     self.step(name)
+                if self.delivering[name]:
+                    self.deliver_first(name)
         assert not any(held(self.scheduler).values())
         assert len(self.scheduler.queue) == 0
         jobs = {shard.partition("-")[0] for shard in self.poison}

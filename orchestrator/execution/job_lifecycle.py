@@ -56,6 +56,10 @@ class JobLifecycle:
             self._events.publish(job_id, started)
         return is_started
 
+    def now(self) -> datetime:
+        """Return the time by which changes are dated."""
+        return self._clock()
+
     async def finish_shard(
         self, attempt: Attempt, outputs: Sequence[Output], usage: Usage, trained: TrainedLora | None = None
     ) -> JobRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet
@@ -211,7 +211,8 @@ class Runner:
 
     def _publish_usage(self, run: ShardRun, result: RunResult, meter: UsageMeter) -> Usage:
         """Return what the run used, after passing it to the observers of all jobs."""
-        usage = meter.finish(result, run.model, self.fleet)
+        used = meter.finish(result, run.model, self.fleet)
+        usage = replace(used, run_ended_at=self.lifecycle.now())
         instance_id = run.attempt.instance_id
         finished = PromptFinished(job=run.job, shard_id=run.shard.id, instance_id=instance_id, usage=usage)
         self.events.notify_observers(finished)

@@ -64,6 +64,8 @@ class Usage:
     device: str = ""
     #: SHA-256 of the template that ran.
     model_digest: str = ""
+    #: When the instance had run the prompt; None for runs of earlier versions.
+    run_ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,9 @@ from typing import Protocol
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.jobs.loras import TrainedLora
 from orchestrator.store.files import FileStore
+from orchestrator.store.job_search import JobSearchStore
 from orchestrator.store.loras import LoraStore
+from orchestrator.store.operator_events import OperatorEventStore
 from orchestrator.store.outbox import OutboxStore
 from orchestrator.store.quarantine import QuarantineStore
 from orchestrator.store.repairs import RepairStore
@@ -305,6 +307,8 @@ class Store(
     FileStore,
     LoraStore,
     SessionStore,
+    JobSearchStore,
+    OperatorEventStore,
     Protocol,
 ):
     """The whole store. No call may follow `close`."""

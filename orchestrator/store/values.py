@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from orchestrator.billing.values import Account, ApiKey, ApiKeyLimits, ApiKeyScope, AuditViolation, UsageRow
+from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobStatus
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Page",
     "UsageRow",
     "WebhookMessage",
+    "event_position",
 ]
 
 Item = TypeVar("Item")
@@ -44,6 +46,15 @@ class Page(Generic[Item]):
     cursor: str | None = None
 
 
+def event_position(cursor: str | None) -> int | None:
+    """Return the id of the event that a cursor names. Raises InvalidRequest."""
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise InvalidRequest(INVALID_CURSOR_MESSAGE, code="invalid_cursor", param="cursor")
+    return int(cursor)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobFilter:
     """Which jobs to list and in which order; None selects all."""
@@ -52,6 +63,14 @@ class JobFilter:
     status: JobStatus | None = None
     models: Sequence[str] | None = None
     oldest_first: bool = False
+    #: For operators: the key of the request, the code of its error, and an instance that ran an attempt.
+    key_id: str | None = None
+    error_code: str | None = None
+    instance_id: str | None = None
+    #: Whether jobs that their caller has removed are listed.
+    includes_removed: bool = False
+    #: Whether only unfinished jobs are.
+    is_unfinished: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,7 @@ from tests.support.store_harness import StoreHarness, open_world
 TIMES = re.compile(r".*_at|at|plan_since|renewed|ended?s?_at|claimed_until")
 JSON_COLUMNS = {("jobs", "params"), ("shards", "params"), ("shards", "outputs")}
 JSON_COLUMNS |= {("outbox", "payload"), ("quarantined_shards", "graph")}
+JSON_COLUMNS |= {("operator_events", "detail")}
 
 
 #: Tables of what only several processes share.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.jobs import Job, JobRecord
+from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.store.memory.tables import MemoryTables
 from orchestrator.store.values import INVALID_CURSOR_MESSAGE, JobFilter, Page, UsageRow
 from pricing.costs import MeteredUsage
@@ -23,19 +23,41 @@ def list_jobs(tables: MemoryTables, job_filter: JobFilter, limit: int, cursor: s
         if job is None or job_filter.account_id not in (None, job.account_id):
             raise _invalid_cursor()
         ids = ids[ids.index(cursor) + 1 :]
-    matching = [id for id in ids if _matches(tables.jobs[id], job_filter)]
+    matching = [
+        id
+        for id in ids
+        if _matches(tables.jobs[id], job_filter)
+        and _matches_for_operators(tables, tables.jobs[id], job_filter)
+    ]
     found = [tables.record(id) for id in matching[:limit]]
     return Page(items=found, cursor=found[-1].job.id if len(matching) > limit else None)
 
 
 def _matches(job: Job, job_filter: JobFilter) -> bool:
     if job_filter.account_id is not None and (
-        job.account_id != job_filter.account_id or job.removed_at is not None
+        job.account_id != job_filter.account_id
+        or (job.removed_at is not None and not job_filter.includes_removed)
     ):
         return False
     if job_filter.status is not None and job.status is not job_filter.status:
         return False
     return job_filter.models is None or not {job.model, job.requested_model}.isdisjoint(job_filter.models)
+
+
+def _matches_for_operators(tables: MemoryTables, job: Job, job_filter: JobFilter) -> bool:
+    """Return whether a job is among those that an operator looks for."""
+    if job_filter.key_id not in (None, job.key_id):
+        return False
+    code = job.error.code if job.error is not None and job.status is JobStatus.FAILED else None
+    if job_filter.error_code not in (None, code) or (job_filter.is_unfinished and job.is_finished):
+        return False
+    if job_filter.instance_id is None:
+        return True
+    shards = {shard.id for shard in tables.shards.get(job.id, ())}
+    return any(
+        attempt.shard_id in shards and attempt.instance_id == job_filter.instance_id
+        for attempt in tables.attempts.values()
+    )
 
 
 def list_entries(tables: MemoryTables, account_id: str, limit: int, cursor: str | None) -> Page[LedgerEntry]:

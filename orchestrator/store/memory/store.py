@@ -16,7 +16,9 @@ from orchestrator.store.lookup import found
 from orchestrator.store.memory import queries
 from orchestrator.store.memory.audit import audit_ledger
 from orchestrator.store.memory.files import MemoryFiles
+from orchestrator.store.memory.job_search import MemoryJobSearch
 from orchestrator.store.memory.loras import MemoryLoras
+from orchestrator.store.memory.operator_events import MemoryOperatorEvents
 from orchestrator.store.memory.outbox import MemoryOutbox
 from orchestrator.store.memory.quarantine import MemoryQuarantine
 from orchestrator.store.memory.repairs import MemoryRepairs
@@ -31,7 +33,16 @@ from pricing.statement import Statement
 NO_LIMITS = ApiKeyLimits()
 
 
-class MemoryStore(MemoryOutbox, MemoryQuarantine, MemoryRepairs, MemoryFiles, MemoryLoras, MemorySessions):
+class MemoryStore(
+    MemoryOutbox,
+    MemoryQuarantine,
+    MemoryRepairs,
+    MemoryFiles,
+    MemoryLoras,
+    MemorySessions,
+    MemoryJobSearch,
+    MemoryOperatorEvents,
+):
     """Implements `orchestrator.store.protocol.Store`, where each method is described.
 
     A second store on the same `tables` finds what the first one wrote.

@@ -12,6 +12,7 @@ from orchestrator.jobs import Attempt, Job, JobRecord, Shard
 from orchestrator.jobs.loras import Lora
 from orchestrator.jobs.objects import ObjectDeletion
 from orchestrator.jobs.quarantine import QuarantinedShard
+from orchestrator.store.operator_events import OperatorEvent
 from orchestrator.store.values import Claim, DeliveryAttempt, WebhookMessage
 from pricing.alerts import Alert
 from pricing.costs import MeteredUsage
@@ -68,6 +69,9 @@ class MemoryTables:
     loras: dict[str, Lora] = field(default_factory=dict)
     #: When ended sessions would have expired, by session id.
     ended_sessions: dict[str, datetime] = field(default_factory=dict)
+    #: Changes by operators, oldest first, and the id of the last one.
+    operator_events: list[OperatorEvent] = field(default_factory=list)
+    last_operator_event: int = 0
     installation_id: str = field(default_factory=lambda: uuid4().hex)
 
     def record(self, job_id: str) -> JobRecord:

@@ -52,6 +52,7 @@ TABLES: Mapping[str, Sequence[str]] = {
     "quarantined_shards": ("shard_id",),
     "loras": ("job_id",),
     "ended_sessions": ("id",),
+    "operator_events": ("id",),
     "installation": ("id",),
 }
 #: PostgreSQL has no text with NUL.

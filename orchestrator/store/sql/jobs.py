@@ -18,7 +18,8 @@ def list_jobs(db: Database, job_filter: JobFilter, limit: int, cursor: str | Non
     conditions = []
     values: dict[str, object] = {"limit": limit + 1}
     if job_filter.account_id is not None:
-        conditions.append("account_id = :account_id AND removed_at IS NULL")
+        removed = "" if job_filter.includes_removed else " AND removed_at IS NULL"
+        conditions.append(f"account_id = :account_id{removed}")
         values["account_id"] = job_filter.account_id
     if job_filter.status is not None:
         conditions.append("status = :status")
@@ -27,6 +28,7 @@ def list_jobs(db: Database, job_filter: JobFilter, limit: int, cursor: str | Non
         columns = (db.is_in(column, ":models") for column in ("model", "requested_model"))
         conditions.append(f"({' OR '.join(columns)})")
         values["models"] = db.list_value(job_filter.models)
+    _select_for_operators(job_filter, conditions, values)
     if cursor is not None:
         conditions.append(f"seq {after} :position")
         values["position"] = _cursor_position(db, job_filter.account_id, cursor)
@@ -36,6 +38,24 @@ def list_jobs(db: Database, job_filter: JobFilter, limit: int, cursor: str | Non
     ).fetchall()
     found = load_job_records(db, rows[:limit])
     return Page(items=found, cursor=found[-1].job.id if len(rows) > limit else None)
+
+
+def _select_for_operators(job_filter: JobFilter, conditions: list[str], values: dict[str, object]) -> None:
+    """Add the conditions by which operators look for jobs."""
+    if job_filter.key_id is not None:
+        conditions.append("key_id = :key_id")
+        values["key_id"] = job_filter.key_id
+    if job_filter.error_code is not None:
+        conditions.append("status = 'failed' AND error_code = :error_code")
+        values["error_code"] = job_filter.error_code
+    if job_filter.is_unfinished:
+        conditions.append("finished_at IS NULL")
+    if job_filter.instance_id is not None:
+        conditions.append(
+            """EXISTS (SELECT 1 FROM shards JOIN attempts ON shard_id = shards.id
+            WHERE job_id = jobs.id AND instance_id = :instance_id)"""
+        )
+        values["instance_id"] = job_filter.instance_id
 
 
 def _cursor_position(db: Database, account_id: str | None, cursor: str) -> int:

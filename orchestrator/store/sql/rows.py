@@ -198,6 +198,7 @@ def row_to_shard(row: Row) -> Shard:
             peak_vram=row["peak_vram"],
             device=row["device"],
             model_digest=row["model_digest"],
+            run_ended_at=parse_optional_time(row["run_ended_at"]),
         ),
         attempts=row["attempts"],
         tries=row["tries"],
@@ -214,6 +215,7 @@ def shard_result_to_row(shard: Shard) -> dict[str, Any]:
         "tries": shard.tries,
         "deaths": shard.deaths,
         **asdict(shard.usage),
+        "run_ended_at": shard.usage.run_ended_at and format_time(shard.usage.run_ended_at),
     }
 
 

@@ -39,7 +39,9 @@ from orchestrator.store.sql.access import Databases
 from orchestrator.store.sql.audit import audit_ledger
 from orchestrator.store.sql.database import Database
 from orchestrator.store.sql.file_store import SqlFiles
+from orchestrator.store.sql.job_search import SqlJobSearch
 from orchestrator.store.sql.lora_store import SqlLoras
+from orchestrator.store.sql.operator_events import SqlOperatorEvents
 from orchestrator.store.sql.outbox_store import SqlOutbox
 from orchestrator.store.sql.transaction import SqlTransaction
 from orchestrator.store.values import (
@@ -60,7 +62,7 @@ NO_LIMITS = ApiKeyLimits()
 T = TypeVar("T")
 
 
-class SqlStore(SqlFiles, SqlLoras, SqlOutbox):
+class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
     """Implements `orchestrator.store.protocol.Store`, where each method is described."""
 
     def __init__(

@@ -1,0 +1,63 @@
+"""The part of the store's interface by which operators look for jobs and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from orchestrator.jobs import Attempt, JobRecord, JobStatus
+from orchestrator.store.values import JobFilter, Page
+
+#: When an attempt ended, and its prompt id: its place among the failures.
+FailurePosition = tuple[datetime, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedAttempt:
+    """An attempt that failed, with whose it was."""
+
+    attempt: Attempt
+    account_id: str
+    model: str
+    #: Status of its job now: most failed attempts are repeated.
+    status: JobStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelOutcomes:
+    """How the latest jobs of a model ended."""
+
+    model: str
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class JobSearchStore(Protocol):
+    """Jobs of all accounts, removed ones included."""
+
+    async def search_jobs(
+        self, job_filter: JobFilter, limit: int = 50, cursor: str | None = None
+    ) -> Page[JobRecord]:
+        """Return a page of jobs, newest first. The cursor is the id of the last job of a page."""
+        ...
+
+    async def list_attempts(self, job_id: str) -> list[Attempt]:
+        """Return all attempts of a job's shards, by shard and number."""
+        ...
+
+    async def list_failed_attempts(
+        self, limit: int = 50, before: FailurePosition | None = None
+    ) -> list[FailedAttempt]:
+        """Return attempts that failed before that one, latest first. Cancelled ones are no failures."""
+        ...
+
+    async def count_failures(self, since: datetime) -> int:
+        """Return the number of attempts that failed since then."""
+        ...
+
+    async def count_outcomes(self, latest: int) -> Sequence[ModelOutcomes]:
+        """Return how the finished ones of the latest jobs ended, by model."""
+        ...

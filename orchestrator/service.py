@@ -10,6 +10,7 @@ from functools import partial
 
 from comfy_instances.tasks import spawn
 from orchestrator.billing.accounts import AccountService
+from orchestrator.billing.charging import MINIMUM_PARAM
 from orchestrator.billing.ledger_rules import without_balance
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
@@ -257,6 +258,16 @@ class GenerationService:
         self.dispatcher.cancel_job(job_id)
         return record
 
+    async def cancel_shard(self, record: JobRecord, index: int) -> JobRecord:
+        """Cancel one shard of a job; the others go on. A shard or job that has ended stays unchanged.
+
+        The price falls by the shard's share, and not below the minimum of a request.
+        """
+        shard = record.shards[index]
+        changed = await self.lifecycle.cancel_shard(record.job.id, index)
+        self.dispatcher.cancel_shard(record.job.id, shard.id)
+        return changed
+
     async def abandon_job(self, job_id: str) -> None:
         """Cancel a job whose caller has gone. It stops at once, and is released when the store takes it."""
         self.dispatcher.cancel_job(job_id)
@@ -313,6 +324,8 @@ class GenerationService:
         params = {**prepared.params_of_job(job_id), **request.extra_params}
         if prepared.lora_objects:
             params[LORA_OBJECTS_PARAM] = dict(prepared.lora_objects)
+        if params["n"] > 1:
+            params[MINIMUM_PARAM] = prepared.quote.minimum_micros
         if (version := self.live_catalog.kept_version(prepared.model)) is not None:
             params[MODEL_VERSION_PARAM] = version
         if "seed" in params and params["seed"] is None:

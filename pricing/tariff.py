@@ -52,6 +52,8 @@ class Quote:
     effective: date
     #: The price in the tariff's own unit (dollars or credits), minimum included.
     units: Fraction
+    #: The minimum charge of a request; 0 if there is none.
+    minimum_micros: int = 0
 
     @property
     def usd(self) -> float:
@@ -89,6 +91,7 @@ class Tariff:
             tariff_id=self.id,
             effective=self.effective,
             units=units,
+            minimum_micros=round_up(self.minimum * self.unit),
         )
 
     def cents_before_minimum(self, work: BillableWork) -> float:

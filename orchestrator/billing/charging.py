@@ -22,7 +22,12 @@ from pricing.ledger import Balance, LedgerEntry, capture_entries, hold_entry
 #: Parameter of a job that is charged by its GPU time: micro-dollars per second, as of its acceptance. No
 #: parameter of a model has a name like it.
 GPU_SECOND_PARAM = "@gpu_second_micros"
+#: Parameter of a job with several shards: the minimum charge of a request in micro-dollars, as of its
+#: acceptance.
+MINIMUM_PARAM = "@minimum_micros"
 OPEN_SHARD_STATUSES = (ShardStatus.WAITING, ShardStatus.RUNNING)
+#: Statuses of the shards of a job that is charged.
+ENDED_WELL = frozenset({ShardStatus.SUCCEEDED, ShardStatus.CANCELLED})
 
 
 def check_idempotent_replay(job: Job, earlier: JobRecord) -> None:
@@ -99,12 +104,12 @@ def progress_messages(job: Job, kind: ProgressMessage, now: datetime) -> tuple[N
 
 
 def capture_on_success(record: JobRecord, hold: LedgerEntry | None, now: datetime) -> Changes:
-    """Finish and charge the job if all its shards have succeeded.
+    """Finish and charge the job if all its shards have succeeded, or were cancelled one by one.
 
     Captures the price, by default the full hold, adds revenue and usage to the daily totals and sends the
     job's webhook.
     """
-    if any(shard.status is not ShardStatus.SUCCEEDED for shard in record.shards):
+    if {shard.status for shard in record.shards} - ENDED_WELL or not count_succeeded(record):
         return NO_CHANGES
     record = replace(record, job=replace(record.job, price=final_price(record)))
     job = record.job
@@ -123,13 +128,37 @@ def capture_on_success(record: JobRecord, hold: LedgerEntry | None, now: datetim
 def final_price(record: JobRecord) -> int:
     """Return the micro-dollars to capture: the price of the GPU time used, if the job is charged by it.
 
-    It is never more than the hold, which is the price until then.
+    Otherwise cancelled shards take their equal shares off the price, which stays at least the minimum of a
+    request. It is never more than the hold, which is the price until then.
     """
-    rate = record.job.params.get(GPU_SECOND_PARAM)
-    if not isinstance(rate, int):
-        return record.job.price
-    seconds = sum(shard.usage.gpu_seconds for shard in record.shards)
-    return min(record.job.price, price_gpu_time(seconds, rate))
+    job = record.job
+    rate = job.params.get(GPU_SECOND_PARAM)
+    if isinstance(rate, int):
+        seconds = sum(shard.usage.gpu_seconds for shard in record.shards)
+        return min(job.price, price_gpu_time(seconds, rate))
+    share = -(-job.price * count_succeeded(record) // len(record.shards))
+    minimum = job.params.get(MINIMUM_PARAM)
+    return max(share, min(job.price, minimum)) if isinstance(minimum, int) else share
+
+
+def count_succeeded(record: JobRecord) -> int:
+    """Return how many shards have stored outputs."""
+    return sum(shard.status is ShardStatus.SUCCEEDED for shard in record.shards)
+
+
+def cancel_shard(record: JobRecord, index: int, hold: LedgerEntry | None, now: datetime) -> Changes:
+    """Cancel one shard of an unfinished job; a shard that has ended stays as it is.
+
+    The others go on. With the last open shard the job ends: it succeeds if a shard has outputs.
+    """
+    shard = record.shards[index]
+    if record.job.is_finished or shard.status not in OPEN_SHARD_STATUSES:
+        return NO_CHANGES
+    cancelled = shard.transition_to(ShardStatus.CANCELLED)
+    shards = tuple(cancelled if other.id == shard.id else other for other in record.shards)
+    if all(other.status is ShardStatus.CANCELLED for other in shards):
+        return release_on_failure(record, JobStatus.CANCELLED, None, hold, now)
+    return Changes(shards=(cancelled,)) + capture_on_success(replace(record, shards=shards), hold, now)
 
 
 def release_on_failure(

@@ -25,11 +25,12 @@ def meter_shard(shard: Shard, model: str, day: date) -> MeteredUsage:
 
 
 def meter_revenue(record: JobRecord, day: date) -> list[MeteredUsage]:
-    """Return the job's price, split evenly over its shards."""
-    shares = split_evenly(record.job.price, len(record.shards))
+    """Return the job's price, split evenly over its shards that have outputs."""
+    shards = _shards_with_outputs(record)
+    shares = split_evenly(record.job.price, len(shards)) if shards else []
     return [
         MeteredUsage(day=day, model=record.job.model, device=device_name(shard), revenue=share)
-        for shard, share in zip(record.shards, shares, strict=True)
+        for shard, share in zip(shards, shares, strict=True)
     ]
 
 
@@ -51,9 +52,12 @@ def meter_job(record: JobRecord) -> list[MeteredUsage]:
     earned = record.job.status is JobStatus.SUCCEEDED
     return [
         replace(meter_shard(shard, record.job.model, day), revenue=row.revenue if earned else 0)
-        for shard, row in zip(record.shards, meter_revenue(record, day), strict=True)
-        if shard.outputs
+        for shard, row in zip(_shards_with_outputs(record), meter_revenue(record, day), strict=True)
     ]
+
+
+def _shards_with_outputs(record: JobRecord) -> list[Shard]:
+    return [shard for shard in record.shards if shard.outputs]
 
 
 def job_usage_row(record: JobRecord, day: date) -> UsageRow:

@@ -19,7 +19,6 @@ from pricing.ledger import LedgerEntry
 BROKEN_JOB_ERROR = JobError(
     code=FailureKind.INTERNAL.value, message="The service lost track of the request. It was not charged."
 )
-ENDED_SHARD_STATUSES = (ShardStatus.FAILED, ShardStatus.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +41,9 @@ def find_defect(facts: JobFacts) -> str | None:
     statuses = [shard.status for shard in record.shards]
     if record.job.price and (facts.hold is None or facts.is_settled):
         return "missing_hold"
-    if any(status in ENDED_SHARD_STATUSES for status in statuses):
+    if ShardStatus.FAILED in statuses or set(statuses) == {ShardStatus.CANCELLED}:
         return "ended_shard"
-    if all(status is ShardStatus.SUCCEEDED for status in statuses):
+    if set(statuses) <= charging.ENDED_WELL:
         return "unfinished_job"
     if _unattended_shards(facts):
         return "shard_without_attempt"

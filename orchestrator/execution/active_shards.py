@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -33,6 +33,13 @@ def record_failure(shards: dict[str, ActiveShard], shard_id: str, failure: Attem
     """Remember how an attempt of a shard failed, unless its job has been cancelled meanwhile."""
     if active := shards.get(shard_id):
         shards[shard_id] = replace(active, failures=(*active.failures, failure))
+
+
+def drop_waiting(
+    shards: dict[str, ActiveShard], is_cancelled: Callable[[str], bool]
+) -> dict[str, ActiveShard]:
+    """Return the shards without the cancelled ones that no attempt runs."""
+    return {id: active for id, active in shards.items() if active.attempt or not is_cancelled(id)}
 
 
 def final_error(active: ActiveShard | None, kind: FailureKind) -> JobError:
@@ -80,10 +87,11 @@ class RunningAttempts:
             self._attempts.pop(attempt.prompt_id, None)
             self._recovering.discard(attempt.prompt_id)
 
-    def list_recovering(self, job_id: str) -> list[Attempt]:
-        """Return the attempts of a job that are being recovered, which the scheduler does not know."""
+    def list_recovering(self, is_wanted: Callable[[str], bool]) -> list[Attempt]:
+        """Return the attempts of the wanted shards that are being recovered, which the scheduler does not
+        know."""
         attempts = [self._attempts[prompt_id] for prompt_id in self._recovering]
-        return [attempt for attempt in attempts if attempt.job_id == job_id]
+        return [attempt for attempt in attempts if is_wanted(attempt.shard_id)]
 
     def list_lost_assignments(self, scheduler: Scheduler) -> list[tuple[str, str]]:
         """Return (shard id, instance id) of every occupied slot whose shard no task runs."""

@@ -40,6 +40,10 @@ class JobScheduling(Protocol):
         """Remove the job's waiting shards from the queue and cancel the running ones on their instances."""
         ...
 
+    def cancel_shard(self, job_id: str, shard_id: str) -> None:
+        """Do the same with one shard of a job."""
+        ...
+
 
 def capacity_of(scheduler: Scheduler, account_id: str, model: str) -> Capacity:
     """Return the capacity that a scheduler expects.

@@ -16,7 +16,13 @@ from comfy_instances.tasks import keep_running, spawn
 from orchestrator.billing.accounts import AccountService
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import ServiceError
-from orchestrator.execution.active_shards import ActiveShard, RunningAttempts, final_error, record_failure
+from orchestrator.execution.active_shards import (
+    ActiveShard,
+    RunningAttempts,
+    drop_waiting,
+    final_error,
+    record_failure,
+)
 from orchestrator.execution.capabilities import ServableModels
 from orchestrator.execution.capacity import NO_CAPACITY, Capacity, capacity_of
 from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error
@@ -207,14 +213,18 @@ class Dispatcher:
 
     def cancel_job(self, job_id: str) -> None:
         """Remove the job's waiting shards from the queue and cancel the running ones on their instances."""
-        self._handle_event(JobCancelled(job_id=job_id))
-        for attempt in self.running_attempts.list_recovering(job_id):
+        self._cancel(JobCancelled(job_id=job_id), lambda shard: shard.startswith(f"{job_id}-"))
+
+    def cancel_shard(self, job_id: str, shard_id: str) -> None:
+        """Do the same with one shard of a job."""
+        event = JobCancelled(job_id=job_id, shard_id=shard_id)
+        self._cancel(event, lambda shard: shard == shard_id)
+
+    def _cancel(self, event: JobCancelled, is_cancelled: Callable[[str], bool]) -> None:
+        self._handle_event(event)
+        for attempt in self.running_attempts.list_recovering(is_cancelled):
             self._spawn_task(self._cancel_attempt(attempt), "attempt cancellation", attempt.shard_id)
-        self._active_shards = {
-            shard_id: active
-            for shard_id, active in self._active_shards.items()
-            if active.attempt or active.job.id != job_id
-        }
+        self._active_shards = drop_waiting(self._active_shards, is_cancelled)
 
     def refresh_servable_models(self) -> None:
         """Determine again which models each instance can serve, after a change of the catalogue."""
@@ -314,7 +324,7 @@ class Dispatcher:
             with self.running_attempts.track(attempt):
                 failure = await run_and_classify(self._start_and_run(active, attempt, on_run_ended))
                 if failure and failure.kind is FailureKind.BAD_GRAPH:
-                    failure = await self._explain_rejection(failure, active, instance_id)
+                    failure = await self._instance_guard.explain_rejection(failure, active.model, instance_id)
                 self._check_instance(instance_id, failure)
                 on_run_ended(None)
                 await self._report_attempt(attempt, failure)
@@ -323,18 +333,6 @@ class Dispatcher:
             on_run_ended(None)
             self.forget_shard(attempt.shard_id)
             raise
-
-    async def _explain_rejection(
-        self, failure: AttemptFailure, active: ActiveShard, instance_id: str
-    ) -> AttemptFailure:
-        """Return `failure`, or a lost instance if the instance no longer has what the model needs."""
-        if not await self._instance_guard.reload_capabilities(instance_id):
-            return AttemptFailure(FailureKind.INSTANCE_GONE, failure.detail, has_run=False)
-        missing = self._runner.capabilities.get(instance_id).missing_requirements(active.model)
-        if not missing:
-            return failure
-        detail = f"the instance no longer has what {active.model.id} needs: {missing[0]}"
-        return AttemptFailure(FailureKind.INSTANCE_GONE, detail, has_run=False)
 
     def _check_instance(self, instance_id: str, failure: AttemptFailure | None) -> None:
         """Withhold an instance that an attempt lost, before its free slot is given to another shard."""

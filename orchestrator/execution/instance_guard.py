@@ -16,8 +16,10 @@ from typing import Any
 from comfy_instances.backoff import backoff_delay
 from comfy_instances.fleet.protocol import Fleet, FleetError
 from comfy_instances.tasks import spawn
+from orchestrator.catalog import Model
+from orchestrator.execution.failures import AttemptFailure
 from orchestrator.execution.runner import Runner
-from orchestrator.jobs import Attempt
+from orchestrator.jobs import Attempt, FailureKind
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,18 @@ class InstanceGuard:
             log.info("could not read the node facts of %s: %s", instance_id, error or type(error).__name__)
             return False
         return True
+
+    async def explain_rejection(
+        self, failure: AttemptFailure, model: Model, instance_id: str
+    ) -> AttemptFailure:
+        """Return `failure`, or a lost instance if the instance no longer has what the model needs."""
+        if not await self.reload_capabilities(instance_id):
+            return AttemptFailure(FailureKind.INSTANCE_GONE, failure.detail, has_run=False)
+        missing = self._runner.capabilities.get(instance_id).missing_requirements(model)
+        if not missing:
+            return failure
+        detail = f"the instance no longer has what {model.id} needs: {missing[0]}"
+        return AttemptFailure(FailureKind.INSTANCE_GONE, detail, has_run=False)
 
     async def interrupt_or_restart(self, attempt: Attempt) -> None:
         """Interrupt a hung run; restart its instance if that has no effect and the fleet owns it."""

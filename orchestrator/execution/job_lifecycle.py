@@ -127,6 +127,11 @@ class JobLifecycle:
         now = self._clock()
         return self._publish_change(await self._store.cancel_job(job_id, now), now)
 
+    async def cancel_shard(self, job_id: str, index: int) -> JobRecord:
+        """Cancel one shard of a job; the job ends with its last open shard."""
+        now = self._clock()
+        return self._publish_change(await self._store.cancel_shard(job_id, index, now), now)
+
     async def abandon_job(self, job_id: str) -> JobRecord:
         """Cancel a job that no caller waits for any more, as soon as the store takes it."""
         now = self._clock()

@@ -11,7 +11,7 @@ from time import monotonic
 from comfy_instances.tasks import keep_running, spawn
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.jobs import Job, ShardStatus
+from orchestrator.jobs import Job, ShardStatus, job_of_shard
 from orchestrator.store import Store
 from orchestrator.store.signals import POLL_SECONDS, StoreEvent, StoreEventKind, Subscription
 
@@ -42,7 +42,11 @@ class StoredJobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
-        kinds = (StoreEventKind.JOB_ADDED, StoreEventKind.JOB_CANCELLED)
+        kinds = (
+            StoreEventKind.JOB_ADDED,
+            StoreEventKind.JOB_CANCELLED,
+            StoreEventKind.SHARD_CANCELLED,
+        )
         with self.store.signals.subscribe(*kinds) as subscription:
             while True:
                 try:
@@ -64,6 +68,8 @@ class StoredJobs:
         for event in events:
             if event.kind is StoreEventKind.JOB_CANCELLED:
                 self.dispatcher.cancel_job(event.id)
+            elif event.kind is StoreEventKind.SHARD_CANCELLED:
+                self.dispatcher.cancel_shard(job_of_shard(event.id), event.id)
         await self._schedule([event.id for event in events if event.kind is StoreEventKind.JOB_ADDED])
 
     async def _schedule(self, job_ids: list[str]) -> None:

@@ -14,6 +14,7 @@ from orchestrator.jobs.job import (
     Shard,
     Usage,
     create_shards,
+    job_of_shard,
 )
 from orchestrator.jobs.status import (
     JOB_TRANSITIONS,
@@ -42,4 +43,5 @@ __all__ = [
     "ShardStatus",
     "Usage",
     "create_shards",
+    "job_of_shard",
 ]

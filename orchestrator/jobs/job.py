@@ -87,8 +87,8 @@ class Attempt:
 
     @property
     def job_id(self) -> str:
-        """The job of its shard, whose id begins the shard's."""
-        return self.shard_id.rpartition("-")[0]
+        """The job of its shard."""
+        return job_of_shard(self.shard_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,6 +226,11 @@ class JobRecord:
     @property
     def is_simulated(self) -> bool:
         return any(shard.usage.simulated for shard in self.shards)
+
+
+def job_of_shard(shard_id: str) -> str:
+    """Return the id of a shard's job, with which the shard's id begins."""
+    return shard_id.rpartition("-")[0]
 
 
 def create_shards(job: Job, n: int) -> list[Shard]:

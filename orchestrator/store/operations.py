@@ -107,6 +107,19 @@ def cancel_job(tx: Transaction, job_id: str, now: datetime) -> JobRecord:
     return _release_job(tx, job_id, JobStatus.CANCELLED, None, now)
 
 
+def cancel_shard(tx: Transaction, job_id: str, index: int, now: datetime) -> JobRecord:
+    """Cancel one shard of an unfinished job. With the last open shard the job ends, and is charged."""
+    tx.lock_job(job_id)
+    hold = tx.find_entry(hold_key(job_id))
+    record = get_job(tx, job_id)
+    changes = charging.cancel_shard(record, index, hold, now)
+    if changes.usage:
+        tx.lock_account(record.job.account_id)
+        changes = _with_alerts(tx, record.job.account_id, changes, now)
+    tx.apply_changes(changes)
+    return get_job(tx, job_id)
+
+
 def quarantine_shard(
     tx: Transaction, quarantined: QuarantinedShard, error: JobError, now: datetime
 ) -> JobRecord:

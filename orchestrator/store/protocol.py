@@ -293,6 +293,10 @@ class JobStore(Protocol):
         """Cancel an unfinished job and release its hold."""
         ...
 
+    async def cancel_shard(self, job_id: str, index: int, now: datetime) -> JobRecord:
+        """Cancel one shard of an unfinished job, unless it has ended. With the last one the job ends."""
+        ...
+
 
 class Store(
     AccountStore,

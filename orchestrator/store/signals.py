@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from orchestrator.billing.changes import Changes
-from orchestrator.jobs import JobStatus
+from orchestrator.jobs import JobStatus, ShardStatus
 
 #: Events that a subscription keeps; beyond them it only knows that it has missed some.
 MAX_WAITING_EVENTS = 10_000
@@ -29,6 +29,8 @@ class StoreEventKind(StrEnum):
     JOB_ADDED = "job_added"
     JOB_CHANGED = "job_changed"
     JOB_CANCELLED = "job_cancelled"
+    #: One shard of an unfinished job; the id is the shard's.
+    SHARD_CANCELLED = "shard_cancelled"
     MESSAGE_DUE = "message_due"
     #: Models were published or changed. The id is empty.
     MODELS_CHANGED = "models_changed"
@@ -129,6 +131,9 @@ def events_of(changes: Changes) -> tuple[StoreEvent, ...]:
         events[StoreEvent(kind, changes.job.id)] = None
     else:
         events |= {StoreEvent(StoreEventKind.JOB_CHANGED, one.job_id): None for one in changes.shards}
+    cancelled_shards = (one.id for one in changes.shards if one.status is ShardStatus.CANCELLED)
+    if changes.job is None or not changes.job.is_finished:
+        events |= {StoreEvent(StoreEventKind.SHARD_CANCELLED, shard): None for shard in cancelled_shards}
     if changes.removed_job is not None:
         events[StoreEvent(StoreEventKind.JOB_CHANGED, changes.removed_job.id)] = None
     due = (message.account_id for message in changes.messages if message.url)

@@ -97,6 +97,10 @@ class JobWaiter(Protocol):
         """Cancel an unfinished job."""
         ...
 
+    async def cancel_shard(self, record: JobRecord, index: int) -> JobRecord:
+        """Cancel one shard of an unfinished job; the others go on."""
+        ...
+
     async def abandon_job(self, job_id: str) -> None:
         """Cancel an unfinished job whose caller has gone, also if the store is unavailable now."""
         ...

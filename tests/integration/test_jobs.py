@@ -78,7 +78,7 @@ async def test_streams_job_events(service: ServiceProcess, key: str) -> None:
         events = await _events(http, job["jobId"])
     assert events[0][0] == "job"
     last = events[-1][1]
-    assert (last["status"], last["shards"]) == ("completed", {"total": 2, "done": 2})
+    assert (last["status"], last["shards"]) == ("completed", {"total": 2, "done": 2, "cancelled": 0})
     assert len(last["output"]["images"]) == 2
 
 
@@ -140,6 +140,30 @@ async def test_cancelled_job_is_not_charged_and_frees_its_instance(slow: Service
             assert (await response.json())["status"] == "cancelled"
         async with http.get("/api/v1/billing/balance") as response:
             assert (await response.json())["available_usd"] == 1.0
+        await _until_idle(slow)
+
+
+async def test_cancels_one_of_several_results_and_charges_the_others(slow: ServiceProcess) -> None:
+    async with slow.client(slow.key("1.00")) as http:
+        body = {"model": "flux-1-dev", "prompt": "waves", "n": 4, "steps": 4}
+        async with http.post(PATH, json=body, headers={"Prefer": "respond-async"}) as response:
+            job = (await response.json())["jobId"]
+        for index in (3, 2):
+            async with http.delete(f"/api/v1/jobs/{job}/shards/{index}") as response:
+                assert (await response.json())["shards"]["cancelled"] == 4 - index
+        async with http.delete(f"/api/v1/jobs/{job}/shards/4") as response:
+            assert response.status == 404
+            assert "counted from 0 to 3" in (await response.json())["error"]["message"]
+        await _until(http, job, "completed")
+        async with http.get(f"/api/v1/jobs/{job}") as response:
+            shown = await response.json()
+        assert shown["shards"] == {"total": 4, "done": 2, "cancelled": 2}
+        assert len(shown["assets"]) == 2
+        async with http.get("/api/v1/billing/balance") as response:
+            balance = await response.json()
+        assert (balance["held_usd"], balance["available_usd"]) == (0.0, 1 - shown["costUsd"])
+        async with http.post("/api/v1/quote", json={**body, "n": 2}) as response:
+            assert (await response.json())["cost_usd"] == shown["costUsd"]
         await _until_idle(slow)
 
 

@@ -139,6 +139,9 @@ class SchedulerLink:
     def cancel_job(self, job_id: str) -> None:
         """Do nothing: the scheduler learns of cancellations from the store."""
 
+    def cancel_shard(self, job_id: str, shard_id: str) -> None:
+        """Do nothing: the scheduler learns of cancellations from the store."""
+
     async def _read_architectures(self, names: list[str]) -> dict[str, tuple[str, ...]]:
         with suppress(ServiceUnavailable):
             answer = await self._ask(LORAS_PATH, LoraNames(names=tuple(names)).model_dump_json())

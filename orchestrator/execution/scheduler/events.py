@@ -94,6 +94,8 @@ class JobCancelled:
     """A job was cancelled or has failed; its shards are no longer needed."""
 
     job_id: str
+    #: The only shard that is no longer needed; None for all.
+    shard_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -91,8 +91,8 @@ class Scheduler:
             case ShardFailed():
                 self._end_delivery(event.shard_id)
                 return [*self._retry_or_fail(event, now), *self._fill_slots(now)]
-            case JobCancelled(job_id=job_id):
-                return [*self._cancel_job(job_id), *self._fill_slots(now)]
+            case JobCancelled(job_id=job_id, shard_id=shard_id):
+                return [*self._cancel_job(job_id, shard_id), *self._fill_slots(now)]
             case InstanceUp(instance_id=instance_id):
                 self.instances.setdefault(instance_id, Instance(instance_id)).mark_up(event)
                 return self._fill_slots(now)
@@ -251,9 +251,9 @@ class Scheduler:
                 instructions += self._fail_job(self._specs[shard_id], FailureKind.EXPIRED)
         return instructions
 
-    def _cancel_job(self, job_id: str) -> list[Instruction]:
+    def _cancel_job(self, job_id: str, shard_id: str | None = None) -> list[Instruction]:
         """Remove the waiting shards of a job and return instructions to cancel the assigned ones."""
-        shards = self._shards_by_job.get(job_id, set()).copy()
+        shards = {one for one in self._shards_by_job.get(job_id, ()) if shard_id in (None, one)}
         for shard_id in shards:
             self.queue.remove(shard_id)
             self._forget_shard(shard_id)

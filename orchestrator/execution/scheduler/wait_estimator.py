@@ -19,6 +19,8 @@ class WaitEstimate:
     shards_ahead: int | None
     #: Seconds until all shards of the job have run; None while no instance can run them.
     seconds: float | None
+    #: Seconds until the model of those shards is loaded that an instance loads it for; None if none does.
+    loading_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,19 @@ class WaitEstimator:
             return None
         position = self.queue.find_position(shards)
         ends = [end for instance in self.instances for end in self._seconds_until_done(instance, shards, now)]
+        loading = self._loading_seconds(shards, now)
         if position is None:
-            return WaitEstimate(shards_ahead=None, seconds=max(ends, default=0.0))
+            return WaitEstimate(shards_ahead=None, seconds=max(ends, default=0.0), loading_seconds=loading)
         shards_ahead, until_last = position
         seconds = self._seconds_through(until_last, now)
         last_end = None if seconds is None else max([*ends, seconds])
-        return WaitEstimate(shards_ahead=shards_ahead, seconds=last_end)
+        return WaitEstimate(shards_ahead=shards_ahead, seconds=last_end, loading_seconds=loading)
+
+    def _loading_seconds(self, shards: frozenset[str], now: float) -> float | None:
+        """Return the longest remaining load time of the shards that run now; None if none loads."""
+        runs = [instance.assignments[0] for instance in self.instances if instance.assignments]
+        remaining = (run.started_at + run.load_seconds - now for run in runs if run.spec.shard_id in shards)
+        return max((seconds for seconds in remaining if seconds > 0), default=None)
 
     def _seconds_until_done(self, instance: Instance, shards: frozenset[str], now: float) -> list[float]:
         """Return the seconds until each of the `shards` that are assigned to the instance has run."""

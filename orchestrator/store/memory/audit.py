@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from orchestrator.billing.charging import OPEN_SHARD_STATUSES
 from orchestrator.billing.values import AuditViolation
-from orchestrator.jobs import JobStatus
+from orchestrator.jobs import JobStatus, ShardStatus
 from orchestrator.store.memory.tables import MemoryTables
 from pricing.ledger import REVENUE, EntryKind, sum_balances
 
@@ -94,7 +94,8 @@ def _only_success_is_charged(tables: MemoryTables) -> Findings:
 
 def _charged_job_has_outputs(tables: MemoryTables) -> Findings:
     for job in tables.jobs.values():
-        empty = sum(not shard.outputs for shard in tables.shards.get(job.id, ()))
+        shards = tables.shards.get(job.id, ())
+        empty = sum(not shard.outputs for shard in shards if shard.status is not ShardStatus.CANCELLED)
         if job.status is JobStatus.SUCCEEDED and empty:
             yield job.id, f"{empty} shards without outputs"
 

@@ -321,6 +321,9 @@ class MemoryStore(
     async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
         return operations.cancel_job(self._tx, job_id, now)
 
+    async def cancel_shard(self, job_id: str, index: int, now: datetime) -> JobRecord:
+        return operations.cancel_shard(self._tx, job_id, index, now)
+
 
 def _check_unicode(*texts: str) -> None:
     """Raise InvalidRequest for lone surrogates, which no database stores."""

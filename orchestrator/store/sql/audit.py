@@ -62,7 +62,8 @@ AUDIT_QUERIES: Mapping[str, str] = {
     "charged_job_has_outputs": """
         SELECT jobs.id AS subject, count(*) || ' shards without outputs' AS detail
         FROM jobs JOIN shards ON job_id = jobs.id
-        WHERE jobs.status = 'succeeded' AND CAST(outputs AS TEXT) = '[]' GROUP BY jobs.id""",
+        WHERE jobs.status = 'succeeded' AND shards.status <> 'cancelled' AND CAST(outputs AS TEXT) = '[]'
+        GROUP BY jobs.id""",
     "job_has_shards": """
         SELECT id AS subject, status AS detail FROM jobs
         WHERE NOT EXISTS (SELECT 1 FROM shards WHERE job_id = jobs.id)""",

@@ -316,6 +316,9 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
     async def cancel_job(self, job_id: str, now: datetime) -> JobRecord:
         return await self._change(operations.cancel_job, job_id, now)
 
+    async def cancel_shard(self, job_id: str, index: int, now: datetime) -> JobRecord:
+        return await self._change(operations.cancel_shard, job_id, index, now)
+
     async def quarantine_shard(
         self, quarantined: QuarantinedShard, error: JobError, now: datetime
     ) -> JobRecord:

@@ -1,7 +1,8 @@
 """`GET /api/v1/jobs/{id}/events`: a job as server-sent events, for EventSource and other SSE clients.
 
     job       the job as `GET /api/v1/jobs/{id}` returns it: first, and after every change of its status
-    queue     {"position", "estimatedFinish"}: queue position (null: all of its shards are running)
+    queue     {"position", "estimatedFinish", "modelReady"}: queue position (null: all of its shards are
+              running), and when its model is loaded (null: none is being loaded for it)
     started   {"shard", "attempt"}: a shard has started
     progress  {"shard", "node", "value", "max", "fraction"}: steps of the current node, share of the shard
     preview   {"shard", "content_type", "b64"}: an unfinished image from the sampler

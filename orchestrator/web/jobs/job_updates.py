@@ -31,6 +31,8 @@ class QueuePosition:
     position: int | None
     #: When the job is expected to be finished; None while no instance can run it.
     expected_finish: datetime | None
+    #: When an instance is expected to have loaded the model for it; None if none loads it.
+    model_loaded: datetime | None = None
 
 
 JobUpdate = JobEvent | QueuePosition
@@ -58,10 +60,15 @@ class JobUpdates:
         estimate = self.wait_estimates.estimate_job_wait(job_id, monotonic())
         if estimate is None:
             return None
-        remaining, ahead = estimate.seconds, estimate.shards_ahead
+        ahead, now = estimate.shards_ahead, self.clock()
+
+        def after(seconds: float | None) -> datetime | None:
+            return None if seconds is None else now + timedelta(seconds=seconds)
+
         return QueuePosition(
             position=None if ahead is None else ahead + 1,
-            expected_finish=None if remaining is None else self.clock() + timedelta(seconds=remaining),
+            expected_finish=after(estimate.seconds),
+            model_loaded=after(estimate.loading_seconds),
         )
 
     async def stream(
@@ -117,6 +124,8 @@ class JobUpdates:
 def _is_significant_change(current: QueuePosition, previous: QueuePosition | None, now: datetime) -> bool:
     """Return whether clients should get the new position."""
     if previous is None or current.position != previous.position:
+        return True
+    if (current.model_loaded is None) is not (previous.model_loaded is None):
         return True
     if current.expected_finish is None or previous.expected_finish is None:
         return current.expected_finish is not previous.expected_finish

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from orchestrator.errors import invalid_field
+from orchestrator.errors import NotFound, invalid_field
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.store import WebhookMessage
 from orchestrator.web.auth import READ_METHODS, authenticate
@@ -61,6 +61,7 @@ class JobApiRoutes:
             web.get("/api/v1/jobs", self.list_jobs),
             web.get("/api/v1/jobs/{id}", self.get_job),
             web.delete("/api/v1/jobs/{id}", self.cancel_job),
+            web.delete("/api/v1/jobs/{id}/shards/{index}", self.cancel_shard),
             web.get("/api/v1/jobs/{id}/events", self.stream_events),
         ]
 
@@ -119,6 +120,21 @@ class JobApiRoutes:
         return json_response(self._responses.build(record, request))
 
     @openapi_operation(
+        summary="Cancel one result of a job",
+        description="Cancels one of the results of an unfinished job, such as one image of four, counted from"
+        " 0; the others go on. Results that are finished stay and are charged: the price falls by an equal"
+        " share for each cancelled result, and not below the minimum charge of a request. A job whose results"
+        " are all cancelled is cancelled and costs nothing. A result that is finished stays unchanged.",
+        response=JobResponse,
+        tag="jobs",
+    )
+    async def cancel_shard(self, request: web.Request) -> web.Response:
+        """Cancel one result of a job and return the job."""
+        record = await self._get_own_job(request)
+        record = await self._jobs.cancel_shard(record, parse_shard_index(request, record))
+        return json_response(self._responses.build(record, request))
+
+    @openapi_operation(
         summary="Stream job events",
         description="Server-sent events until the job is finished: `job` (the job itself, first and after "
         "each change), `queue` (position and estimated finish), `started`, `progress` and `preview` (an "
@@ -147,6 +163,18 @@ class JobApiRoutes:
     async def _get_own_job(self, request: web.Request) -> JobRecord:
         key = await authenticate(request, is_poll=request.method in READ_METHODS)
         return note_job(request, await self._jobs.get_job(key.account.id, request.match_info["id"]))
+
+
+def parse_shard_index(request: web.Request, record: JobRecord) -> int:
+    """Return the number in the path of one of the job's results. Raises NotFound."""
+    text = request.match_info["index"]
+    if text.isascii() and text.isdigit() and len(text) < 4 and int(text) < len(record.shards):
+        return int(text)
+    raise NotFound(
+        f"Job {record.job.id!r} has no result {text[:20]!r}: they are counted from 0 to"
+        f" {len(record.shards) - 1}",
+        code="output_not_found",
+    )
 
 
 def _parse_status(request: web.Request) -> JobStatus | None:

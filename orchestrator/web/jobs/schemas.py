@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
+from orchestrator.billing.charging import MINIMUM_PARAM
 from orchestrator.catalog.manifest import TRANSPARENT_PARAM
 from orchestrator.jobs import MODEL_VERSION_PARAM, Job, JobRecord, JobStatus, Output, ShardStatus
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
@@ -34,7 +36,9 @@ JOB_STATUS_NAMES: dict[JobStatus, JobStatusName] = {
 }
 _OUTPUT_GROUPS = {"image": "images", "video": "videos", "audio": "audio"}
 #: Parameters of jobs that the service adds to those of the request.
-_HIDDEN_PARAMS = frozenset({LORA_OBJECTS_PARAM, MODEL_VERSION_PARAM, OPTIONS_PARAM, TRANSPARENT_PARAM})
+_HIDDEN_PARAMS = frozenset(
+    {LORA_OBJECTS_PARAM, MINIMUM_PARAM, MODEL_VERSION_PARAM, OPTIONS_PARAM, TRANSPARENT_PARAM}
+)
 _EXAMPLE_URL = "https://api.example.com/results/job_3f2a.../1767225600/9c4e.../outputs/3f/3f2a.png"
 _EXAMPLE_JOB_ID = "job_3f2a9c0d5b7e4f1a8c6d2e9b0a4f7c31"
 
@@ -66,6 +70,7 @@ class ShardCounts(ResponseModel):
 
     total: int = Field(description="Number of shards.", examples=[1])
     done: int = Field(description="Number of shards that have finished.", examples=[1])
+    cancelled: int = Field(0, description="Number of shards that were cancelled.", examples=[0])
 
 
 class QueuePositionResponse(ResponseModel):
@@ -76,6 +81,11 @@ class QueuePositionResponse(ResponseModel):
     )
     estimatedFinish: IsoDatetime | None = Field(
         description="When the job is expected to be finished; null while no instance can run it."
+    )
+    modelReady: IsoDatetime | None = Field(
+        None,
+        description="When an instance is expected to have loaded the model for the job; null while none loads"
+        " it.",
     )
 
 
@@ -195,7 +205,9 @@ def to_job_fields(record: JobRecord, delivery: OutputDelivery, request: web.Requ
 def to_queue_position_response(queue_position: QueuePosition) -> QueuePositionResponse:
     """Return the position of an unfinished job."""
     return QueuePositionResponse(
-        position=queue_position.position, estimatedFinish=queue_position.expected_finish
+        position=queue_position.position,
+        estimatedFinish=queue_position.expected_finish,
+        modelReady=queue_position.model_loaded,
     )
 
 
@@ -256,7 +268,8 @@ def job_field_values(
     for asset in assets:
         output.setdefault(_output_group(asset.contentType), []).append(asset.url)
     expires_at = expiry.expires_at(job)
-    done = sum(shard.status is ShardStatus.SUCCEEDED for shard in record.shards)
+    statuses = Counter(shard.status for shard in record.shards)
+    done, cancelled = statuses[ShardStatus.SUCCEEDED], statuses[ShardStatus.CANCELLED]
     return {
         "jobId": job.id,
         "status": JOB_STATUS_NAMES[job.status],
@@ -269,7 +282,7 @@ def job_field_values(
             for name, value in job.params.items()
             if name not in _HIDDEN_PARAMS and not _is_input_object_key(value)
         },
-        "shards": ShardCounts(total=len(record.shards), done=done),
+        "shards": ShardCounts(total=len(record.shards), done=done, cancelled=cancelled),
         "costUsd": to_usd(job.price) if succeeded else 0.0,
         "costCents": to_cents(job.price) if succeeded else 0.0,
         "simulated": record.is_simulated,

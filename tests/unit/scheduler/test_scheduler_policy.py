@@ -189,6 +189,18 @@ def test_a_cancelled_shard_does_not_block_its_account() -> None:
     assert runs(finish(fleet, "k-0", "g0", 3.0)) == [("l-0", "g0")]
 
 
+def test_cancels_one_shard_and_runs_the_others() -> None:
+    fleet = scheduler("g0")
+    add(fleet, *(make_spec(f"j-{index}") for index in range(4)))
+    running = [one.spec.shard_id for one in fleet.instances["g0"].assignments]
+    assert fleet.handle(JobCancelled(job_id="j", shard_id="j-3"), 1.0) == []
+    assert not fleet.has_shard("j-3")
+    cancelled = fleet.handle(JobCancelled(job_id="j", shard_id=running[0]), 1.0)
+    assert cancelled == [CancelShard(shard_id=running[0], instance_id="g0")]
+    assert runs(finish(fleet, running[0], "g0", 2.0)) == [("j-2", "g0")]
+    assert fleet.handle(JobCancelled(job_id="j", shard_id="k-0"), 2.0) == []
+
+
 def test_retries_a_failed_shard_first_and_on_another_instance() -> None:
     fleet = scheduler("g0", "g1")
     started = add(fleet, *(make_spec(f"j-{index}") for index in range(6)))

@@ -58,6 +58,19 @@ def test_gives_a_running_job_no_position_and_a_time() -> None:
     assert fleet.estimate_job_wait("x", 4.0) == WaitEstimate(shards_ahead=None, seconds=6)
 
 
+def test_says_how_long_the_model_still_loads() -> None:
+    fleet = scheduler("g0")
+    add(fleet, make_spec("x-0", load=30), make_spec("x-1", load=30))
+    for now, seconds in ((0.0, 30.0), (12.0, 18.0), (31.0, None)):
+        estimate = fleet.estimate_job_wait("x", now)
+        assert estimate is not None
+        assert estimate.loading_seconds == seconds
+    add(fleet, make_spec("y-0"), now=1.0)
+    waiting = fleet.estimate_job_wait("y", 2.0)
+    assert waiting is not None
+    assert waiting.loading_seconds is None
+
+
 def test_adds_the_running_shard_of_the_same_instance() -> None:
     fleet = scheduler("g0")
     add(fleet, make_spec("x-0"))

@@ -140,6 +140,7 @@ async def test_an_input_file_is_fetched_once_and_stays_for_the_next_request(
     assert after["inputs"]["fetched"] == before["inputs"]["fetched"] + 1
     assert after["inputs"]["hits"] == before["inputs"]["hits"] + 1
     assert after["memory_used"] == 0
+    assert after["exempt_objects"] > 100_000, "collections between prompts pass over what was imported"
     assert after["states"] == {}
 
 

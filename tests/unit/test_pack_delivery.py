@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -152,6 +153,21 @@ async def test_a_crash_of_an_encoder_fails_its_file_only(courier: Courier) -> No
     await wait_until(lambda: states(courier) == ["failed", "encoded"])
     assert _first(courier)["error"] == "SystemExit: encoder"
     assert courier.budget.used == len(DATA)
+
+
+async def test_an_encoder_lets_the_graphs_thread_go_first() -> None:
+    begun: list[float] = []
+
+    def encode() -> list[EncodedFile]:
+        begun.append(time.monotonic())
+        return text()
+
+    courier = Courier(memory=10_000, threads=1, head_start=0.3)
+    handed_over = time.monotonic()
+    deliver(courier, encode)
+    await wait_until(lambda: states(courier) == ["encoded"])
+    assert begun[0] - handed_over >= 0.3
+    assert _first(courier)["timings"]["queued"] >= 0.3
 
 
 async def test_a_saver_with_several_files_delivers_them_all(courier: Courier) -> None:

@@ -12,5 +12,6 @@ a request.
     upload      the PUT request
     inputs      input files by digest, cached
     previews    previews at a bounded rate
+    garbage     shorter pauses between prompts
     routes      what the service asks and grants
 """

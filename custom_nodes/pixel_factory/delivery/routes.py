@@ -16,6 +16,7 @@ digest enter.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -27,7 +28,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from . import previews
+from . import garbage, previews
 from .courier import Courier, get_courier
 from .inputs import InputFailed, get_inputs
 from .png import fast_deflate
@@ -61,6 +62,7 @@ def register_routes() -> None:
     routes.post("/pixelfactory/inputs/{prompt_id}")(_for_service(fetch_inputs))
     routes.post("/pixelfactory/previews/{prompt_id}")(_for_service(set_previews))
     previews.install()
+    instance.app.on_startup.append(garbage.exempt_modules)
     if fast_deflate() is None:
         log.warning("pixel_factory: PNG files are compressed by zlib, which is slower: pip install isal")
 
@@ -84,9 +86,14 @@ def _error(status: int, message: str) -> web.Response:
 
 
 async def describe(request: web.Request) -> web.Response:
-    """Return the protocol's version and the load of the courier and the input cache."""
-    png = "zlib" if fast_deflate() is None else "isal"
-    body = {"protocol": PROTOCOL, **get_courier().describe(), "inputs": get_inputs().describe(), "png": png}
+    """Return the protocol's version, the load of courier and input cache, and what makes them fast."""
+    body = {
+        "protocol": PROTOCOL,
+        **get_courier().describe(),
+        "inputs": get_inputs().describe(),
+        "png": "zlib" if fast_deflate() is None else "isal",
+        "exempt_objects": gc.get_freeze_count(),
+    }
     return web.json_response(body)
 
 

@@ -53,6 +53,7 @@ from orchestrator.jobs import (
 from orchestrator.jobs.events import EndSubscription, EventHub, JobChanged
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import DeletionReason
+from orchestrator.media.marking import MediaMarker
 from orchestrator.moderation import Moderation
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from orchestrator.own_graphs.model import model_of_job
@@ -79,6 +80,7 @@ class GenerationService:
     lifecycle: JobLifecycle
     events: EventHub
     moderation: Moderation
+    marker: MediaMarker
     expiry: ExpiryPolicy
     clock: Clock
     responses: ResponseTracker

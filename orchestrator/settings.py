@@ -30,6 +30,7 @@ from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySett
 from orchestrator.graph_settings import GraphSettings
 from orchestrator.license_settings import LicenseSettings
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
+from orchestrator.provenance_settings import LegalSettings
 from orchestrator.ray_settings import RaySettings
 from orchestrator.secret_settings import SecretSettings
 from orchestrator.setting_errors import check_config_file, describe_invalid_setting
@@ -47,7 +48,7 @@ class SettingsError(Exception):
     """A setting is missing, unknown or invalid; the message names it."""
 
 
-class Settings(GraphSettings, RaySettings, SecretSettings, LicenseSettings, DirectorySettings):
+class Settings(GraphSettings, RaySettings, SecretSettings, LegalSettings, DirectorySettings):
     """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")

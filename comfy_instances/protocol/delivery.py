@@ -16,8 +16,8 @@ from typing import Any
 
 from comfy_instances.protocol.graphs import Graph, find_sink_nodes
 
-#: Version of nodes and routes that this side speaks.
-PROTOCOL = 1
+#: Version of nodes and routes that this side speaks. Packs of version 1 write no metadata into images.
+PROTOCOL = 2
 IMAGES_CLASS, FILES_CLASS = "PixelFactoryDeliverImages", "PixelFactoryDeliverFiles"
 #: A class that every version of the pack has.
 OLDEST_CLASS = "PixelFactoryOutput"
@@ -74,21 +74,29 @@ def _versions(entry: Any) -> list[str]:
 
 
 def replace_savers(
-    graph: Graph, nodes: Collection[str], *, content_type: str = "image/png", quality: int = 90
+    graph: Graph,
+    nodes: Collection[str],
+    *,
+    content_type: str = "image/png",
+    quality: int = 90,
+    metadata: str = "",
 ) -> dict[str, Any]:
     """Return the graph with the saving nodes among `nodes` replaced by those of the pack.
 
+    `metadata` is an XMP packet for images that the pack encodes.
     Nodes that other nodes depend on, or that save in a way that the pack does not know, stay as they are.
     """
     sinks = find_sink_nodes(graph)
     replaced = dict(graph)
     for node in nodes:
         if node in sinks and node in graph:
-            replaced[node] = _replace_saver(graph[node], content_type, quality)
+            replaced[node] = _replace_saver(graph[node], content_type, quality, metadata)
     return replaced
 
 
-def _replace_saver(node: Mapping[str, Any], content_type: str, quality: int) -> Mapping[str, Any]:
+def _replace_saver(
+    node: Mapping[str, Any], content_type: str, quality: int, metadata: str
+) -> Mapping[str, Any]:
     inputs, saver = dict(node.get("inputs") or {}), str(node.get("class_type"))
     if saver == "SaveImage" and _is_link(inputs.get("images")) and content_type in IMAGE_FORMATS:
         return {
@@ -99,6 +107,7 @@ def _replace_saver(node: Mapping[str, Any], content_type: str, quality: int) -> 
                 "format": content_type,
                 "quality": quality,
                 PROTOCOL_INPUT: str(PROTOCOL),
+                "metadata": metadata,
             },
         }
     value, prefix = FILE_SAVERS.get(saver, ("", ""))

@@ -49,8 +49,8 @@ class InputGrant:
     extension: str
 
 
-#: Returns the request for an encoded file.
-GrantUpload = Callable[[DeliveredFile], Awaitable[UploadGrant]]
+#: Returns the request for an encoded file; None for one that the service fetches and stores itself.
+GrantUpload = Callable[[DeliveredFile], Awaitable[UploadGrant | None]]
 
 
 class DeliveryUnsupported(Exception):
@@ -86,6 +86,8 @@ class Deliveries:
     async def collect(self, prompt_id: str, grant: GrantUpload) -> tuple[DeliveredFile, ...]:
         """Return all files of a prompt that has ended, once they are stored, offered or failed.
 
+        Those for which `grant` returns None stay encoded.
+
         Raises InstanceGone if the instance is lost meanwhile, and what `grant` raises.
         """
         self._collecting.add(prompt_id)
@@ -96,16 +98,21 @@ class Deliveries:
 
     async def _collect(self, prompt_id: str, grant: GrantUpload) -> tuple[DeliveredFile, ...]:
         revision, grants = 0, dict[int, UploadGrant]()
+        taken = set[int]()
         while True:
             found = await self._follow_patiently(prompt_id, revision, grants)
-            if all(file.state.is_final for file in found.files):
-                return found.files
             # A request that an earlier process granted may have expired, or name an earlier address.
             states = (DeliveryState.ENCODED, *((DeliveryState.UPLOADING,) if revision == 0 else ()))
-            waiting = [file for file in found.files if file.state in states]
-            revision = found.revision
+            waiting = [file for file in found.files if file.state in states and file.number not in taken]
             given = await asyncio.gather(*(grant(file) for file in waiting))
-            grants = {file.number: one for file, one in zip(waiting, given, strict=True)}
+            grants = {
+                file.number: one for file, one in zip(waiting, given, strict=True) if one is not None
+            }
+            encoded = {file.number for file in waiting if file.state is DeliveryState.ENCODED}
+            taken |= encoded - grants.keys()
+            if all(file.state.is_final or file.number in taken for file in found.files):
+                return found.files
+            revision = found.revision
 
     async def _follow_patiently(
         self, prompt_id: str, after: int, grants: Mapping[int, UploadGrant]

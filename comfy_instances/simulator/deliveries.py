@@ -16,7 +16,7 @@ from yarl import URL
 
 from comfy_instances.tasks import spawn
 
-PROTOCOL = 1
+PROTOCOL = 2
 #: Longest time that an upload is tried, in seconds; then the service has to fetch the file.
 UPLOAD_SECONDS = 90.0
 MAX_REJECTED = 3

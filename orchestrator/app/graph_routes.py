@@ -125,6 +125,13 @@ def build_graph_routes(
         V2AssetRoutes(views, jobs.preparer.files, delivery.sender),
         NativeJobRoutes(jobs, sockets),
         sockets,
-        NativeFileRoutes(jobs, delivery.sender, instances, fleet, version=RECORDED_VERSION),
+        NativeFileRoutes(
+            jobs,
+            delivery.sender,
+            instances,
+            fleet,
+            marker=delivery.jobs.marker,
+            version=RECORDED_VERSION,
+        ),
         RouterRoutes(service, updates, delivery.jobs),
     )

@@ -20,6 +20,7 @@ from orchestrator.app.parts import (
 )
 from orchestrator.app.resources import load_operator_secrets
 from orchestrator.app.web_app import build_delivery, build_execution_views, build_web_app
+from orchestrator.media.marking import MediaMarker
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import FetchPolicy, UrlFetcher
 from orchestrator.service import GenerationService
@@ -70,6 +71,7 @@ async def _build_offline(settings: Settings) -> AsyncIterator[tuple[Settings, Ge
             object_store=object_store,
             url_fetcher=url_fetcher,
             moderation=Moderation([]),
+            marker=MediaMarker(),
         )
         settings = settings.model_copy(update={"data_dir": data_dir})
         core = build_core(settings, dependencies)

@@ -20,6 +20,7 @@ from orchestrator.app.input_rules import (
     build_input_reader,
     build_output_check,
 )
+from orchestrator.app.provenance import build_marker
 from orchestrator.app.resources import load_operator_secrets, utc_now
 from orchestrator.app.web_app import build_result_links
 from orchestrator.billing.accounts import AccountService
@@ -57,6 +58,7 @@ from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.intake.uploaded_files import LIFETIME, UPLOAD_PREFIX
 from orchestrator.jobs.events import EventHub
 from orchestrator.jobs.objects import INPUT_PREFIX, LORA_PREFIX, OUTPUT_PREFIX
+from orchestrator.media.marking import MediaMarker
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
 from orchestrator.net.webhook_urls import WebhookUrlChecker
@@ -83,6 +85,7 @@ class ServiceDependencies:
     object_store: ObjectStore
     url_fetcher: UrlFetcher
     moderation: Moderation
+    marker: MediaMarker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +140,7 @@ async def open_dependencies(
 ) -> ServiceDependencies:
     """Connect to everything that a process needs, until `stack` ends. Raises SettingsError."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "worker"))
+    marker = build_marker(settings)
     object_store = await stack.enter_async_context(ObjectStore(await ensure_s3_server(settings, stack)))
     # An S3 server of its own has started; another one may come back: /readyz says that it is missing.
     patience = settings.startup_seconds if settings.s3_endpoint is None else inf
@@ -153,6 +157,7 @@ async def open_dependencies(
         object_store=object_store,
         url_fetcher=await stack.enter_async_context(UrlFetcher(policy)),
         moderation=moderation,
+        marker=marker,
     )
 
 
@@ -198,6 +203,7 @@ def build_execution(
             dependencies.object_store,
             settings.store_patience_seconds,
             delivery,
+            dependencies.marker,
             core.events.notify_observers,
         ),
         lifecycle=core.lifecycle,
@@ -257,6 +263,7 @@ def build_service(
         lifecycle=core.lifecycle,
         events=core.events,
         moderation=dependencies.moderation,
+        marker=dependencies.marker,
         expiry=core.expiry,
         clock=utc_now,
         responses=core.responses,

@@ -25,6 +25,7 @@ from orchestrator.billing.price_files import load_costs
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
+from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.execution.result_links import ResultLinks
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
@@ -104,6 +105,7 @@ def build_delivery(settings: Settings, service: GenerationService, secrets: Oper
             service.store,
             links,
             service.expiry,
+            DerivedMediaMarker(marker=service.marker, get_model=service.get_model),
             url_lifetime_seconds=url_lifetime_seconds,
             public_url=settings.public_url,
             own_url=_local_url(settings),
@@ -275,7 +277,7 @@ def _build_generation_routes(
         ),
         PixelFactoryRoutes(service),
         ModelRoutes(service),
-        VideoRoutes(service, objects, events, settings.output_lifetime_days),
+        VideoRoutes(service, objects, events, delivery.jobs.marker, settings.output_lifetime_days),
         PixelDojoRoutes(service, service.accounts, settings.public_url),
         PixazoRoutes(service, delivery.jobs, settings.public_url, settings.batch_wait_seconds),
         PixelApiRoutes(service, delivery.jobs, service.accounts, clock),

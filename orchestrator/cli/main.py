@@ -30,6 +30,7 @@ COMMANDS = (
     "models",
     "prices",
     "licenses",
+    "provenance",
     "instances",
     "ray",
     "weights",

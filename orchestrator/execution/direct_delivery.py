@@ -29,6 +29,7 @@ from orchestrator.jobs.events import DeliveryWayChosen
 from orchestrator.jobs.objects import INPUT_PREFIX
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
+from orchestrator.media.source_marks import source_packet
 from orchestrator.storage.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -154,10 +155,13 @@ class DirectDelivery:
     def adapt_graph(self, graph: ApiGraph, model: Model, encoding: ImageEncoding | None) -> ApiGraph:
         """Return the graph with nodes that deliver outputs in the place of those that save them."""
         nodes = [output.node for output in model.outputs]
+        metadata = source_packet().decode()
         if encoding is None:
-            return replace_savers(graph, nodes)
+            return replace_savers(graph, nodes, metadata=metadata)
         quality = encoding.default_quality if encoding.quality is None else encoding.quality
-        return replace_savers(graph, nodes, content_type=encoding.content_type, quality=quality)
+        return replace_savers(
+            graph, nodes, content_type=encoding.content_type, quality=quality, metadata=metadata
+        )
 
     def grant_upload(self, key: str, file: DeliveredFile) -> UploadGrant:
         """Return the request that stores a file of this digest under `key`."""

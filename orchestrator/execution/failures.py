@@ -66,6 +66,10 @@ class FormatUnsupported(Exception):
     """The format that the request asks for does not hold the result."""
 
 
+class SigningFailed(Exception):
+    """The result cannot be signed with the operator's certificate."""
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptFailure:
     """Why an attempt failed."""
@@ -95,7 +99,7 @@ async def run_and_classify(run: Awaitable[object]) -> AttemptFailure | None:
         return AttemptFailure(FailureKind.GRAPH_FAILED, str(error))
     except RunTooLong as error:
         return AttemptFailure(FailureKind.GRAPH_TOO_LONG, str(error))
-    except ObjectStoreError as error:
+    except (ObjectStoreError, SigningFailed) as error:
         return AttemptFailure(FailureKind.STORE_UNAVAILABLE, str(error))
     except (AttemptAbandoned, TimeoutError) as error:
         return AttemptFailure(FailureKind.ABANDONED, str(error))

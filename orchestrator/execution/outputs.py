@@ -18,13 +18,15 @@ from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, NodeOutput, RunResult
 from comfy_instances.session.tracker import to_instance_error
 from orchestrator.execution.direct_delivery import DirectDelivery, extension_of
-from orchestrator.execution.failures import FormatUnsupported
+from orchestrator.execution.failures import FormatUnsupported, SigningFailed
 from orchestrator.execution.own_outputs import prepare_own_output
 from orchestrator.jobs import Output
 from orchestrator.jobs.events import OutputDelivered
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
+from orchestrator.media.content_credentials import CredentialsError, MediaOrigin
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge, LosesFrames
 from orchestrator.media.formats import ImageEncoding, probe_media
+from orchestrator.media.marking import MediaMarker
 from orchestrator.media.provenance import strip_graph_metadata
 from orchestrator.media.sniffing import MediaInfo
 from orchestrator.storage.object_store import ObjectStore
@@ -46,6 +48,8 @@ class OutputTarget:
     instance_id: str
     prefix: str
     encoding: ImageEncoding | None
+    #: What manifests say about them.
+    origin: MediaOrigin
     #: Whether the outputs name their nodes.
     is_own_graph: bool = False
 
@@ -62,9 +66,11 @@ class OutputStorage:
         object_store: ObjectStore,
         timeout: float,
         delivery: DirectDelivery,
+        marker: MediaMarker,
         on_delivered: Callable[[OutputDelivered], None] = lambda _: None,
     ) -> None:
         """`on_delivered` is called for each output that an instance has delivered itself."""
+        self._marker = marker
         self._object_store = object_store
         self._timeout = timeout
         self._delivery = delivery
@@ -78,6 +84,7 @@ class OutputStorage:
         *,
         prompt_id: str,
         instance_id: str,
+        origin: MediaOrigin,
         prefix: str = OUTPUT_PREFIX,
         encoding: ImageEncoding | None = None,
         is_own_graph: bool = False,
@@ -89,9 +96,9 @@ class OutputStorage:
         or deletes them.
         Retries for up to `timeout` seconds while object storage is unavailable. Raises NoOutput if there is
         no output or an unreadable one, NodeFailed and OutOfMemory if the instance cannot encode one,
-        FormatUnsupported, InstanceGone, ObjectStoreUnavailable.
+        FormatUnsupported, SigningFailed, InstanceGone, ObjectStoreUnavailable.
         """
-        target = OutputTarget(prompt_id, instance_id, prefix, encoding, is_own_graph)
+        target = OutputTarget(prompt_id, instance_id, prefix, encoding, origin, is_own_graph)
         delivered: tuple[DeliveredFile, ...] = ()
         if any(item.delivered for item in result.outputs):
             delivered = await self._collect_delivered(session, target)
@@ -119,7 +126,9 @@ class OutputStorage:
                 f"the instance has not delivered its results within {LONGEST_DELIVERY_SECONDS:g} s"
             ) from error
 
-    async def _grant(self, target: OutputTarget, file: DeliveredFile) -> UploadGrant:
+    async def _grant(self, target: OutputTarget, file: DeliveredFile) -> UploadGrant | None:
+        if self._marker.must_mark(file.content_type):
+            return None
         return self._delivery.grant_upload(target.key(file.sha256, extension_of(file)), file)
 
     async def _accept_delivered(
@@ -136,7 +145,7 @@ class OutputStorage:
                 timings=file.timings,
             )
         )
-        if file.state is DeliveryState.OFFERED:
+        if file.state in (DeliveryState.OFFERED, DeliveryState.ENCODED):
             return await self._store_file(
                 await session.deliveries.fetch(target.prompt_id, file.number), file.node, target
             )
@@ -144,6 +153,9 @@ class OutputStorage:
         if not await self._delivery.check_stored(key, file):
             self._delivery.reject(target.instance_id, "what it reported as stored is not in object storage")
             raise NoOutput(f"node {file.node}: what the instance reported as stored is not in object storage")
+        if self._marker.must_mark(file.content_type):
+            # Granted by an earlier process with other settings; the object is left to the sweeper.
+            return await self._store_file(await self._object_store.get(key), file.node, target)
         return Output(
             key=key,
             content_type=file.content_type,
@@ -170,8 +182,9 @@ class OutputStorage:
     ) -> Output:
         text = (item.text or "").encode()
         data = await session.fetch_file(item.file) if item.file else item.data or text
+        prepare = partial(prepare_file, marker=self._marker, origin=target.origin)
         try:
-            ready = await asyncio.to_thread(prepare_own_output, item, data, prepare_file)
+            ready = await asyncio.to_thread(prepare_own_output, item, data, prepare)
         except CorruptMedia as error:
             raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
         output = await self._put(ready.data, ready.info, ready.sha256, target)
@@ -179,7 +192,9 @@ class OutputStorage:
 
     async def _store_file(self, data: bytes, source: str, target: OutputTarget) -> Output:
         try:
-            prepared = await asyncio.to_thread(prepare_file, data, target.encoding)
+            prepared = await asyncio.to_thread(
+                prepare_file, data, target.encoding, marker=self._marker, origin=target.origin
+            )
         except CorruptMedia as error:
             raise NoOutput(f"node {source}: {error}") from error
         return await self._put(*prepared, target)
@@ -199,10 +214,13 @@ class OutputStorage:
         )
 
 
-def prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, MediaInfo, str]:
+def prepare_file(
+    data: bytes, encoding: ImageEncoding | None, *, marker: MediaMarker, origin: MediaOrigin
+) -> tuple[bytes, MediaInfo, str]:
     """Return the file to store, its media information and its SHA-256.
 
-    Raises CorruptMedia, and FormatUnsupported if `encoding` does not hold the image's frames, or so many.
+    Raises CorruptMedia, FormatUnsupported if `encoding` does not hold the image's frames, or so many, and
+    SigningFailed.
     """
     info = probe_media(data)
     data = strip_graph_metadata(data, info.content_type)
@@ -212,6 +230,10 @@ def prepare_file(data: bytes, encoding: ImageEncoding | None) -> tuple[bytes, Me
         except (LosesFrames, ImageTooLarge) as error:
             raise FormatUnsupported(str(error)) from error
         info = probe_media(data)
+    try:
+        data = marker.mark(data, info.content_type, origin)
+    except CredentialsError as error:
+        raise SigningFailed(str(error)) from error
     return data, info, hashlib.sha256(data).hexdigest()
 
 

@@ -28,6 +28,7 @@ from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.failures import CallerGraphFailed, RunTooLong
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.lora_delivery import LoraDelivery
+from orchestrator.execution.media_origins import origin_of
 from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.preview_switch import PreviewSwitch
 from orchestrator.execution.progress_estimator import ProgressEstimator
@@ -232,6 +233,7 @@ class Runner:
                 instance_id=run.attempt.instance_id,
                 prefix=OUTPUT_PREFIX if trained is None else LORA_PREFIX,
                 encoding=encoding,
+                origin=origin_of(run.job, run.model),
                 is_own_graph=run.model.is_own_graph,
             )
         except Exception:

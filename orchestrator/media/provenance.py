@@ -1,4 +1,4 @@
-"""Strip the graph that ComfyUI embeds in output files.
+"""Strip the graph that ComfyUI embeds in output files, and write tags into containers of streams.
 
 Outputs must not disclose graphs and file names to callers; and without them equal pixels give equal files,
 whichever instance made them. Other metadata stays, such as the mark of the simulator.
@@ -30,7 +30,7 @@ _IMAGE_STRIPPERS: Mapping[str, Callable[[bytes], bytes]] = {
     "image/jpeg": strip_jpeg_graph,
 }
 #: FFmpeg's formats of containers with metadata.
-_CONTAINERS = {
+CONTAINERS = {
     "video/mp4": "mp4",
     "video/quicktime": "mov",
     "video/webm": "webm",
@@ -51,8 +51,8 @@ def strip_graph_metadata(data: bytes, content_type: str) -> bytes:
             return _IMAGE_STRIPPERS[content_type](data)
         if content_type == "model/gltf-binary":
             return _strip_mesh_graph(data)
-        if content_type in _CONTAINERS:
-            return _strip_container_graph(data, _CONTAINERS[content_type])
+        if content_type in CONTAINERS:
+            return _strip_container_graph(data, CONTAINERS[content_type])
     except (av.FFmpegError, ValueError, struct.error) as error:
         raise CorruptMedia(f"the {content_type} cannot be rewritten: {error}") from error
     return data
@@ -78,15 +78,54 @@ def _strip_mesh_graph(data: bytes) -> bytes:
 
 
 def _strip_container_graph(data: bytes, container: str) -> bytes:
-    reader = "matroska" if container == "webm" else container
-    with av.open(io.BytesIO(data), "r", format=reader) as source:
+    with _open_container(data, container) as source:
         found = [source.metadata, *(stream.metadata for stream in source.streams)]  # Ogg has it in streams
         if all(_without_graph(metadata) == metadata for metadata in found):
             return data
-        return _remux_without_graph(source, container)
+        return _remux(source, container, _without_graph)
 
 
-def _without_graph(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def read_container_tags(data: bytes, content_type: str) -> dict[str, str]:
+    """Return the tags of a container by their names in capitals. Raises CorruptMedia."""
+    try:
+        with _open_container(data, CONTAINERS[content_type]) as source:
+            found = [source.metadata, *(stream.metadata for stream in source.streams)]
+            return {key.upper(): text for tags in found for key, text in tags.items()}
+    except (av.FFmpegError, ValueError) as error:
+        raise CorruptMedia(f"the {content_type} cannot be read: {error}") from error
+
+
+def write_container_tag(data: bytes, content_type: str, name: str, text: str) -> bytes:
+    """Return the same packets with a tag. CPU-bound: call it in a worker thread. Raises CorruptMedia."""
+    container = CONTAINERS[content_type]
+    try:
+        with _open_container(data, container) as source:
+            # An Ogg has the tags in its streams.
+            in_streams = container == "ogg"
+            tags = [stream.metadata for stream in source.streams] if in_streams else [source.metadata]
+            if tags and all(_find_tag(each, name) == text for each in tags):
+                return data
+            own = {name: text}
+
+            def change(metadata: Mapping[str, Any], is_stream: bool) -> dict[str, Any]:
+                kept = {key: value for key, value in metadata.items() if key.upper() != name}
+                return kept | own if is_stream == in_streams else kept
+
+            return _remux(source, container, change)
+    except (av.FFmpegError, ValueError) as error:
+        raise CorruptMedia(f"the {content_type} cannot be rewritten: {error}") from error
+
+
+def _find_tag(metadata: Mapping[str, str], name: str) -> str | None:
+    return next((text for key, text in metadata.items() if key.upper() == name), None)
+
+
+def _open_container(data: bytes, container: str) -> InputContainer:
+    reader = "matroska" if container == "webm" else container
+    return av.open(io.BytesIO(data), "r", format=reader)
+
+
+def _without_graph(metadata: Mapping[str, Any], _: bool = False) -> dict[str, Any]:
     return {key: text for key, text in metadata.items() if not _is_graph(key, text)}
 
 
@@ -95,19 +134,26 @@ def _is_graph(key: str, text: object) -> bool:
     return key.lower() in GRAPH_KEYWORDS or (isinstance(text, str) and is_graph_text(text))
 
 
-def _remux_without_graph(source: InputContainer, container: str) -> bytes:
-    """Copy the packets unchanged, so that the frames stay identical bit for bit."""
+def _remux(
+    source: InputContainer, container: str, change: Callable[[Mapping[str, Any], bool], dict[str, Any]]
+) -> bytes:
+    """Copy the packets unchanged, so that the frames stay identical bit for bit.
+
+    `change(metadata, is_stream)` returns the metadata to write.
+    """
     buffer = io.BytesIO()
-    # Without this flag the mp4 writer drops unknown keywords.
-    options = {"movflags": "use_metadata_tags"} if container in ("mp4", "mov") else {}
+    # Without the first flag the mp4 writer drops unknown keywords; the second one leaves out random ids.
+    options = {"movflags": "use_metadata_tags"} if container in ("mp4", "mov") else {"fflags": "+bitexact"}
     with av.open(buffer, "w", format=container, container_options=options) as target:
-        target.metadata.update(_without_graph(source.metadata))
+        target.metadata.update(change(source.metadata, False))
         streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
         for stream in source.streams:
             streams[stream.index].metadata.clear()
-            streams[stream.index].metadata.update(_without_graph(stream.metadata))
+            streams[stream.index].metadata.update(change(stream.metadata, True))
         for packet in source.demux():
-            if packet.dts is not None:
+            if (
+                packet.size
+            ):  # the last one of a stream is empty; Matroska's have no decoding time here and there
                 packet.stream = streams[packet.stream.index]
                 target.mux(packet)
     return buffer.getvalue()

@@ -47,8 +47,8 @@ def with_digests(file: EncodedFile) -> EncodedFile:
     )
 
 
-def encode_image(pixels: Pixels, content_type: str, quality: int) -> EncodedFile:
-    """Encode 8-bit pixels (height, width, 3 or 4).
+def encode_image(pixels: Pixels, content_type: str, quality: int, xmp: bytes = b"") -> EncodedFile:
+    """Encode 8-bit pixels (height, width, 3 or 4), with an XMP packet if there is one.
 
     What the format does not hold as it is (an alpha channel in a JPEG, more pixels than a WebP has) becomes a
     PNG that the service must fetch and decide on.
@@ -57,9 +57,10 @@ def encode_image(pixels: Pixels, content_type: str, quality: int) -> EncodedFile
     converts = content_type in _OPTIONS and channels == 3 and max(width, height) <= _LARGEST[content_type]
     if not converts:
         offer = content_type != PNG
-        return EncodedFile(encode_png(pixels), PNG, width, height, must_offer=offer)
+        return EncodedFile(encode_png(pixels, xmp), PNG, width, height, must_offer=offer)
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
     name = content_type.partition("/")[2].upper()
-    image.save(buffer, name, quality=quality, exif=Image.Exif(), **_OPTIONS[content_type])
+    metadata = {"xmp": xmp} if xmp else {}
+    image.save(buffer, name, quality=quality, exif=Image.Exif(), **metadata, **_OPTIONS[content_type])
     return EncodedFile(buffer.getvalue(), content_type, width, height)

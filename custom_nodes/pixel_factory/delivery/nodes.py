@@ -15,11 +15,11 @@ from .courier import get_courier
 from .encoding import JPEG, PNG, WEBP, EncodedFile, encode_image
 from .files import held_bytes, run_saver
 from .reports import new_row
-from .state import PROTOCOL
+from .state import PROTOCOLS
 
 CATEGORY = "pixel_factory/delivery"
 #: The versions that this pack speaks, for `/object_info`.
-PROTOCOL_INPUT: Any = ([str(PROTOCOL)], {"tooltip": "Version of the delivery; the service sets it."})
+PROTOCOL_INPUT: Any = ([str(one) for one in PROTOCOLS], {"tooltip": "Version of the delivery; the service sets it."})
 #: Images up to this size stay as they are until an encoder takes them; larger ones are made 8-bit at once, so
 #: that what waits takes a quarter of the memory.
 MAX_HELD_BYTES = 64 * 2**20
@@ -57,10 +57,21 @@ class DeliverImagesNode:
                 "format": ([PNG, JPEG, WEBP], {"tooltip": "Format of the files."}),
                 "quality": ("INT", quality),
                 "protocol": PROTOCOL_INPUT,
-            }
+            },
+            "optional": {
+                "metadata": ("STRING", {"default": "", "tooltip": "XMP packet that the files get."}),
+            },
         }
 
-    def deliver(self, images: Any, filename_prefix: str, format: str, quality: int, protocol: str) -> Any:
+    def deliver(
+        self,
+        images: Any,
+        filename_prefix: str,
+        format: str,
+        quality: int,
+        protocol: str,
+        metadata: str = "",
+    ) -> Any:
         """Return at once, or when there is room for the images in memory."""
         prompt_id, node, client = _current_prompt()
         courier, rows = get_courier(), []
@@ -80,14 +91,16 @@ class DeliverImagesNode:
                 client_id=client,
                 reserved=reserved,
                 blocked=time.monotonic() - started,
-                encode=_encoder(take, format, quality),
+                encode=_encoder(take, format, quality, metadata.encode()),
                 row=row,
             )
         return {"ui": {"pixel_factory": rows}}
 
 
-def _encoder(take: Callable[[], Any], format: str, quality: int) -> Callable[[], list[EncodedFile]]:
-    return lambda: [encode_image(take(), format, quality)]
+def _encoder(
+    take: Callable[[], Any], format: str, quality: int, xmp: bytes
+) -> Callable[[], list[EncodedFile]]:
+    return lambda: [encode_image(take(), format, quality, xmp)]
 
 
 def _hold(image: Any) -> Callable[[], Any]:

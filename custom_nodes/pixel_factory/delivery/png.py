@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: Keyword of an XMP packet, and the fields of a text that is neither compressed nor translated.
+_XMP_KEYWORD = b"XML:com.adobe.xmp\0\0\0\0\0"
 #: Colour types by number of channels.
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _SUB, _UP = 1, 2
@@ -39,8 +41,11 @@ def fast_deflate() -> Any:
         return None
 
 
-def encode_png(pixels: Pixels, *, may_use_isal: bool = True) -> bytes:
-    """Encode an array (height, width, 1, 3 or 4) of 8-bit values. Raises ValueError for other arrays."""
+def encode_png(pixels: Pixels, xmp: bytes = b"", *, may_use_isal: bool = True) -> bytes:
+    """Encode an array (height, width, 1, 3 or 4) of 8-bit values, with an XMP packet if there is one.
+
+    Raises ValueError for other arrays.
+    """
     if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[2] not in _COLOUR_TYPES:
         raise ValueError(
             f"pixels must be 8-bit (height, width, 1, 3 or 4) (got {pixels.dtype} {pixels.shape})"
@@ -50,6 +55,8 @@ def encode_png(pixels: Pixels, *, may_use_isal: bool = True) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     kind, compressor = _choose(rows, channels, fast_deflate() if may_use_isal else None)
     parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
+    if xmp:
+        parts.extend(_chunk(b"iTXt", _XMP_KEYWORD + xmp))
     for block in _filtered_blocks(rows, channels, kind):
         if packed := compressor.compress(block):
             parts.extend(_chunk(b"IDAT", packed))

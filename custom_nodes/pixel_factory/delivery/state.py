@@ -18,8 +18,11 @@ from typing import Any
 
 from .encoding import EncodedFile
 
-#: Version of the nodes and routes. Raised by changes that the other side must know.
-PROTOCOL = 1
+#: Version of the nodes and routes. Raised by changes that the other side must know. Version 2 writes metadata
+#: into images.
+PROTOCOL = 2
+#: What services may ask for.
+PROTOCOLS = (1, PROTOCOL)
 WORKING, ENCODED, UPLOADING, STORED = "working", "encoded", "uploading", "stored"
 OFFERED, FAILED = "offered", "failed"
 FINAL = frozenset({STORED, OFFERED, FAILED})

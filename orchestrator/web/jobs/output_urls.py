@@ -13,9 +13,10 @@ from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.execution.expiry import ExpiryPolicy
+from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.execution.result_links import ResultLink, ResultLinks
 from orchestrator.fair_slots import FairSlots
-from orchestrator.jobs import JobRecord, Output
+from orchestrator.jobs import Job, JobRecord, Output
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
 from orchestrator.media.errors import ImageTooLarge, LosesFrames
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
@@ -36,6 +37,7 @@ class OutputDelivery:
         files: FileStore,
         links: ResultLinks,
         expiry: ExpiryPolicy,
+        marker: DerivedMediaMarker,
         *,
         url_lifetime_seconds: int,
         public_url: str | None,
@@ -52,6 +54,7 @@ class OutputDelivery:
         self._slots = FairSlots("results", 8, per_account=4, max_waiting=sys.maxsize)
         self._url_lifetime_seconds = url_lifetime_seconds
         self.expiry = expiry
+        self.marker = marker
 
     async def load_data_items(
         self,
@@ -70,8 +73,8 @@ class OutputDelivery:
         async def load(output: Output) -> dict[str, str]:
             async with self._slots.slot(record.job.account_id):
                 if to_url is not None:
-                    return {"url": to_url(await self._deliverable_key(record.job.id, output, encoding))}
-                return await self._to_base64_item(record.job.id, output, encoding)
+                    return {"url": to_url(await self._deliverable_key(record.job, output, encoding))}
+                return await self._to_base64_item(record.job, output, encoding)
 
         return list(await asyncio.gather(*(load(output) for output in record.outputs)))
 
@@ -105,41 +108,42 @@ class OutputDelivery:
         end = expires or self._links.clock() + timedelta(seconds=self._url_lifetime_seconds)
         return self._links.path_of(ResultLink(job_id, key), end)
 
-    async def _deliverable_key(self, job_id: str, output: Output, encoding: ImageEncoding | None) -> str:
+    async def _deliverable_key(self, job: Job, output: Output, encoding: ImageEncoding | None) -> str:
         """Return the key of the output; a converted image is stored as a new object of the job first.
 
         Raises Gone if the job was removed meanwhile.
         """
         if encoding is None or encoding.keeps(output.content_type):
             return output.key
-        data = await self._convert(job_id, output, encoding)
+        data = await self._convert(job, output, encoding)
         sha256, ext = hashlib.sha256(data).hexdigest(), EXTENSIONS[encoding.content_type]
-        key = owned_object_key(OUTPUT_PREFIX, job_id, sha256, ext)
+        key = owned_object_key(OUTPUT_PREFIX, job.id, sha256, ext)
         await self._objects.put(key, data, encoding.content_type)
-        await self._files.add_job_file(job_id, key)
+        await self._files.add_job_file(job.id, key)
         return key
 
     async def _to_base64_item(
-        self, job_id: str, output: Output, encoding: ImageEncoding | None
+        self, job: Job, output: Output, encoding: ImageEncoding | None
     ) -> dict[str, str]:
         if encoding is None or encoding.keeps(output.content_type):
             data = await self._objects.get(output.key)
         else:
-            data = await self._convert(job_id, output, encoding)
+            data = await self._convert(job, output, encoding)
         return {"b64_json": await encode_base64(data)}
 
-    async def _convert(self, job_id: str, output: Output, encoding: ImageEncoding) -> bytes:
+    async def _convert(self, job: Job, output: Output, encoding: ImageEncoding) -> bytes:
         """Return a converted image. Raises InvalidRequest if the format does not hold all of its frames."""
         data = await self._objects.get(output.key)
         try:
-            return await asyncio.to_thread(encoding.encode, data)
+            converted = await asyncio.to_thread(encoding.encode, data)
         except (LosesFrames, ImageTooLarge) as error:
             raise InvalidRequest(
                 f"The result cannot be delivered in this `output_format`: {error}. The file itself is an"
-                f" output of job {job_id}: GET /api/v1/jobs/{job_id}",
+                f" output of job {job.id}: GET /api/v1/jobs/{job.id}",
                 code="unsupported_output_format",
                 param="output_format",
             ) from error
+        return await self.marker.mark(job, converted, encoding.content_type)
 
 
 async def encode_base64(data: bytes) -> str:

@@ -41,7 +41,7 @@ VIDEO = {
 def test_a_saver_keeps_its_id_and_its_prefix() -> None:
     graph = {"1": BLANK, "9": SAVER}
     before = copy.deepcopy(graph)
-    made = replace_savers(graph, ["9"], content_type="image/webp", quality=70)
+    made = replace_savers(graph, ["9"], content_type="image/webp", quality=70, metadata="<x/>")
     assert graph == before
     assert made["1"] == BLANK
     assert made["9"]["class_type"] == IMAGES_CLASS
@@ -51,6 +51,7 @@ def test_a_saver_keeps_its_id_and_its_prefix() -> None:
         "format": "image/webp",
         "quality": 70,
         "protocol": str(PROTOCOL),
+        "metadata": "<x/>",
     }
     assert [str(one) for one in validate_graph(made, FACTS, set())] == []
 

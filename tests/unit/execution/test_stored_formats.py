@@ -11,8 +11,16 @@ from PIL import Image
 
 from orchestrator.execution.failures import FormatUnsupported
 from orchestrator.execution.outputs import prepare_file
+from orchestrator.media.content_credentials import MediaOrigin
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.media.images import MAX_ANIMATION_PIXELS
+from orchestrator.media.marking import MediaMarker
+from orchestrator.media.sniffing import MediaInfo
+from orchestrator.media.source_marks import mark_source
+
+
+def prepare(data: bytes, encoding: ImageEncoding) -> tuple[bytes, MediaInfo, str]:
+    return prepare_file(data, encoding, marker=MediaMarker(), origin=MediaOrigin(model="test"))
 
 
 def animation(frames: int) -> bytes:
@@ -30,10 +38,10 @@ def animation(frames: int) -> bytes:
 @pytest.mark.parametrize(("frames", "format"), [(MAX_ANIMATION_PIXELS // (24 * 16) + 1, "webp"), (2, "jpeg")])
 def test_a_format_that_does_not_hold_an_animation_fails_the_run(frames: int, format: str) -> None:
     with pytest.raises(FormatUnsupported):
-        prepare_file(animation(frames), ImageEncoding(f"image/{format}", 100))
+        prepare(animation(frames), ImageEncoding(f"image/{format}", 100))
 
 
 def test_an_animation_in_its_own_format_stays_as_it_is_whatever_its_length() -> None:
     huge = animation(MAX_ANIMATION_PIXELS // (24 * 16) + 1)
-    data, info, _ = prepare_file(huge, ImageEncoding("image/png", 100))
-    assert (data, info.content_type) == (huge, "image/png")
+    data, info, _ = prepare(huge, ImageEncoding("image/png", 100))
+    assert (data, info.content_type) == (mark_source(huge, "image/png"), "image/png")

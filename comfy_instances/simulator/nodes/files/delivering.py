@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,8 @@ from comfy_instances.simulator.validation.input_specs import nest_inputs
 SAVERS: Mapping[str, NodeFunction] = {**saving.NODES, **training.NODES}
 _FOLDER = "pixel_factory_delivery-"
 _PNG = "image/png"
+#: Bytes of the signature and of the first chunk, IHDR.
+_PNG_HEADER_BYTES = 33
 _CONTENT_TYPES = {
     ".png": _PNG,
     ".webp": "image/webp",
@@ -35,17 +39,33 @@ _CONTENT_TYPES = {
 
 
 def deliver_images(
-    context: NodeContext, images: ImageArray, filename_prefix: str, format: str, quality: int, protocol: str
+    context: NodeContext,
+    images: ImageArray,
+    filename_prefix: str,
+    format: str,
+    quality: int,
+    protocol: str,
+    metadata: str = "",
 ) -> NodeResult:
     """Deliver images. The service converts them if it wants another format than PNG."""
 
     def save(own: NodeContext, prefix: str) -> None:
         SAVERS["SaveImage"](own, images, prefix)
 
-    files = _deliver(context, save, images)
+    made = _deliver(context, save, images)
+    files = [replace(file, data=_add_xmp(file.data, metadata.encode())) for file in made]
     for file in files:
         file.state = "encoded" if format == _PNG else "offered"
     return _hand_over(context, files)
+
+
+def _add_xmp(png: bytes, packet: bytes) -> bytes:
+    """Return a PNG with an XMP packet behind its header."""
+    if not packet:
+        return png
+    body = b"iTXtXML:com.adobe.xmp\0\0\0\0\0" + packet
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:_PNG_HEADER_BYTES] + chunk + png[_PNG_HEADER_BYTES:]
 
 
 def deliver_files(

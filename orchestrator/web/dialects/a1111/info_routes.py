@@ -11,6 +11,7 @@ from aiohttp import web
 
 from orchestrator.catalog import Catalog, Model, ModelKind
 from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.jobs import Job
 from orchestrator.media.input_images import ImageLimits, read_image
 from orchestrator.media.payloads import InputRejected, PayloadDecoder
 from orchestrator.store import ApiKeyScope
@@ -193,6 +194,7 @@ class A1111InfoRoutes:
         size = _wanted_size(body, (image.width, image.height))
         name = body.upscaler_1 or NO_UPSCALER
         headers: dict[str, str] = {}
+        job: Job | None = None
         if name == NO_UPSCALER:
             data = image.data
         else:
@@ -206,10 +208,12 @@ class A1111InfoRoutes:
             )
             record = await submit_job(request, self._service, key, generation, waits_for_result=True)
             record = await wait_for_result(self._service, record)
-            headers = job_headers(record)
+            job, headers = record.job, job_headers(record)
             data = await self._delivery.load_file(record.outputs[0].key)
             await self._service.record_bytes_sent(record)
-        data = await asyncio.to_thread(resize_result, data, size, crops=body.upscaling_crop is not False)
+        resized = await asyncio.to_thread(resize_result, data, size, crops=body.upscaling_crop is not False)
+        if resized is not data:
+            data = resized if job is None else await self._delivery.marker.mark(job, resized, "image/png")
         shown = "" if body.show_extras_results is False else base64.b64encode(data).decode("ascii")
         info = f"{name}, {size[0]}x{size[1]}"
         return json_response(ExtraImageResponse(html_info=info, image=shown), headers=headers)

@@ -17,6 +17,8 @@ from orchestrator.intake.model_names import errors_name_model
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.jobs.events import JobEvent, ShardPreview, ShardProgress
 from orchestrator.media.input_images import ImageLimits, InputImage, read_image
+from orchestrator.media.sniffing import detect_content_type
+from orchestrator.media.source_marks import SourceType
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.auth import authenticate, bearer_token
 from orchestrator.web.dialects.a1111 import translation as a1111
@@ -146,7 +148,13 @@ class A1111Routes:
             files = [
                 await asyncio.to_thread(paste_result, file, image, whole, box, options) for file in files
             ]
+            return await self._respond(record, body, files, SourceType.COMPOSITE)
         return await self._respond(record, body, files)
+
+    async def _finish(self, record: JobRecord, data: bytes, text: str, source: SourceType) -> bytes:
+        """Return an image with its text, marked and signed again: the text is a change of the file."""
+        content_type = detect_content_type(data) or "application/octet-stream"
+        return await self._delivery.marker.mark(record.job, add_infotext(data, text), content_type, source)
 
     @openapi_operation(response=ProgressResponse, query=SKIP_IMAGE, access=Access.BASIC, tag="a1111")
     async def get_progress(self, request: web.Request) -> web.Response:
@@ -184,7 +192,13 @@ class A1111Routes:
         record = await submit_job(request, self._service, key, generation, waits_for_result=True)
         return await wait_for_result(self._service, record)
 
-    async def _respond(self, record: JobRecord, body: GenerationBody, files: list[bytes]) -> web.Response:
+    async def _respond(
+        self,
+        record: JobRecord,
+        body: GenerationBody,
+        files: list[bytes],
+        source: SourceType = SourceType.GENERATED,
+    ) -> web.Response:
         sizes = [await asyncio.to_thread(size_of, file) for file in files]
         texts = a1111.to_infotexts(record, sizes)
         model = self._service.get_model(record.job)
@@ -192,7 +206,7 @@ class A1111Routes:
             []
             if body.send_images is False
             else [
-                base64.b64encode(add_infotext(file, text)).decode("ascii")
+                base64.b64encode(await self._finish(record, file, text, source)).decode("ascii")
                 for file, text in zip(files, texts, strict=True)
             ]
         )

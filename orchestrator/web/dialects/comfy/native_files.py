@@ -12,8 +12,9 @@ from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
+from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.intake.graph_files import GraphFiles
-from orchestrator.jobs import JobRecord, JobStatus
+from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge, LosesFrames
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.own_graphs.policy import GraphPolicy
@@ -47,6 +48,7 @@ class NativeFileRoutes:
         instances: FleetGraphs | UnknownInstances,
         fleet: FleetInstances,
         *,
+        marker: DerivedMediaMarker,
         version: str,
     ) -> None:
         """`version` is that of the ComfyUI whose nodes are allowed."""
@@ -56,6 +58,7 @@ class NativeFileRoutes:
         self._sender = sender
         self._instances = instances
         self._fleet = fleet
+        self._marker = marker
         self._version = version
 
     def routes(self) -> list[web.RouteDef]:
@@ -139,7 +142,7 @@ class NativeFileRoutes:
         record, named = await self._find_result(key.account.id, folder, name)
         if (wanted := _PREVIEW.fullmatch(request.query.get("preview", ""))) is not None:
             return await self._send_preview(
-                named, ImageEncoding(f"image/{wanted[1]}", max(1, min(int(wanted[2]), 100)))
+                record.job, named, ImageEncoding(f"image/{wanted[1]}", max(1, min(int(wanted[2]), 100)))
             )
         return await send_result(request, self._sender, record, named)
 
@@ -151,7 +154,7 @@ class NativeFileRoutes:
             raise NotFound("There is no such file", code="output_not_found")
         return record, found
 
-    async def _send_preview(self, named: NamedOutput, encoding: ImageEncoding) -> web.Response:
+    async def _send_preview(self, job: Job, named: NamedOutput, encoding: ImageEncoding) -> web.Response:
         data = await self._jobs.preparer.objects.get(named.output.key)
         try:
             converted = await asyncio.to_thread(encoding.encode, data)
@@ -159,7 +162,8 @@ class NativeFileRoutes:
             raise InvalidRequest(
                 f"`preview`: the file cannot be converted: {error}", code="invalid_preview", param="preview"
             ) from error
-        return web.Response(body=converted, content_type=encoding.content_type)
+        marked = await self._marker.mark(job, converted, encoding.content_type)
+        return web.Response(body=marked, content_type=encoding.content_type)
 
     async def _send_upload(self, request: web.Request, account_id: str, name: str) -> web.Response:
         file = await self._files.find_by_name(account_id, name)

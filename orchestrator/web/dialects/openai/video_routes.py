@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, NoReturn
 
 from aiohttp import web
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import Gone, InvalidRequest, NotFound
+from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.fair_slots import FairSlots, run_to_end
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
@@ -66,9 +68,15 @@ class VideoRoutes:
     """The account's own videos; those of other accounts are not found."""
 
     def __init__(
-        self, service: GenerationApi, objects: ObjectStore, events: EventHub, retention_days: float
+        self,
+        service: GenerationApi,
+        objects: ObjectStore,
+        events: EventHub,
+        marker: DerivedMediaMarker,
+        retention_days: float,
     ) -> None:
         self._service = service
+        self._marker = marker
         self._objects = objects
         self._events = events
         self._retention_days = retention_days
@@ -185,14 +193,15 @@ class VideoRoutes:
                 video = await self._objects.get(output.key)
             except ObjectNotFound as error:
                 raise Gone("The video has expired and was deleted", code="video_expired") from error
-            file = await run_to_end(_make_variant(video, variant, output.content_type))
+            file = await run_to_end(self._make_variant(record.job, video, variant, output.content_type))
         response = build_file_response(
             request,
             FileInfo(
                 size=len(file.data),
                 content_type=file.content_type,
                 filename=f"{record.job.id}.{file.extension}",
-                etag=f"{output.sha256}-{variant}",
+                # What is made anew is signed anew.
+                etag=output.sha256 if variant is VideoVariant.VIDEO else sha256(file.data).hexdigest(),
             ),
             file.data,
         )
@@ -233,6 +242,15 @@ class VideoRoutes:
         if has_video or self._makes_video(record.job):
             return note_job(request, record)
         raise not_found
+
+    async def _make_variant(
+        self, job: Job, video: bytes, variant: VideoVariant, content_type: str
+    ) -> VariantFile:
+        """Return the video itself, or a marked file made from it."""
+        file = await _make_file(video, variant, content_type)
+        if variant is VideoVariant.VIDEO:
+            return file
+        return replace(file, data=await self._marker.mark(job, file.data, file.content_type))
 
     def _makes_video(self, job: Job) -> bool:
         """Return whether the model of a job makes videos; False for a model that is not known any more."""
@@ -284,7 +302,7 @@ class VariantFile:
     extension: str
 
 
-async def _make_variant(video: bytes, variant: VideoVariant, content_type: str) -> VariantFile:
+async def _make_file(video: bytes, variant: VideoVariant, content_type: str) -> VariantFile:
     """Return the video itself, or the thumbnail or sprite sheet made from it."""
     match variant:
         case VideoVariant.THUMBNAIL:

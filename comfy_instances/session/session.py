@@ -232,6 +232,16 @@ class InstanceSession:
         """Upload an input file and return the name by which graphs refer to it. Raises BadGraph."""
         return await self._client.upload_input(name, data, content_type, subfolder)
 
+    async def have_input(self, name: str, data: bytes, content_type: str) -> str:
+        """Upload an input file unless the instance has one of this name and size, and return its name.
+
+        Raises BadGraph.
+        """
+        file = FileRef(filename=name, subfolder="", type="input")
+        if await self._client.find_file_size(file) == len(data):
+            return name
+        return await self.upload_input(name, data, content_type)
+
     async def upload_lora(self, name: str, data: bytes) -> None:
         """Upload a LoRA, so that loader nodes find it by `name` with the suffix of its file.
 

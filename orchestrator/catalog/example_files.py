@@ -22,6 +22,8 @@ EXAMPLES_NAME = "examples.json"
 #: Largest file, and all files of a model together.
 MAX_FILE_BYTES = 8 * 2**20
 MAX_TOTAL_BYTES = 12 * 2**20
+#: Largest `examples.json`: the files in base64, and their names.
+MAX_STORED_BYTES = MAX_TOTAL_BYTES * 4 // 3 + 2**20
 #: Beginning of the content type of each type of parameter.
 MEDIA_BY_TYPE = {"image": "image/", "video": "video/", "audio": "audio/"}
 _DATA_URL = re.compile(r"data:[a-z0-9.+/-]+;base64,([A-Za-z0-9+/=\s]+)")
@@ -76,11 +78,16 @@ def decode_data_url(value: object) -> bytes | None:
         return None
 
 
+def strip_folder_mark(name: str) -> str:
+    """Return the name of an input file, as a graph has it, without the mark of its folder."""
+    return _FOLDER_MARK.sub("", name).replace("\\", "/")
+
+
 def named_examples(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return the names of the author's files by parameter, as the manifest's example has them."""
     specs = manifest.get("parameters", {})
     return {
-        name: _FOLDER_MARK.sub("", value).replace("\\", "/")
+        name: strip_folder_mark(value)
         for name, value in manifest.get("example", {}).items()
         if isinstance(value, str) and specs.get(name, {}).get("type") in MEDIA_BY_TYPE
     }
@@ -123,7 +130,8 @@ def choose_sent_files(
     rows = dict(sent)
     if not rows:
         return {}, []
-    wanted = set(named_examples(manifest).values())
+    fixed = {row["name"] for row in manifest.get("fixed_files", {}).values()}
+    wanted = set(named_examples(manifest).values()) | fixed
     kept, notes = choose_example_files(manifest, [(name, data) for name, data in rows.items() if data])
     for name, data in rows.items():
         if name not in wanted:

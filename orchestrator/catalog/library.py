@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
-from orchestrator.catalog.example_files import EXAMPLES_NAME
+from orchestrator.catalog.example_files import EXAMPLES_NAME, MAX_STORED_BYTES
+from orchestrator.catalog.fixed_files import FIXED_FILES_NAME
 from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.graph import MAX_GRAPH_BYTES
@@ -232,13 +233,14 @@ def find_model_folders(directory: Path, overlay: Path | None = None) -> list[Pat
 
 def load_model(folder: Path) -> Model:
     """Load the model in `folder`. Raises CatalogError."""
-    nodes, examples = folder / "nodes.json", folder / EXAMPLES_NAME
+    nodes, examples, fixed = folder / "nodes.json", folder / EXAMPLES_NAME, folder / FIXED_FILES_NAME
     model = Model.parse(
         _read_text(folder / "model.toml"),
         _read_text(folder / "graph.json"),
         folder,
         _read_text(nodes) if nodes.exists() else "{}",
-        _read_text(examples) if examples.exists() else "",
+        _read_text(examples, MAX_STORED_BYTES) if examples.exists() else "",
+        fixed_files_text=_read_text(fixed, MAX_STORED_BYTES) if fixed.exists() else "",
     )
     if model.id != folder.name:
         raise CatalogError(
@@ -265,10 +267,10 @@ def write_model(directory: Path, id: str, files: Mapping[str, str]) -> Path:
     return folder
 
 
-def _read_text(file: Path) -> str:
+def _read_text(file: Path, max_bytes: int = MAX_GRAPH_BYTES) -> str:
     try:
-        if file.stat().st_size > MAX_GRAPH_BYTES:
-            raise CatalogError(f"the file is larger than {MAX_GRAPH_BYTES} bytes", file=file)
+        if file.stat().st_size > max_bytes:
+            raise CatalogError(f"the file is larger than {max_bytes} bytes", file=file)
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CatalogError(f"cannot be read: {error}", file=file) from error

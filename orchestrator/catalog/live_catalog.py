@@ -13,6 +13,8 @@ from pathlib import Path
 
 from comfy_instances.tasks import keep_running, spawn
 from orchestrator.catalog import Catalog, CatalogError, Model, find_model_folders, load_stand_ins
+from orchestrator.catalog.example_files import EXAMPLES_NAME
+from orchestrator.catalog.fixed_files import FIXED_FILES_NAME
 from orchestrator.catalog.publishing.directory_lock import shared_lock
 from orchestrator.catalog.publishing.draft_catalog import Draft, DraftCatalog
 from orchestrator.catalog.publishing.version_files import finish_pending
@@ -20,7 +22,7 @@ from orchestrator.catalog.publishing.version_files import finish_pending
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-_MODEL_FILES = ("model.toml", "graph.json", "nodes.json")
+_MODEL_FILES = ("model.toml", "graph.json", "nodes.json", EXAMPLES_NAME, FIXED_FILES_NAME)
 
 #: Path, modification time in nanoseconds and size of every file.
 Fingerprint = frozenset[tuple[str, int, int]]

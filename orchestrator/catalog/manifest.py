@@ -31,11 +31,15 @@ NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 _PARAMETER_NAME = re.compile(NAME_PATTERN)
 # Names that expressions of the graph define already.
 RESERVED_NAMES = frozenset(
-    {"n", "filename_prefix", "weights", "weight_dtypes", "transparent_inputs", "item", "index"}
+    {"n", "filename_prefix", "weights", "weight_dtypes", "transparent_inputs", "fixed_files", "item", "index"}
 )
 #: Parameter of a job with the names of its parameters whose images have transparent pixels, if the graph asks
 #: for them (`transparent_inputs`). No parameter of a model has a name like it.
 TRANSPARENT_PARAM = "@transparent_inputs"
+#: Name of the files that the author fixed, in the manifest and in expressions.
+FIXED_FILES = "fixed_files"
+#: Parameter of a run with the names under which its instance stores the fixed files, by slot.
+FIXED_FILES_PARAM = "@fixed_files"
 
 
 class ModelKind(StrEnum):
@@ -63,6 +67,12 @@ def validate_weight_path(path: str) -> str:
     return path
 
 
+def is_input_path(name: str) -> bool:
+    """Return whether a name is that of a file in ComfyUI's input folder."""
+    is_plain = name and not name.startswith(("/", "~")) and not re.match("[A-Za-z]:", name)
+    return bool(is_plain) and ".." not in PurePosixPath(name).parts and not {"\\", "\0"} & set(name)
+
+
 class OutputNode(StrictModel):
     """A node whose files are the outputs of the model."""
 
@@ -70,6 +80,23 @@ class OutputNode(StrictModel):
     media: Literal["image", "video", "audio", "mesh", "text", "weights"]
     #: What the author calls the result; empty for none.
     name: str = Field("", pattern=r"^([a-z][a-z0-9_]*)?$", max_length=100)
+
+
+class FixedFile(StrictModel):
+    """A file of the author that every run loads; `fixed_files.json` has its content."""
+
+    #: In ComfyUI's input folder.
+    name: str = Field(min_length=1, max_length=500)
+    media: Literal["image", "video", "audio"]
+    #: Hexadecimal; empty if the content is not known, so that the model cannot be live.
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+
+    @field_validator("name")
+    @classmethod
+    def _validate_name(cls, name: str) -> str:
+        if not is_input_path(name):
+            raise ValueError("must be the path of a file in ComfyUI's input folder")
+        return name
 
 
 class SourceWeightFile(StrictModel):
@@ -225,6 +252,8 @@ class ModelManifest(StrictModel):
     example_picture: str = Field(
         "", pattern=r"^(data:image/webp;base64,[A-Za-z0-9+/=]+)?$", max_length=100_000
     )
+    #: Files that every run loads, by their name in expressions: `{{ fixed_files.NAME }}`.
+    fixed_files: dict[str, FixedFile] = Field(default_factory=dict, max_length=50)
     outputs: tuple[OutputNode, ...] = Field(min_length=1)
     weights: tuple[WeightFile, ...] = ()
     requires: Requirements
@@ -249,6 +278,14 @@ class ModelManifest(StrictModel):
                 if other and (other == name or other not in parameters):
                     raise ValueError(f"{name}: there is no other parameter {other!r}")
         return parameters
+
+    @field_validator("fixed_files")
+    @classmethod
+    def _validate_fixed_names(cls, fixed_files: dict[str, FixedFile]) -> dict[str, FixedFile]:
+        for name in fixed_files:
+            if not _PARAMETER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not a valid name: use a-z, 0-9 and _")
+        return fixed_files
 
     @model_validator(mode="after")
     def _validate_example(self) -> Self:

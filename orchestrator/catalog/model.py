@@ -12,7 +12,10 @@ from typing import Any
 from orchestrator.catalog.checks.node_facts_file import parse_node_facts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.example_files import ExampleFile
+from orchestrator.catalog.fixed_files import FIXED_FILES_NAME, read_fixed_files
 from orchestrator.catalog.manifest import (
+    FIXED_FILES,
+    FIXED_FILES_PARAM,
     RESERVED_NAMES,
     TRANSPARENT_PARAM,
     ModelKind,
@@ -35,6 +38,7 @@ from orchestrator.catalog.parameters.values import (
     LoraListParameter,
     Parameter,
     check_seeds,
+    validate_param,
 )
 from orchestrator.catalog.rendering.cut_parameters import (
     cuttable_outputs,
@@ -66,8 +70,12 @@ class Model:
         directory: Path,
         nodes_text: str = "{}",
         examples_text: str = "",
+        *,
+        fixed_files_text: str | None = None,
     ) -> Model:
         """Create a model from the texts of its files; `directory` only names them in errors.
+
+        Without `fixed_files_text` the content of the fixed files is not needed.
 
         Renders the graph once, to detect errors that every request would hit. Raises CatalogError.
         """
@@ -81,7 +89,9 @@ class Model:
         manifest = reject_what_cannot_be_cut(manifest, nodes)
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
         facts = parse_node_facts(nodes_text, directory / "nodes.json")
-        source = ModelSource(manifest_text, graph_text, facts, examples_text)
+        source = ModelSource(manifest_text, graph_text, facts, examples_text, fixed_files_text or "")
+        if fixed_files_text is not None:
+            read_fixed_files(manifest.fixed_files, fixed_files_text, directory / FIXED_FILES_NAME)
         model = cls(manifest, CompiledGraph(nodes, names, file), source)
         model.render_graph(model.example_params(), filename_prefix="example")
         return model
@@ -99,6 +109,11 @@ class Model:
         """The author's own input files, by parameter."""
         files = self.source.example_files
         return {name: files[name] for name in files if name in self.manifest.parameters}
+
+    @property
+    def fixed_files(self) -> Mapping[str, ExampleFile]:
+        """The files that every run loads, by their name in expressions. Raises CatalogError."""
+        return read_fixed_files(self.manifest.fixed_files, self.source.fixed_files, Path(FIXED_FILES_NAME))
 
     @property
     def id(self) -> str:
@@ -212,7 +227,7 @@ class Model:
         with errors_name_sizes(self.output_sizes, request):
             for name, spec in self.parameters.items():
                 is_replaced = bool(spec.replaced_by and request.get(spec.replaced_by))
-                params[name] = _validate_param(name, spec, request.get(name), is_replaced=is_replaced)
+                params[name] = validate_param(name, spec, request.get(name), is_replaced=is_replaced)
         check_seeds(self.parameters, params)
         self._check_needs(params)
         if self.output_sizes and (size := self._requested_size(params)):
@@ -301,7 +316,8 @@ class Model:
     ) -> ApiGraph:
         """Render the API-format graph for validated `params` with a seed, ready for `POST /prompt`.
 
-        Images are the names under which the instance stores the uploads. `preferred_dtypes` are the weight
+        Images are the names under which the instance stores the uploads (and `FIXED_FILES_PARAM` those of
+        fixed files). `preferred_dtypes` are the weight
         variants that the GPU prefers, best first; `available_files` are those that the instance has (None:
         all). `cut` adds the nodes that cut larger or longer outputs to the request. Raises CatalogError if
         an expression fails, ValueError without a seed.
@@ -318,6 +334,8 @@ class Model:
             "weights": {weight.slot: weight.file for weight in weights},
             "weight_dtypes": {weight.slot: weight.load_as for weight in weights},
             "transparent_inputs": list(params.get(TRANSPARENT_PARAM) or ()),
+            FIXED_FILES: {slot: file.name for slot, file in self.manifest.fixed_files.items()}
+            | dict(params.get(FIXED_FILES_PARAM) or {}),
         }
         graph = self._graph.render(context)
         output_cut = find_cut(self.manifest, requested) if cut else OutputCut()
@@ -377,18 +395,3 @@ class Model:
             way_out = "; send several requests for more" if value > most else ""
             raise invalid_field("n", f"must be between 1 and {most} (got {str(value)[:20]}){way_out}")
         return value
-
-
-def _validate_param(name: str, spec: Parameter, value: object, *, is_replaced: bool = False) -> Any:
-    if value is not None and not _is_blank_text(spec, value):
-        return spec.validate_value(name, value)
-    if spec.required and not is_replaced:
-        label = "Prompt" if name == "prompt" else f"`{name}`"
-        other = f", unless `{spec.replaced_by}` is given" if spec.replaced_by else ""
-        raise InvalidRequest(f"{label} is required{other}", code=f"missing_{name}", param=name)
-    return list(spec.default) if isinstance(spec.default, tuple) else spec.default
-
-
-def _is_blank_text(spec: Parameter, value: object) -> bool:
-    """Return whether a text counts as missing."""
-    return spec.type == "string" and not spec.blank and isinstance(value, str) and not value.strip()

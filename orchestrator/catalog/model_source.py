@@ -22,6 +22,8 @@ class ModelSource:
     node_facts: NodeFacts
     #: The author's input files, `examples.json`; empty for none.
     examples: str = ""
+    #: The content of files that every run loads, `fixed_files.json`; empty for none.
+    fixed_files: str = ""
 
     @property
     def template(self) -> dict[str, Any]:

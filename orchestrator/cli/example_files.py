@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import aiohttp
 
-from orchestrator.catalog.example_files import MAX_FILE_BYTES
+from orchestrator.catalog.example_files import MAX_FILE_BYTES, named_examples
+from orchestrator.catalog.manifest import is_input_path
+from orchestrator.catalog.model import Model
+from orchestrator.cli.console import CliError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
 
@@ -31,6 +35,29 @@ def _read_beside(graph: Path, name: str) -> bytes | None:
         if file.is_relative_to(root) and file.is_file() and file.stat().st_size <= MAX_FILE_BYTES:
             return file.read_bytes()
     return None
+
+
+def write_own_files(model: Model, folder: Path) -> list[Path]:
+    """Write the author's input files below a folder, by the names that the exported graph has; return them.
+
+    Raises CliError if one is there with another content, OSError.
+    """
+    names = named_examples(tomllib.loads(model.source.manifest))
+    files = {names.get(parameter, file.name): file.data for parameter, file in model.example_files.items()}
+    files |= {file.name: file.data for file in model.fixed_files.values()}
+    written = []
+    for name, data in files.items():
+        target = folder / name
+        if not is_input_path(name):
+            continue
+        if target.exists() and target.read_bytes() != data:
+            raise CliError(
+                f"{target} is another file than {name} of {model.id}; choose another folder for -o"
+            )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+        written.append(target)
+    return written
 
 
 async def _fetch_all(url: str, names: Iterable[str]) -> dict[str, bytes]:

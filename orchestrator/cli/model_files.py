@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json as json_
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ from orchestrator.catalog.example_files import (
     format_example_files,
     named_examples,
 )
+from orchestrator.catalog.fixed_files import FIXED_FILES_NAME
 from orchestrator.catalog.import_export import (
     ImportedModel,
     InvalidWorkflow,
@@ -36,14 +37,18 @@ from orchestrator.catalog.import_export import (
 from orchestrator.catalog.import_export.exporter import format_json
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.ui.ui_graph import is_ui_format
+from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.manifest_edits import add_origins
 from orchestrator.catalog.publishing.submission import (
     WORKFLOW_NAME,
     EditedFiles,
+    add_fixed_files,
     edit_files,
     list_unanswered,
 )
+from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME
+from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
@@ -52,7 +57,7 @@ from orchestrator.cli.console import (
     out,
     print_json,
 )
-from orchestrator.cli.example_files import find_example_files
+from orchestrator.cli.example_files import find_example_files, write_own_files
 from orchestrator.cli.node_facts import fetch_node_facts, load_node_facts, read_node_facts
 from orchestrator.cli.own_models import OwnModels
 from orchestrator.cli.service_choice import read_service_settings
@@ -86,6 +91,10 @@ def import_(
         str | None,
         typer.Option("--comfyui", help="URL of a running ComfyUI whose node packs the graph uses."),
     ] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(help="Parameter that requests do not set: it stays as in the graph. Repeatable."),
+    ] = None,
     nodes: Annotated[
         Path | None,
         typer.Option("--nodes", help="File with the /object_info of a ComfyUI that has the node packs."),
@@ -102,23 +111,18 @@ def import_(
     installed = load_installed_nodes(read_service_settings(data_dir).comfyui_dir)
     pack_facts = {**installed.facts, **_read_pack_facts(comfyui, nodes)}
     found = _with_origins(_import_file(source, id, pack_facts), installed)
-    found, examples = _with_example_files(found, file, comfyui)
+    files = found.files | _canvas_files(source.graph)
+    edits = {"parameters": dict.fromkeys(fix)} if fix else {}
+    draft = _Draft(id, files, edits, find_example_files(file, _named_files(found), comfyui), author)
     if into is not None:
-        stored, then = _write_plain_model(into, id, found.files | examples), "check"
+        stored, made = _write_plain_model(into, draft)
     else:
-        files = found.files | examples | _canvas_files(source.graph)
-        stored, made = _write_draft(read_service_settings(data_dir), id, files, author, replace=replace)
-        questions = list_unanswered(found.open_questions, made.files, has_price=made.has_price)
-        found = dataclasses.replace(found, changes=(*found.changes, *made.kept), open_questions=questions)
-        then = "publish"
+        stored, made = _write_draft(read_service_settings(data_dir), draft, replace=replace)
+    found, then = _describe_made(found, made), "publish" if into is None else "check"
     if json:
         print_json({"id": id, **stored, **_import_to_json(found)})
-        return
-    for line in _format_import(found):
-        out.print(line, highlight=False, soft_wrap=True)
-    err.print(
-        f"written to {stored['folder']}; review its model.toml, then run: pixelfactory models {then} {id}"
-    )
+    else:
+        _print_import(found, stored["folder"], f"pixelfactory models {then} {id}")
 
 
 def export(
@@ -140,6 +144,8 @@ def export(
         return
     output.write_text(format_json(graph), encoding="utf-8")
     err.print(f"wrote {model.id} to {output}")
+    for file in write_own_files(model, output.resolve().parent / "input"):
+        err.print(f"wrote {file}: put it into ComfyUI's input folder")
 
 
 def _import_file(source: WorkflowFile, id: str, pack_facts: Mapping[str, Any]) -> ImportedModel:
@@ -166,15 +172,43 @@ def _with_origins(imported: ImportedModel, installed: InstalledNodes) -> Importe
     return dataclasses.replace(imported, manifest=format_manifest(manifest))
 
 
-def _with_example_files(
-    imported: ImportedModel, graph: Path, comfyui: str | None
-) -> tuple[ImportedModel, dict[str, str]]:
-    """Return the model with notes on the author's input files, and the file that keeps them."""
+def _describe_made(found: ImportedModel, made: EditedFiles) -> ImportedModel:
+    """Return an import as the author's changes, and the version before, have left it."""
+    template = json_.loads(made.files[GRAPH_NAME])
+    values = {f"{id}.{name}": value for id in template for name, value in template[id]["inputs"].items()}
+    bound = {place: str(values[place]) for place in found.bound_inputs if _is_expression(values.get(place))}
+    fixed = {place: values.get(place) for place in found.bound_inputs if place not in bound}
+    questions = list_unanswered(found.open_questions, made.files, has_price=made.has_price)
+    return dataclasses.replace(
+        found,
+        bound_inputs=bound,
+        fixed_inputs={**found.fixed_inputs, **fixed},
+        changes=(*found.changes, *made.kept),
+        open_questions=(*questions, *made.file_notes),
+    )
+
+
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, str) and is_template(value) and FIXED_FILES not in value
+
+
+def _named_files(imported: ImportedModel) -> list[str]:
+    """Return the names of the author's input files that a model names."""
     manifest = tomllib.loads(imported.manifest)
-    found = find_example_files(graph, named_examples(manifest).values(), comfyui)
-    kept, notes = choose_example_files(manifest, found)
-    noted = dataclasses.replace(imported, open_questions=(*imported.open_questions, *notes))
-    return noted, {EXAMPLES_NAME: format_example_files(kept)} if kept else {}
+    fixed = [row["name"] for row in manifest.get(FIXED_FILES, {}).values()]
+    return [*named_examples(manifest).values(), *fixed]
+
+
+def _with_own_files(made: EditedFiles, found: Sequence[tuple[str, bytes]], earlier: str = "") -> EditedFiles:
+    """Return a model with the author's input files, and why others are not kept.
+
+    `earlier` is the `fixed_files.json` of the version before.
+    """
+    files, fixed_notes = add_fixed_files(made.files, found, earlier)
+    kept, notes = choose_example_files(tomllib.loads(files[MANIFEST_NAME]), found)
+    if kept:
+        files |= {EXAMPLES_NAME: format_example_files(kept)}
+    return dataclasses.replace(made, files=files, file_notes=(*notes, *fixed_notes))
 
 
 def _read_pack_facts(url: str | None, file: Path | None) -> dict[str, Any]:
@@ -193,27 +227,43 @@ def _read_workflow_file(file: Path) -> WorkflowFile:
         raise InvalidWorkflow(f"{file}: {error}") from error
 
 
-def _write_plain_model(directory: Path, id: str, files: Mapping[str, str]) -> dict[str, str]:
-    """Write the folder of a new model and return where. Raises CliError, CatalogError, OSError."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Draft:
+    """What is written as a draft."""
+
+    id: str
+    files: Mapping[str, str]
+    #: Changes to the manifest.
+    edits: Mapping[str, Any]
+    #: The author's input files, by name.
+    own_files: Sequence[tuple[str, bytes]]
+    author: str | None
+
+
+def _write_plain_model(directory: Path, draft: _Draft) -> tuple[dict[str, str], EditedFiles]:
+    """Write the folder of a new model, without its canvas; return where, and its files.
+
+    Raises CliError, CatalogError, InvalidRequest, OSError.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    _check_id_is_free(directory, id)
-    return {"folder": str(write_model(directory, id, files)), "state": "live"}
+    _check_id_is_free(directory, draft.id)
+    made = _with_own_files(edit_files(draft.files, draft.edits, []), draft.own_files)
+    files = {name: text for name, text in made.files.items() if name != WORKFLOW_NAME}
+    return {"folder": str(write_model(directory, draft.id, files)), "state": "live"}, made
 
 
-def _write_draft(
-    settings: Settings, id: str, files: Mapping[str, str], author: str | None, *, replace: bool
-) -> tuple[dict[str, str], EditedFiles]:
+def _write_draft(settings: Settings, draft: _Draft, *, replace: bool) -> tuple[dict[str, str], EditedFiles]:
     """Save a draft, with what is known from models with the same weights; return where, and its files.
 
     A draft that replaces a model keeps what its author decided. Raises Conflict, CatalogError, OSError.
     """
     settings.published_path.mkdir(parents=True, exist_ok=True)
     models = OwnModels(settings)
-    if author is not None:
-        author = asyncio.run(_find_account(settings, author))
-    earlier = models.publisher.read_latest(id, models.offered) if replace else None
-    completed = edit_files(files, {}, list(models.offered), earlier=earlier)
-    return models.save_draft(id, completed.files, author, replace=replace), completed
+    author = None if draft.author is None else asyncio.run(_find_account(settings, draft.author))
+    earlier = models.publisher.read_latest(draft.id, models.offered) if replace else None
+    edited = edit_files(draft.files, draft.edits, list(models.offered), earlier=earlier)
+    completed = _with_own_files(edited, draft.own_files, (earlier or {}).get(FIXED_FILES_NAME, ""))
+    return models.save_draft(draft.id, completed.files, author, replace=replace), completed
 
 
 async def _find_account(settings: Settings, id: str) -> str:
@@ -236,6 +286,12 @@ def _check_id_is_free(directory: Path, id: str) -> None:
 
 def _import_to_json(imported: ImportedModel) -> dict[str, Any]:
     return {"bound": dict(imported.bound_inputs), **import_report(imported)}
+
+
+def _print_import(imported: ImportedModel, folder: str, then: str) -> None:
+    for line in _format_import(imported):
+        out.print(line, highlight=False, soft_wrap=True)
+    err.print(f"written to {folder}; review its model.toml, then run: {then}")
 
 
 def _format_import(imported: ImportedModel) -> Iterator[str]:

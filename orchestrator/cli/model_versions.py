@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.manifest_edits import find_missing
 from orchestrator.catalog.publishing.submission import edit_files
@@ -159,7 +160,7 @@ def _complete_draft(models: OwnModels, id: str, edits: dict[str, Any]) -> None:
         raise NotFound(f"There is no draft of {id}; `pixelfactory models import` makes one")
     changed = edit_files(files, edits, list(models.offered)).files
     missing = find_missing(parse_files(changed, models.publisher.files.draft_folder(id)).manifest)
-    if missing and sys.stdin.isatty():
+    if missing and sys.stdin.isatty() and FIXED_FILES not in missing:
         changed = edit_files(changed, _ask(missing), list(models.offered)).files
     elif missing:
         options = {
@@ -167,6 +168,7 @@ def _complete_draft(models: OwnModels, id: str, edits: dict[str, Any]) -> None:
             "owner": "--owner",
             "estimates": "--vram-gb and --step-seconds",
             "weight_folders": "--weight-folder FILE=FOLDER",
+            FIXED_FILES: f"pixelfactory models import --replace --id {id}",
         }
         wanted = "; ".join(f"{options[name]} ({what})" for name, what in missing.items())
         raise CliError(f"{id} cannot be live before this is known: {wanted}; or edit its model.toml")

@@ -26,6 +26,7 @@ from orchestrator.catalog.manifest import ModelKind
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.failures import CallerGraphFailed, RunTooLong
+from orchestrator.execution.fixed_inputs import have_fixed_files
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.media_origins import origin_of
@@ -124,7 +125,8 @@ class Runner:
         uploaded = await self.input_uploader.upload_inputs(
             session, run.model, params, prompt_id=attempt.prompt_id, may_fetch=way.direct
         )
-        graph = capabilities.render_graph(run.model, uploaded.params, OUTPUT_FILENAME_PREFIX)
+        fixed = await have_fixed_files(session, run.model)
+        graph = capabilities.render_graph(run.model, {**uploaded.params, **fixed}, OUTPUT_FILENAME_PREFIX)
         if way.direct and not run.model.is_own_graph:
             graph = self.delivery.adapt_graph(graph, run.model, to_image_encoding(run.job))
         meter = UsageMeter(attempt.instance_id, graph)

@@ -33,6 +33,7 @@ from orchestrator.catalog.parameters.example_values import (
 from orchestrator.catalog.parameters.values import IntegerParameter
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.execution.capabilities import CapabilityCache
+from orchestrator.execution.fixed_inputs import have_fixed_files
 from orchestrator.execution.read_ahead import ReadAhead
 from orchestrator.execution.scheduler import ModelWarming, Scheduler, ShardSpec
 from orchestrator.execution.scheduler.instances import Instance
@@ -231,6 +232,7 @@ class ModelWarmer:
 
     async def _run_until_work(self, model: Model, instance_id: str, session: InstanceSession) -> str:
         params, files = await _have_inputs(session, smallest_params(model))
+        params |= await have_fixed_files(session, model)
         graph = self._capabilities.get(instance_id).render_graph(model, params, FILENAME_PREFIX)
         prompt_id = str(uuid.uuid4())
         instance = self._dispatcher.scheduler.instances[instance_id]

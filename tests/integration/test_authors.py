@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from PIL import Image, PngImagePlugin
 
 from orchestrator.catalog import load_model
+from tests.support.api import list_instances
 from tests.support.canvas import api, image, invert, node, save, sdxl, socket, workflow
 from tests.support.cli import command
+from tests.support.images import png
 from tests.support.service import ROOT, ServiceProcess, running
 
 PICTURE = ROOT / "tests" / "workflows" / "test-image"
@@ -128,6 +131,38 @@ async def test_a_model_may_answer_a_text(live: ServiceProcess, tmp_path: Path) -
             assert answer["error"]["code"] in ("model_not_found", "model_unavailable"), answer
             await asyncio.sleep(0.1)
     assert base64.b64decode(answer["data"][0]["b64_json"]) == b"a fox!"
+
+
+async def test_import_takes_the_author_s_files_from_comfyui_and_export_writes_them(
+    live: ServiceProcess, tmp_path: Path
+) -> None:
+    data = png(8, 8)
+    url = next(iter((await list_instances(live)).values()))["url"]
+    async with aiohttp.ClientSession() as http:
+        form = aiohttp.FormData()
+        form.add_field("image", data, filename="seal.png", content_type="image/png")
+        form.add_field("subfolder", "animals")
+        assert (await http.post(f"{url}/upload/image", data=form)).status == 200
+    graph = api(
+        **{
+            "1": ("LoadImage", "", {"image": "animals/seal.png"}),
+            "2": ("SaveImage", "", {"images": ["1", 0], "filename_prefix": "x"}),
+        }
+    )
+    options = ("--comfyui", url, "--fix", "image")
+    file = put(tmp_path, graph)
+    done = await asyncio.to_thread(_command, live, "models", "import", file, "--id", "seal", *options)
+    assert done.returncode == 0, done.stderr
+    assert "1.image = {{ fixed_files.image }}" in done.stdout
+    taken = tmp_path / "taken.json"
+    done = await asyncio.to_thread(_command, live, "models", "export", "seal", "-o", str(taken))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "input" / "animals" / "seal.png").read_bytes() == data
+    done = await asyncio.to_thread(_command, live, "models", "import", str(taken), "--id", "seal2")
+    assert done.returncode == 0, done.stderr
+    complete = ("--license", "mit", "--owner", "us")
+    done = await asyncio.to_thread(_command, live, "models", "publish", "seal2", *complete)
+    assert done.returncode == 0, done.stderr
 
 
 def _command(service: ServiceProcess, *arguments: str) -> Any:

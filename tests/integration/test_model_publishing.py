@@ -196,6 +196,35 @@ async def test_publishes_replaces_compares_and_rolls_back(
     assert workflow["workflow"]["nodes"]
 
 
+async def test_every_run_loads_a_file_that_the_author_fixed(
+    service: ServiceProcess, author: str, caller: str
+) -> None:
+    loads = {"class_type": "LoadImage", "inputs": {"image": "seal.png"}, "_meta": {}}
+    prompt = graph() | {"1": loads}
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64), (0, 0, 255)).save(picture, "PNG")
+    data = f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
+    fields = {
+        "prompt": prompt,
+        "manifest": {"license": "mit", "parameters": {"image": None}},
+        "publish": True,
+    }
+    status, answer = await publish(service, author, "sealed", **fields)
+    assert (status, answer["error"]["code"]) == (400, "incomplete_manifest")
+    assert "seal.png" in answer["error"]["message"]
+    files = [{"name": "seal.png", "data": data}]
+    assert (await publish(service, author, "sealed", **fields, example_files=files))[0] == 201
+    for _ in range(2):
+        status, answer = await make(service, caller, "sealed")
+        assert (status, colour_of(answer)) == (200, (0, 0, 255))
+    status, answer = await publish(service, author, "sealed", prompt=prompt, replace=True, publish=True)
+    assert status == 201, answer
+    assert not answer["report"]["parameters"]
+    assert colour_of((await make(service, caller, "sealed"))[1]) == (0, 0, 255)
+    shown = await send(service, author, "GET", f"{MODELS}/sealed/workflow")
+    assert shown[1]["prompt"]["1"]["inputs"]["image"] == "seal.png"
+
+
 async def test_a_model_of_another_author_or_of_the_operator_is_not_replaced(
     service: ServiceProcess, author: str
 ) -> None:

@@ -4,6 +4,7 @@ import { el, field } from "./dom.js";
 
 const NUMBER_KEYS = ["minimum", "maximum", "step"];
 const NUMBERS = new Set(["integer", "number"]);
+const FILES = new Set(["image", "video", "audio"]);
 const GIB = 2 ** 30;
 /** Field of the manifest, label, and hint. */
 const TEXTS = [
@@ -17,6 +18,19 @@ const ESTIMATES = [
   ["vram_bytes", "GPU memory of a run (GiB)", GIB],
   ["step_seconds", "Seconds per step", 1],
 ];
+
+/** Return whether a parameter can be fixed, and what that means. */
+function fixing(spec) {
+  if (FILES.has(spec.kind)) {
+    return spec.example
+      ? [true, `Whether requests may set it; otherwise every run loads ${spec.example}`]
+      : [false, "Requests set it: the graph names no file that every run could load"];
+  }
+  const hasValue = spec.kind === "string" || (spec.default ?? null) !== null;
+  return hasValue
+    ? [true, "Whether requests may set it; otherwise it stays at its default"]
+    : [false, "Requests set it: the graph has no value at which it could stay"];
+}
 
 export class ManifestForm {
   /** `published` are the texts of the workflow's last publication. */
@@ -81,12 +95,13 @@ export class ManifestForm {
 
   row(spec) {
     const isFixed = this.parameterChanges[spec.name] === null;
+    const [canBeFixed, hint] = fixing(spec);
     const offered = el("input", {
       type: "checkbox",
       checked: !isFixed,
-      disabled: spec.required && !spec.default && spec.kind !== "string",
+      disabled: !canBeFixed,
       ariaLabel: `requests set ${spec.name}`,
-      title: "Whether requests may set it; otherwise it stays at its default",
+      title: hint,
     });
     const name = this.input(spec, "name", "text");
     name.title = (spec.where ?? []).join(", ");
@@ -107,6 +122,9 @@ export class ManifestForm {
   }
 
   defaultControl(spec) {
+    if (FILES.has(spec.kind) && this.parameterChanges[spec.name] === null) {
+      return el("small", { textContent: `stays ${spec.example}` });
+    }
     if (spec.required) {
       return null;
     }

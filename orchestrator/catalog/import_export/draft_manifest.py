@@ -14,6 +14,7 @@ from orchestrator.catalog.import_export.infer.off_grid import require_even_sides
 from orchestrator.catalog.import_export.result_nodes import result_media
 from orchestrator.catalog.import_export.ui.ui_to_api import ConvertedWorkflow
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER, find_folders
+from orchestrator.catalog.parameters.values import MAX_SEED
 
 # Price class until the author changes it: that of an expensive model of the same kind.
 _DEFAULT_PRICE_CLASSES = {
@@ -71,11 +72,13 @@ def draft_manifest(
 
 
 def _draft_example(bindings: ParameterBindings) -> dict[str, Any]:
-    """Return the author's own values of parameters without a default: the prompt, names of images."""
+    """Return the author's own values of parameters without a default: prompt, seed, names of images."""
     example: dict[str, Any] = {}
     for name, spec in bindings.parameters.items():
         places = (place for place, text in bindings.expressions.items() if text == f"{{{{ {name} }}}}")
         value = next((bindings.literal_at(place) for place in places if place.node in bindings.graph), None)
+        if spec["type"] == "seed" and type(value) is int and 0 <= value <= spec.get("max", MAX_SEED):
+            example[name] = value
         is_needed = "default" not in spec and spec["type"] in _EXAMPLE_TYPES
         if is_needed and isinstance(value, str) and value.strip() and len(value) <= _MAX_EXAMPLE_LENGTH:
             example[name] = value

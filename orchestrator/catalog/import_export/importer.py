@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -15,6 +16,7 @@ from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
+from orchestrator.catalog.fixed_files import fix_literal_files
 from orchestrator.catalog.import_export.api_source import convert_to_api, copy_api_graph
 from orchestrator.catalog.import_export.compare_graphs import compare_with_prompt
 from orchestrator.catalog.import_export.draft_manifest import (
@@ -124,7 +126,8 @@ def import_workflow(
     if own is not None:
         stored = as_mapping(source.export_metadata.get("node_facts"))
         node_facts = {**stored, **_used_facts(own.graph, pack_facts, pack_classes)}
-        result = _validate_import(own.build_manifest(id), own.graph, {}, [], {**node_facts, **known})
+        manifest, graph = _fix_files_of_export(own.build_manifest(id), own.graph, {**node_facts, **known})
+        result = _validate_import(manifest, graph, {}, [], {**node_facts, **known})
         return replace(result, node_facts=node_facts)
     differences: list[GraphProblem] = []
     if prompt is not None:
@@ -133,13 +136,7 @@ def import_workflow(
         differences = compare_with_prompt(source, run, known)
     result = _infer_model(id, source, known, pack_classes, today=today, comfyui_version=comfyui_version)
     kept = json.loads(result.graph)
-    problems = [each for each in differences if each.node in kept] + [
-        GraphProblem(
-            "widget_mismatch", f"{text}; save the workflow again with this version of the pack", node
-        )
-        for node, text in source.mismatches.items()
-        if node in kept
-    ]
+    problems = [each for each in (*differences, *_list_mismatches(source)) if each.node in kept]
     unknown = {node["class_type"] for node in kept.values()} & source.unknown_classes.keys()
     if picture:
         text = f"example_picture = {json.dumps(picture)}\n{result.manifest}"
@@ -150,6 +147,12 @@ def import_workflow(
         node_facts=_used_facts(kept, pack_facts, pack_classes),
         unknown_classes={name: source.unknown_classes[name] for name in sorted(unknown)},
     )
+
+
+def _list_mismatches(source: ConvertedWorkflow) -> Iterator[GraphProblem]:
+    for node, text in source.mismatches.items():
+        reason = f"{text}; save the workflow again with this version of the pack"
+        yield GraphProblem("widget_mismatch", reason, node)
 
 
 def _check_id(id: str) -> None:
@@ -199,8 +202,21 @@ def _infer_model(
         for key, value in template[name]["inputs"].items()
         if parse_link(value) is None and not (isinstance(value, str) and is_template(value))
     }
+    manifest, template = fix_literal_files(manifest, template, facts)
     result = _validate_import(format_manifest(manifest), template, fixed, notes, facts)
     return replace(result, changes=(*source.changes, *results.changes))
+
+
+def _fix_files_of_export(
+    manifest: str, graph: Mapping[str, Any], facts: NodeFacts
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the manifest and graph of an exported model with the files that its author has chosen since."""
+    try:
+        parsed = tomllib.loads(manifest)
+    except tomllib.TOMLDecodeError:
+        return manifest, graph
+    changed, fixed = fix_literal_files(parsed, graph, facts)
+    return (manifest, graph) if fixed == graph else (format_manifest(changed), fixed)
 
 
 def _used_facts(

@@ -283,3 +283,22 @@ def check_seeds(parameters: Mapping[str, ParameterBase], params: Mapping[str, An
         f"must be at most {most} for `n` {n} (got {seed}): the results have the seeds `seed`, `seed` + 1,"
         f" ..., and the largest is {most + n - 1}; send a smaller `seed` or `n`",
     )
+
+
+def validate_param(name: str, spec: Parameter, value: object, *, is_replaced: bool = False) -> Any:
+    """Return the value of a parameter in a request, or its default.
+
+    `is_replaced`: another parameter takes the place of a required one. Raises InvalidRequest.
+    """
+    if value is not None and not _is_blank_text(spec, value):
+        return spec.validate_value(name, value)
+    if spec.required and not is_replaced:
+        label = "Prompt" if name == "prompt" else f"`{name}`"
+        other = f", unless `{spec.replaced_by}` is given" if spec.replaced_by else ""
+        raise InvalidRequest(f"{label} is required{other}", code=f"missing_{name}", param=name)
+    return list(spec.default) if isinstance(spec.default, tuple) else spec.default
+
+
+def _is_blank_text(spec: Parameter, value: object) -> bool:
+    """Return whether a text counts as missing."""
+    return spec.type == "string" and not spec.blank and isinstance(value, str) and not value.strip()

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.example_files import EXAMPLES_NAME
+from orchestrator.catalog.fixed_files import FIXED_FILES_NAME
 from orchestrator.catalog.library import Catalog, load_model
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME, VersionFiles
 
 NODE_FACTS_NAME = "nodes.json"
+_DRAFT_FILES = (MANIFEST_NAME, GRAPH_NAME, NODE_FACTS_NAME, EXAMPLES_NAME, FIXED_FILES_NAME)
 #: What follows the id of a model in the name of its draft.
 DRAFT_SUFFIX = "@draft"
 #: Versions of earlier jobs that stay loaded.
@@ -48,7 +50,7 @@ class DraftCatalog:
             return
         yield self._files.operators_file
         for folder in self._files.list_drafts():
-            yield from (folder / name for name in (MANIFEST_NAME, GRAPH_NAME, NODE_FACTS_NAME, EXAMPLES_NAME))
+            yield from (folder / name for name in _DRAFT_FILES)
             yield self._files.record_file(folder.name)
 
     def reload(self) -> list[CatalogError]:
@@ -118,4 +120,11 @@ def parse_files(files: Mapping[str, str], folder: Path) -> Model:
         if name not in files:
             raise CatalogError("the file is missing", file=folder / name)
     facts = files.get(NODE_FACTS_NAME) or json.dumps({})
-    return Model.parse(files[MANIFEST_NAME], files[GRAPH_NAME], folder, facts, files.get(EXAMPLES_NAME, ""))
+    return Model.parse(
+        files[MANIFEST_NAME],
+        files[GRAPH_NAME],
+        folder,
+        facts,
+        files.get(EXAMPLES_NAME, ""),
+        fixed_files_text=files.get(FIXED_FILES_NAME, ""),
+    )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
+from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.publishing.manifest_edits import (
     ESTIMATES,
     PLACEHOLDERS,
@@ -26,6 +27,7 @@ from orchestrator.errors import InvalidRequest
 
 _TEXTS = ("name", "description", "license", "owner", "architecture", "lora_base", "aliases", "featured")
 _LIMITS = ("minimum", "maximum", "step", "choices", "max_length", "max_items", "description")
+_FIXED_FILE = re.compile(rf"\{{\{{\s*{FIXED_FILES}\.\w+\s*\}}\}}")
 _SOLE_NAME = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
 
 #: Node, class and input.
@@ -63,6 +65,7 @@ def keep_decisions(
         notes = _keep_names(result, parameters, old_inputs)
         notes += _keep_ranges(result, parameters)
         moved += _keep_resolution(result, old)
+        _keep_files(result, old)
     except (LookupError, TypeError, ValueError, AttributeError):
         return KeptDecisions(manifest, graph, dict(edits))
     said = [f"as in the version before: {', '.join(kept)}"] if kept else []
@@ -136,7 +139,7 @@ def _keep_names(result: KeptDecisions, old: Mapping[str, Any], old_inputs: Mappi
             if name in edited and new_name not in edited:
                 edited[new_name] = edited.pop(name)
             notes.append(f"parameter {name} is named {new_name}, as in the version before")
-        elif name not in edited and all(_is_constant(value) for value in before):
+        elif name not in edited and all(_is_fixed(value) for value in before):
             notes += _keep_fixed(result, name)
     if edited:
         result.edits["parameters"] = edited
@@ -184,6 +187,16 @@ def _keep_resolution(result: KeptDecisions, old: Mapping[str, Any]) -> list[str]
     return []
 
 
+def _keep_files(result: KeptDecisions, old: Mapping[str, Any]) -> None:
+    """Name the content of fixed files that have the name of one of the version before."""
+    before = {(row["name"], row["media"]): row for row in old.get(FIXED_FILES, {}).values()}
+    rows = {
+        slot: before.get((row["name"], row["media"]), row)
+        for slot, row in result.manifest.get(FIXED_FILES, {}).items()
+    }
+    result.manifest = result.manifest | ({FIXED_FILES: rows} if rows else {})
+
+
 def _fits(spec: Mapping[str, Any]) -> bool:
     """Return whether a parameter's default is in its range."""
     default = spec.get("default")
@@ -206,6 +219,8 @@ def _sole_name(value: Any) -> str | None:
     return found[1] if found else None
 
 
-def _is_constant(value: Any) -> bool:
+def _is_fixed(value: Any) -> bool:
     """Return whether the same value is in every request."""
-    return isinstance(value, int | float) or (isinstance(value, str) and not is_template(value))
+    if isinstance(value, str) and is_template(value):
+        return _FIXED_FILE.fullmatch(value.strip()) is not None
+    return isinstance(value, int | float | str)

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from orchestrator.catalog.example_files import MEDIA_BY_TYPE
+from orchestrator.catalog.fixed_files import describe_fixed_file
 from orchestrator.catalog.import_export.importer import escape_expressions
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
-from orchestrator.catalog.manifest import ModelManifest
+from orchestrator.catalog.manifest import FIXED_FILES, ModelManifest
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.expressions import is_template
-from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.errors import invalid_field
 
 #: Fields of the manifest that authors may set as they are.
 PLAIN_FIELDS = ("name", "description", "kind", "license", "owner", "architecture", "price_class")
@@ -23,6 +24,8 @@ _ALLOWED = frozenset({*PLAIN_FIELDS, "parameters", "estimates", "max_resolution"
 _FOLDER_PATTERN = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 #: What the importer writes where it knows nothing.
 PLACEHOLDERS = frozenset({"", "unknown", "imported"})
+#: What a model of an image is if requests set none.
+_KINDS_WITHOUT_IMAGE = {"i2v": "video", "upscale": "image"}
 #: Folders whose files say what a model is.
 _MAIN_FOLDERS = ("diffusion_models", "unet", "checkpoints", "upscale_models")
 
@@ -63,7 +66,14 @@ def apply_edits(
         if new_name != name:
             changed, graph = rename_parameter(changed, graph, name, new_name)
         changed["parameters"] = changed["parameters"] | {new_name: spec}
-    return changed, graph
+    return changed if "kind" in edits else _with_task(changed), graph
+
+
+def _with_task(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest with the kind of a model of no image, if its image is fixed."""
+    takes_file = any(spec["type"] in ("image", "images", "video") for spec in manifest["parameters"].values())
+    kind = _KINDS_WITHOUT_IMAGE.get(str(manifest.get("kind")))
+    return manifest if takes_file or kind is None else manifest | {"kind": kind}
 
 
 def rename_parameter(
@@ -91,19 +101,30 @@ def fix_parameter(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return manifest and graph with the default of a parameter, or else its example, in its place.
 
-    Raises InvalidRequest for a file, which instances do not have, and for a parameter without a value.
+    The file of an image, video or audio becomes one of `fixed_files`, whose content is kept with the model.
+    Raises InvalidRequest for a parameter without a value.
     """
     spec = manifest["parameters"][name]
-    if spec["type"] in MEDIA_BY_TYPE and spec.get("required", "default" not in spec):
-        raise invalid_field(
-            "manifest",
-            f"parameters.{name}: the {spec['type']} cannot be fixed, because instances do not have your file;"
-            " leave it a parameter, or take its node out of the graph",
-        )
     example = manifest.get("example", {})
     value = spec.get("default", example.get(name))
+    if spec["type"] in MEDIA_BY_TYPE:
+        if not isinstance(value, str):
+            raise invalid_field(
+                "manifest",
+                f"parameters.{name}: the graph names no file at which the {spec['type']} could be fixed",
+            )
+        rest = _without_parameter(manifest, name)
+        row = describe_fixed_file(value, spec["type"])
+        files = {**manifest.get(FIXED_FILES, {}), name: row}
+        return rest | {FIXED_FILES: files}, _map_expressions(
+            graph, partial(_rename, name, f"{FIXED_FILES}.{name}")
+        )
     if value is None and spec["type"] != "string":
         raise invalid_field("manifest", f"parameters.{name}: it has no default at which it could be fixed")
+    return _without_parameter(manifest, name), _fix_expressions(graph, name, "" if value is None else value)
+
+
+def _without_parameter(manifest: dict[str, Any], name: str) -> dict[str, Any]:
     rest = {
         field: {key: row for key, row in manifest[field].items() if key != name}
         for field in ("parameters", "example")
@@ -112,7 +133,7 @@ def fix_parameter(
     for other, row in rest["parameters"].items():
         links = {key for key in ("needs", "replaced_by") if row.get(key) == name}
         rest["parameters"][other] = {key: value for key, value in row.items() if key not in links}
-    return manifest | rest, _fix_expressions(graph, name, escape_expressions("" if value is None else value))
+    return manifest | rest
 
 
 def add_origins(
@@ -172,6 +193,12 @@ def find_missing(manifest: ModelManifest) -> dict[str, str]:
     lost = [weight.file for weight in manifest.weights if weight.folder == UNKNOWN_FOLDER]
     if lost:
         missing["weight_folders"] = f"the folders below models/ of {', '.join(lost)}"
+    absent = [file.name for file in manifest.fixed_files.values() if not file.sha256]
+    if absent:
+        missing[FIXED_FILES] = (
+            f"the content of {', '.join(absent)}, which every run loads: send it in `example_files`, or"
+            " import the graph with the file beside it"
+        )
     return missing
 
 
@@ -211,26 +238,34 @@ def _require_table(value: Any, where: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _fix_expressions(graph: dict[str, Any], name: str, default: Any) -> dict[str, Any]:
-    """Return the graph with the default in place of a parameter. Raises InvalidRequest."""
+def _fix_expressions(graph: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    """Return the graph with a value in place of a parameter: as it is where an input is the parameter, and as
+    a literal in other expressions."""
+    # Jinja's literals are those of JSON here.
+    literal = json.dumps(value, ensure_ascii=False)
+    whole = re.compile(rf"\{{\{{\s*{re.escape(name)}\s*\}}\}}")
 
     def replace(text: str) -> Any:
-        if re.fullmatch(rf"\{{\{{\s*{re.escape(name)}\s*\}}\}}", text):
-            return default
-        if re.search(rf"\b{re.escape(name)}\b", text):
-            raise InvalidRequest(
-                f"Parameter {name} cannot be fixed: it is part of the expression {text[:200]!r}",
-                code="invalid_manifest",
-                param="manifest",
-            )
-        return text
+        # A function, because a literal may have backslashes.
+        return _name_pattern(name).sub(lambda _: literal, text)
 
-    return _map_expressions(graph, replace)
+    def replace_input(text: str) -> Any:
+        return escape_expressions(value) if whole.fullmatch(text) else replace(text)
+
+    return {
+        id: _map_expressions(node, replace)
+        | {"inputs": _map_expressions(node.get("inputs", {}), replace_input)}
+        for id, node in graph.items()
+    }
 
 
 def _rename(old: str, new: str, text: str) -> str:
+    return _name_pattern(old).sub(new, text)
+
+
+def _name_pattern(name: str) -> re.Pattern[str]:
     # A name after a dot is an attribute, and one in quotes a text.
-    return re.sub(rf"(?<![\w.'\"]){re.escape(old)}(?![\w'\"])", new, text)
+    return re.compile(rf"(?<![\w.'\"]){re.escape(name)}(?![\w'\"])")
 
 
 def _map_expressions(graph: dict[str, Any], change: Callable[[str], Any]) -> dict[str, Any]:

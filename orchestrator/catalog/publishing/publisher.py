@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.catalog.example_files import EXAMPLES_NAME
+from orchestrator.catalog.fixed_files import FIXED_FILES_NAME
 from orchestrator.catalog.library import Catalog
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.directory_lock import exclusive_lock
@@ -303,6 +304,8 @@ def source_files(model: Model) -> dict[str, str]:
         files["nodes.json"] = json.dumps(model.source.node_facts, indent=1) + "\n"
     if model.source.examples:
         files[EXAMPLES_NAME] = model.source.examples
+    if model.source.fixed_files:
+        files[FIXED_FILES_NAME] = model.source.fixed_files
     return files
 
 

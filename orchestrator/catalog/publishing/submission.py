@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -21,6 +21,7 @@ from orchestrator.catalog.example_files import (
     decode_data_url,
     format_example_files,
 )
+from orchestrator.catalog.fixed_files import FIXED_FILES_NAME, take_fixed_files
 from orchestrator.catalog.import_export.importer import (
     FACTS_QUESTION,
     PRICE_QUESTION,
@@ -28,6 +29,7 @@ from orchestrator.catalog.import_export.importer import (
     import_workflow,
 )
 from orchestrator.catalog.import_export.manifest_text import format_manifest
+from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.earlier_version import keep_decisions
@@ -69,6 +71,8 @@ class Submission:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     #: Who made the model, if neither file nor changes say it.
     default_owner: str = ""
+    #: Whether nothing is stored: the author's files may come later.
+    is_dry_run: bool = False
     #: Files of the version that is replaced; empty for a new model.
     earlier: Mapping[str, str] = field(default_factory=dict)
 
@@ -139,18 +143,22 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         ) from error
     facts = {**imported.node_facts, **object_info, **knowledge.facts}
     found = [*imported.problems, *find_problems(model, facts)]
+    missing, awaited = find_missing(model.manifest), []
+    if submission.is_dry_run and not submission.example_files and FIXED_FILES in missing:
+        awaited = [missing.pop(FIXED_FILES)]
     return SubmittedModel(
         model=model,
         imported=imported,
         files=edited.files,
         problems=tuple(dict.fromkeys(found)),
-        missing=find_missing(model.manifest),
+        missing=missing,
         taken_from=edited.taken_from,
         kept=edited.kept,
         file_notes=edited.file_notes,
         questions=(
             *list_unanswered(imported.open_questions, edited.files, has_price=edited.has_price),
             *edited.file_notes,
+            *awaited,
         ),
     )
 
@@ -267,12 +275,31 @@ def _edit(imported: ImportedModel, submission: Submission, knowledge: Knowledge)
         manifest = add_origins(tomllib.loads(files[MANIFEST_NAME]), packs, [*submission.weights])
         files = _with_manifest(files, manifest, json.loads(files[GRAPH_NAME]))
     given = [(str(row.get("name")), decode_data_url(row.get("data"))) for row in submission.example_files]
+    files, fixed_notes = add_fixed_files(files, given, submission.earlier.get(FIXED_FILES_NAME, ""))
     kept, notes = choose_sent_files(tomllib.loads(files[MANIFEST_NAME]), given)
+    notes += fixed_notes
     if kept:
         files[EXAMPLES_NAME] = format_example_files(kept)
     if submission.workflow is not None:
         files[WORKFLOW_NAME] = json.dumps(submission.workflow) + "\n"
     return dataclasses.replace(edited, files=files, file_notes=tuple(notes))
+
+
+def add_fixed_files(
+    files: Mapping[str, str], given: Iterable[tuple[str, bytes | None]], earlier: str = ""
+) -> tuple[dict[str, str], list[str]]:
+    """Return a model's files with the content of its fixed files, and why others are not kept.
+
+    `earlier` is the `fixed_files.json` of the version before.
+    """
+    manifest = tomllib.loads(files[MANIFEST_NAME])
+    if not manifest.get(FIXED_FILES):
+        return {name: text for name, text in files.items() if name != FIXED_FILES_NAME}, []
+    changed, content, notes = take_fixed_files(manifest, given, earlier)
+    rest = {name: text for name, text in files.items() if name != FIXED_FILES_NAME}
+    if changed != manifest:
+        rest = _with_manifest(rest, changed, json.loads(files[GRAPH_NAME]))
+    return rest | ({FIXED_FILES_NAME: content} if content else {}), notes
 
 
 def _with_manifest(

@@ -263,6 +263,7 @@ def _to_submission(body: PublishRequest, key: ApiKey | None, earlier: Mapping[st
         packs=[pack.model_dump() for pack in body.packs],
         weights=[weight.model_dump() for weight in body.weights],
         example_files=[file.model_dump() for file in body.example_files],
+        is_dry_run=body.dry_run,
         manifest=body.manifest,
         default_owner="operator" if key is None else key.account.name,
         earlier=earlier,

@@ -80,7 +80,8 @@ class PublishRequest(RequestModel):
     )
     example_files: Annotated[list[ExampleFile], Field(max_length=50)] = Field(
         default_factory=list,
-        description="The author's own input files that the graph names, which the playground offers.",
+        description="The author's own input files that the graph names: the playground offers them, and every"
+        " run loads those of fixed parameters.",
     )
     manifest: JsonObject = Field(
         default_factory=dict,
@@ -156,6 +157,12 @@ class ReportedParameter(ResponseModel):
         examples=[{"minimum": 1, "maximum": 150}],
     )
     description: str = Field(description="What it does.", examples=["Number of sampling steps."])
+    example: Any = Field(
+        None,
+        description="Value of the author, if there is no default: a text, a seed or the name of a file. A"
+        " parameter that is fixed stays at it.",
+        examples=["hare.png"],
+    )
     where: list[str] = Field(description="Inputs of the graph that it sets.", examples=[["3.steps"]])
 
 
@@ -311,6 +318,7 @@ def _to_parameter(name: str, built: SubmittedModel) -> ReportedParameter:
         required=bool(spec.get("required")),
         range={key: spec[key] for key in limits if spec.get(key) is not None},
         description=spec.get("description") or "",
+        example=built.model.manifest.example.get(name),
         where=[place for place, text in inputs.items() if name in _expression_names(text)],
     )
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog.publishing.submission import Knowledge, Submission, SubmittedModel, build_model
-from orchestrator.errors import InvalidRequest
 from tests.support.canvas import drawn
 from tests.support.drafts import FACTS
 from tests.support.shipped import SHIPPED_CATALOG
@@ -129,13 +128,11 @@ def test_a_renamed_prompt_keeps_its_example() -> None:
     assert rendered["text"]["inputs"]["text"] == "a fox"
 
 
-def test_rejects_fixing_an_image_that_instances_do_not_have() -> None:
+def test_a_renamed_image_and_the_price_stay() -> None:
     graph = with_input("sampler", latent_image=["encode", 0])
     graph["load"] = {"class_type": "LoadImage", "inputs": {"image": "hare.png"}}
     graph["encode"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["load", 0], "vae": ["model", 2]}}
     assert "image" in submit(graph).model.parameters
-    with pytest.raises(InvalidRequest, match="instances do not have your file"):
-        submit(graph, {"parameters": {"image": None}})
     renamed = submit(graph, {"parameters": {"image": {"name": "picture"}}})
     assert renamed.model.manifest.example["picture"] == "hare.png"
     again = submit(graph, {"price_class": "flux-1-schnell"}, renamed)

@@ -24,6 +24,7 @@ from orchestrator.catalog.publishing.submission import (
     unusable,
 )
 from orchestrator.catalog.publishing.task_checks import check_task
+from orchestrator.catalog.rendering.expressions import compile_template
 from orchestrator.errors import InvalidRequest
 from orchestrator.web.admin.trial_runs import check_test_params
 from tests.support.canvas import drawn, sdxl
@@ -138,13 +139,27 @@ def test_rejects_a_change_that_makes_no_model(manifest: dict[str, Any], message:
         submit(manifest=COMPLETE | manifest)
 
 
-def test_rejects_fixing_what_is_part_of_an_expression() -> None:
-    graph = {"1": {"inputs": {"a": "{{ rounds }}", "b": "{{ rounds + 1 }}"}}}
-    manifest = {"parameters": {"rounds": {"type": "integer", "default": 3}}, "resources": {}}
-    with pytest.raises(InvalidRequest, match="part of the expression"):
-        apply_edits(manifest, graph, {"parameters": {"rounds": None}})
+def test_a_fixed_value_takes_the_place_of_its_parameter_in_expressions() -> None:
+    inputs = {"a": "{{ rounds }}", "b": "{{ rounds + 1 }}", "c": "{{ item.rounds }} 'rounds'"}
+    meta = {"when": "{{ rounds > 2 }}", "each": "{{ loras }}"}
+    graph = {"1": {"inputs": inputs, "_meta": meta}}
+    loras = [{"name": "ink \N{LATIN SMALL LETTER E WITH ACUTE}", "strength": 1.0}]
+    parameters = {"rounds": {"type": "integer", "default": 3}, "loras": {"type": "loras", "default": loras}}
+    manifest = {"parameters": parameters, "resources": {}}
+    changed, fixed = apply_edits(manifest, graph, {"parameters": {"rounds": None, "loras": None}})
+    assert changed["parameters"] == {}
+    assert fixed["1"]["inputs"] == {"a": 3, "b": "{{ 3 + 1 }}", "c": "{{ item.rounds }} 'rounds'"}
+    assert compile_template(fixed["1"]["_meta"]["when"], frozenset())({}) is True
+    assert compile_template(fixed["1"]["_meta"]["each"], frozenset())({}) == loras
     _, renamed = apply_edits(manifest, graph, {"parameters": {"rounds": {"name": "n_rounds"}}})
-    assert renamed["1"]["inputs"] == {"a": "{{ n_rounds }}", "b": "{{ n_rounds + 1 }}"}
+    assert renamed["1"]["inputs"]["b"] == "{{ n_rounds + 1 }}"
+
+
+def test_a_fixed_seed_is_that_of_the_graph() -> None:
+    built = submit(with_input("sampler", seed=77), manifest=COMPLETE | {"parameters": {"seed": None}})
+    assert "seed" not in built.model.parameters
+    graph = built.model.render_graph(built.model.example_params(), filename_prefix="x")
+    assert graph["sampler"]["inputs"]["seed"] == 77
 
 
 @pytest.mark.parametrize(

@@ -153,13 +153,13 @@ def test_the_author_s_prompt_and_image_are_kept_and_exported() -> None:
     )
     result = imported(data)
     model = parse_imported(result)
-    assert model.manifest.example == {"prompt": "a fox", "image": "fox.png"}
+    assert model.manifest.example == {"prompt": "a fox", "seed": 1, "image": "fox.png"}
     graph = export_api(model)
     assert graph["text"]["inputs"]["text"] == "a fox"
     assert graph["photo"]["inputs"]["image"] == "fox.png"
     graph["text"]["inputs"]["text"] = "a hare"
     again = parse_imported(imported(graph))
-    assert again.manifest.example == {"prompt": "a hare", "image": "fox.png"}
+    assert again.manifest.example == {"prompt": "a hare", "seed": 1, "image": "fox.png"}
     assert again.source.template == model.source.template
 
 

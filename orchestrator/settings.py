@@ -28,7 +28,6 @@ from orchestrator.database_url import (
 )
 from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySettings
 from orchestrator.graph_settings import GraphSettings
-from orchestrator.license_settings import LicenseSettings
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 from orchestrator.provenance_settings import LegalSettings
 from orchestrator.ray_settings import RaySettings

@@ -105,9 +105,7 @@ class Deliveries:
             states = (DeliveryState.ENCODED, *((DeliveryState.UPLOADING,) if revision == 0 else ()))
             waiting = [file for file in found.files if file.state in states and file.number not in taken]
             given = await asyncio.gather(*(grant(file) for file in waiting))
-            grants = {
-                file.number: one for file, one in zip(waiting, given, strict=True) if one is not None
-            }
+            grants = {file.number: one for file, one in zip(waiting, given, strict=True) if one is not None}
             encoded = {file.number for file in waiting if file.state is DeliveryState.ENCODED}
             taken |= encoded - grants.keys()
             if all(file.state.is_final or file.number in taken for file in found.files):

@@ -19,7 +19,10 @@ from .state import PROTOCOLS
 
 CATEGORY = "pixel_factory/delivery"
 #: The versions that this pack speaks, for `/object_info`.
-PROTOCOL_INPUT: Any = ([str(one) for one in PROTOCOLS], {"tooltip": "Version of the delivery; the service sets it."})
+PROTOCOL_INPUT: Any = (
+    [str(one) for one in PROTOCOLS],
+    {"tooltip": "Version of the delivery; the service sets it."},
+)
 #: Images up to this size stay as they are until an encoder takes them; larger ones are made 8-bit at once, so
 #: that what waits takes a quarter of the memory.
 MAX_HELD_BYTES = 64 * 2**20

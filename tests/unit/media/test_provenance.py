@@ -68,9 +68,7 @@ def test_two_runs_of_the_same_pixels_become_the_same_file() -> None:
         ("matroska", "libx264", "video/x-matroska"),
     ],
 )
-def test_a_video_loses_its_graph_and_keeps_its_frames(
-    container: str, codec: str, content_type: str
-) -> None:
+def test_a_video_loses_its_graph_and_keeps_its_frames(container: str, codec: str, content_type: str) -> None:
     before = film(container, codec, prompt="{}", workflow="{}", note="kept")
     after = strip_graph_metadata(before, content_type)
     keys, frames = opened(after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calendar import timegm
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -41,7 +41,8 @@ def default_cents(model: Model, tariff: Tariff, values: Mapping[str, Any] = Mapp
     The minimum of a request is left out. `values` are the size and length that belong to a name of the model.
     Raises ModelNotPriced.
     """
-    return tariff.cents_before_minimum(to_billable_work(model, model.example_params(**values), None))
+    work = to_billable_work(model, model.example_params(**values), None)
+    return tariff.cents_before_minimum(replace(work, n=1))
 
 
 def list_model(

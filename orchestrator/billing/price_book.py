@@ -24,7 +24,7 @@ def to_billable_work(
     return BillableWork(
         model=model.price_class,
         kind=ModelKind(model.kind),
-        n=params["n"],
+        n=params["n"] * model.manifest.batch,
         width=width,
         height=height,
         frames=params.get("num_frames") or 1,

@@ -36,6 +36,8 @@ RESERVED_NAMES = frozenset(
 #: Parameter of a job with the names of its parameters whose images have transparent pixels, if the graph asks
 #: for them (`transparent_inputs`). No parameter of a model has a name like it.
 TRANSPARENT_PARAM = "@transparent_inputs"
+#: Most results of a run.
+MAX_BATCH = 4096
 #: Name of the files that the author fixed, in the manifest and in expressions.
 FIXED_FILES = "fixed_files"
 #: Parameter of a run with the names under which its instance stores the fixed files, by slot.
@@ -243,6 +245,8 @@ class ModelManifest(StrictModel):
     max_resolution: str = Field(pattern=r"^[1-9]\d{0,4}x[1-9]\d{0,4}$")
     #: The tariff row that sets the price.
     price_class: str = Field(pattern=ID_PATTERN)
+    #: Results that a run makes, all of which are charged: a batch that the graph fixes.
+    batch: int = Field(1, ge=1, le=MAX_BATCH)
     #: Factor from the sides of the input image to those of the output, for upscalers.
     scale: int | None = Field(None, gt=0)
     parameters: dict[str, Parameter]

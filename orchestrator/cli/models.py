@@ -70,6 +70,8 @@ def show(
         return
     for name in ("id", "display_name", "type", "owned_by", "license", "aliases", "price_per_image_cents"):
         typer.echo(f"{name:24} {view[name]}")
+    if view["batch"] > 1:
+        typer.echo(f"{'results of each request':24} {view['batch']}, all charged")
     typer.echo("")
     print_rows(view["parameters"], PARAMETER_COLUMNS, as_json=False)
 
@@ -127,6 +129,7 @@ def _model_to_json(name: str, models: Catalog, tariff: Tariff) -> dict[str, Any]
         **asdict(list_model(model, tariff, name, default_params(models.defaults_of(name), model))),
         "description": model.description,
         "license": model.manifest.license,
+        "batch": model.manifest.batch,
         "aliases": list(model.aliases),
         "parameters": parameters,
         "weights": [

@@ -225,6 +225,30 @@ async def test_every_run_loads_a_file_that_the_author_fixed(
     assert shown[1]["prompt"]["1"]["inputs"]["image"] == "seal.png"
 
 
+async def test_callers_pay_for_all_results_of_a_batch(
+    service: ServiceProcess, author: str, caller: str
+) -> None:
+    prompt = graph()
+    assert (await publish(service, author, "single", publish=True))[0] == 201
+
+    async def quote(model: str, n: int) -> dict[str, Any]:
+        return (await send(service, caller, "POST", "/api/v1/quote", {"model": model, "n": n}))[1]
+
+    prompt["1"]["inputs"]["batch_size"] = 3
+    status, answer = await publish(service, author, "triple", prompt=prompt, publish=True)
+    assert (status, answer["report"]["results"]) == (201, 3)
+    single = await quote("single", 3)
+    assert "results" not in single
+    assert answer["report"]["cost_usd"] == single["cost_usd"]
+    triple = await quote("triple", 2)
+    assert (triple["results"], triple["cost_usd"]) == (6, pytest.approx(2 * single["cost_usd"]))
+    status, answer = await make(service, caller, "triple")
+    assert (status, len(answer["data"])) == (200, 3)
+    listed = {row["id"]: row for row in (await send(service, caller, "GET", "/v1/models"))[1]["data"]}
+    cents = "price_per_image_cents"
+    assert listed["triple"][cents] == listed["single"][cents]
+
+
 async def test_a_model_of_another_author_or_of_the_operator_is_not_replaced(
     service: ServiceProcess, author: str
 ) -> None:

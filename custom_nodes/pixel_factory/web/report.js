@@ -48,7 +48,7 @@ function unknownText(name, pack) {
 function facts(report) {
   const lines = [
     `Kind: ${report.kind}`,
-    `price of a default request: $${report.cost_usd}`,
+    `price of a default request: $${report.cost_usd}${report.results > 1 ? ` for ${report.results} results` : ""}`,
     `expected time: ${Math.round(report.estimated_seconds * 10) / 10} s`,
   ];
   if (report.taken_from) {

@@ -24,7 +24,7 @@ from orchestrator.catalog.import_export.draft_manifest import (
     find_weight_files,
     list_weight_folders,
 )
-from orchestrator.catalog.import_export.infer.batches import list_batch_questions
+from orchestrator.catalog.import_export.infer.batches import count_results, find_batches, list_batch_questions
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.infer_parameters import infer_parameters
 from orchestrator.catalog.import_export.infer.output_nodes import OUTPUT_NODE_CLASS, replace_output_nodes
@@ -193,7 +193,9 @@ def _infer_model(
         if id in template
     )
     notes.extend(_list_folder_questions(found, source, list(needed)))
-    notes.extend(list_batch_questions(found, manifest["kind"], needed))
+    batches = find_batches(found, manifest["kind"], needed)
+    manifest |= {"batch": count_results(batches)} if batches else {}
+    notes.extend(list_batch_questions(batches))
     idle = (name for name in found.parameters if not found.affects(name, needed))
     notes.extend(f"what the parameter {name} is for: no node that an output needs uses it" for name in idle)
     fixed = {

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.catalog.import_export.infer.batches import BATCH_INPUTS
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
 from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.publishing.manifest_edits import (
@@ -66,6 +67,7 @@ def keep_decisions(
         notes += _keep_ranges(result, parameters)
         moved += _keep_resolution(result, old)
         _keep_files(result, old)
+        moved += _keep_batch(result, old, old_inputs)
     except (LookupError, TypeError, ValueError, AttributeError):
         return KeptDecisions(manifest, graph, dict(edits))
     said = [f"as in the version before: {', '.join(kept)}"] if kept else []
@@ -185,6 +187,19 @@ def _keep_resolution(result: KeptDecisions, old: Mapping[str, Any]) -> list[str]
     if sides[0] == sides[1]:
         result.manifest = result.manifest | {"max_resolution": old["max_resolution"]}
     return []
+
+
+def _keep_batch(result: KeptDecisions, old: Mapping[str, Any], old_inputs: Mapping[_Place, Any]) -> list[str]:
+    """Keep the number of results if the graph makes as many as before. Return notes."""
+    before, now = old.get("batch", 1), result.manifest.get("batch", 1)
+    counts = [(place, value) for place, value in _list_inputs(result.graph) if place[2] in BATCH_INPUTS]
+    is_same = all(isinstance(value, int) and old_inputs.get(place) == value for place, value in counts)
+    if is_same and "batch" in old:
+        result.manifest = result.manifest | {"batch": before}
+        return []
+    if before == now or "batch" in result.edits:
+        return []
+    return [f"its results for each request: {now}, which callers pay for; the version before makes {before}"]
 
 
 def _keep_files(result: KeptDecisions, old: Mapping[str, Any]) -> None:

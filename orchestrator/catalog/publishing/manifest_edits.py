@@ -20,7 +20,8 @@ from orchestrator.errors import invalid_field
 #: Fields of the manifest that authors may set as they are.
 PLAIN_FIELDS = ("name", "description", "kind", "license", "owner", "architecture", "price_class")
 ESTIMATES = ("vram_bytes", "load_seconds", "step_seconds", "fixed_seconds")
-_ALLOWED = frozenset({*PLAIN_FIELDS, "parameters", "estimates", "max_resolution", "weight_folders"})
+_NUMBERS_AND_SIZES = ("batch", "max_resolution")
+_ALLOWED = frozenset({*PLAIN_FIELDS, *_NUMBERS_AND_SIZES, "parameters", "estimates", "weight_folders"})
 _FOLDER_PATTERN = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 #: What the importer writes where it knows nothing.
 PLACEHOLDERS = frozenset({"", "unknown", "imported"})
@@ -44,7 +45,7 @@ def apply_edits(
         raise invalid_field(
             "manifest", f"has no field {unknown[0]!r}; there are {', '.join(sorted(_ALLOWED))}"
         )
-    changed = manifest | {name: edits[name] for name in (*PLAIN_FIELDS, "max_resolution") if name in edits}
+    changed = manifest | {name: edits[name] for name in (*PLAIN_FIELDS, *_NUMBERS_AND_SIZES) if name in edits}
     estimates = _require_table(edits.get("estimates", {}), "estimates")
     if unknown := sorted(estimates.keys() - set(ESTIMATES)):
         raise invalid_field("manifest", f"estimates: {unknown[0]!r} is none of {', '.join(ESTIMATES)}")

@@ -86,9 +86,9 @@ class PublishRequest(RequestModel):
     manifest: JsonObject = Field(
         default_factory=dict,
         description="Changes to the drafted manifest: `name`, `description`, `kind`, `license`, `owner`, "
-        "`architecture`, `price_class`, `max_resolution`, `estimates` (`vram_bytes`, `load_seconds`, "
-        "`step_seconds`, `fixed_seconds`), `weight_folders` (folders below `models/` by file), and "
-        "`parameters`: changed fields by name, among them `name`; null fixes a parameter at its default.",
+        "`architecture`, `price_class`, `batch`, `max_resolution`, `estimates` (`vram_bytes`, "
+        "`load_seconds`, `step_seconds`, `fixed_seconds`), `weight_folders` (folders in `models/` by file), "
+        "and `parameters`: changed fields by name, among them `name`; null fixes a parameter at its default.",
         examples=[{"license": "apache-2.0", "price_class": "image"}],
     )
     dry_run: bool = Field(False, description="Only report what the model would be.")
@@ -202,6 +202,10 @@ class PublishReport(ResponseModel):
     price_class: str = Field(description="Row of the price list.", examples=["image"])
     price_classes: list[str] = Field(description="Rows that there are.", examples=[["image", "video"]])
     cost_usd: float = Field(description="Price of a default request.", examples=[0.0022])
+    results: int = Field(
+        description="Results of a default request, all of which are charged: a batch that the graph fixes.",
+        examples=[1],
+    )
     estimated_seconds: float = Field(description="Expected time of a default request.", examples=[4.2])
     state: Literal["", "draft", "live"] = Field(
         "", description="State of a model with this id now; empty for none.", examples=["live"]
@@ -297,6 +301,7 @@ def to_publish_report(
         price_class=model.price_class,
         price_classes=price_classes,
         cost_usd=quote.usd,
+        results=manifest.batch,
         estimated_seconds=model.estimate_run_seconds(model.example_params()),
         state="" if state is None else "live" if state.live else "draft" if state.draft else "",
     )

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from orchestrator.billing.price_book import to_billable_work
 from orchestrator.catalog import Model
 from orchestrator.catalog.import_export import ImportedModel
 from orchestrator.catalog.import_export.infer.arithmetic import evaluate_formula
 from orchestrator.errors import InvalidRequest
 from tests.support.canvas import drawn, imported, parameters
+from tests.support.drafts import parse_imported
 
 
 def number(value: float) -> Any:
@@ -319,6 +321,8 @@ def test_a_fixed_batch_is_a_question() -> None:
         latent=("EmptySD3LatentImage", "", {**size, "batch_size": ["count", 0]}),
     )
     assert "a batch of 3: batch_size of node latent" in batch_questions(linked)[0]
+    assert parse_imported(imported(linked)).manifest.batch == 3
+    assert parse_imported(imported(drawn())).manifest.batch == 1
 
 
 def test_repeated_latents_are_a_question() -> None:
@@ -328,6 +332,11 @@ def test_repeated_latents_are_a_question() -> None:
         sampler=("KSampler", "", sampler),
     )
     assert ["a batch of 4: amount of node more" in each for each in batch_questions(data)] == [True]
+    assert parse_imported(imported(data)).manifest.batch == 4
+    data["latent"]["inputs"]["batch_size"] = 2
+    model = parse_imported(imported(data))
+    assert model.manifest.batch == 8
+    assert to_billable_work(model, model.example_params(n=2), None).n == 16
 
 
 def test_frames_of_a_video_are_no_batch_of_results() -> None:

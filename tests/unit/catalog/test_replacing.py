@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog.publishing.submission import Knowledge, Submission, SubmittedModel, build_model
+from orchestrator.errors import InvalidRequest
 from tests.support.canvas import drawn
 from tests.support.drafts import FACTS
 from tests.support.shipped import SHIPPED_CATALOG
@@ -138,3 +139,19 @@ def test_a_renamed_image_and_the_price_stay() -> None:
     again = submit(graph, {"price_class": "flux-1-schnell"}, renamed)
     assert "picture" in again.model.parameters
     assert submit(graph, earlier=again).model.price_class == "flux-1-schnell"
+
+
+def test_results_of_a_batch_are_those_of_the_graph_unless_the_author_says_otherwise() -> None:
+    first = submit(with_input("latent", batch_size=4))
+    assert first.model.manifest.batch == 4
+    corrected = submit(with_input("latent", batch_size=4), {"batch": 1}, first)
+    assert corrected.model.manifest.batch == 1
+    again = submit(with_input("latent", batch_size=4), earlier=corrected)
+    assert again.model.manifest.batch == 1
+    more = submit(with_input("latent", batch_size=6), earlier=corrected)
+    assert more.model.manifest.batch == 6
+    assert any("6, which callers pay for" in note for note in more.kept)
+    one = submit(earlier=more)
+    assert one.model.manifest.batch == 1
+    with pytest.raises(InvalidRequest, match="batch"):
+        submit(manifest={"batch": 0})

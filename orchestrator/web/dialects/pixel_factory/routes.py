@@ -57,6 +57,9 @@ class PixelFactoryRoutes:
             cost_cents=prepared.quote.cents,
             minimum_applied=prepared.quote.minimum_applied,
         )
+        if prepared.model.manifest.batch > 1:
+            results = prepared.params["n"] * prepared.model.manifest.batch
+            quote = quote.model_copy(update={"results": results})
         path = _path_of_body(request, is_video=is_video, n=prepared.params["n"])
         if path != request.path.replace("/quote", "/images/generations"):
             quote = quote.model_copy(update={"path": path})

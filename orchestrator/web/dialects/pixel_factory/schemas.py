@@ -22,6 +22,11 @@ class QuoteResponse(ResponseModel):
     cost_usd: JsonNumber = Field(description="Price in US dollars.", examples=[0.0005])
     cost_cents: JsonNumber = Field(description="Price in US cents; may have a fraction.", examples=[0.05])
     minimum_applied: bool = Field(description="Whether the minimum price was applied.", examples=[False])
+    results: int = Field(
+        0,
+        description="Number of results that the price is for, where the model makes several for each of `n`.",
+        examples=[4],
+    )
 
 
 class ServingModel(ResponseModel):

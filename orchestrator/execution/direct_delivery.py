@@ -176,10 +176,13 @@ class DirectDelivery:
         url = self._object_store.presign_for_instances(key, GRANT_SECONDS)
         return InputGrant(url, sha256=sha256, size=size, extension=key.rpartition(".")[2])
 
-    async def check_stored(self, key: str, file: DeliveredFile) -> bool:
-        """Return whether object storage holds the file. Raises ObjectStoreError."""
+    async def check_stored(self, key: str, file: DeliveredFile, *, timeout: float) -> bool:
+        """Return whether object storage holds the file; ask for `timeout` seconds while it is unavailable.
+
+        Raises ObjectStoreError.
+        """
         try:
-            stored = await self._object_store.stat(key)
+            stored = await self._object_store.stat_with_retry(key, timeout=timeout)
         except ObjectNotFound:
             return False
         # The tag of an encrypted object is not the MD5 of its content.

@@ -150,7 +150,7 @@ class OutputStorage:
                 await session.deliveries.fetch(target.prompt_id, file.number), file.node, target
             )
         key = target.key(file.sha256, extension_of(file))
-        if not await self._delivery.check_stored(key, file):
+        if not await self._delivery.check_stored(key, file, timeout=self._timeout):
             self._delivery.reject(target.instance_id, "what it reported as stored is not in object storage")
             raise NoOutput(f"node {file.node}: what the instance reported as stored is not in object storage")
         if self._marker.must_mark(file.content_type):

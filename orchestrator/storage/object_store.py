@@ -7,14 +7,13 @@ import base64
 import hashlib
 import io
 import logging
-import random
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -24,16 +23,15 @@ import urllib3
 from minio import Minio
 from minio.error import S3Error
 
-from comfy_instances.backoff import backoff_delay
 from orchestrator.fair_slots import run_to_end
 from orchestrator.media.errors import (
     ObjectNotFound,
     ObjectStoreError,
     ObjectStoreRequestRejected,
-    ObjectStoreUnavailable,
 )
 from orchestrator.storage.recent_cache import RecentObjectCache
 from orchestrator.storage.retention import set_retention
+from orchestrator.storage.retrying import retry_while_unavailable
 from orchestrator.storage.s3_errors import translate_s3_errors
 
 log = logging.getLogger(__name__)
@@ -49,7 +47,6 @@ _PART_SIZE = 1024 * 1024 * 1024
 _FILE_PART_SIZE = 64 * 1024 * 1024
 #: Bytes of an object that a download holds in memory.
 CHUNK_BYTES = 256 * 1024
-_FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.2, 10.0
 _UNSAFE_IN_FILENAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -143,11 +140,11 @@ class ObjectStore:
         `retention` maps key prefixes (`outputs/`) to days. If the credentials do not permit changing the
         rules, the bucket keeps its own, and a warning is logged. `timeout` as in `put_with_retry`.
         """
-        await _retry_while_unavailable(
+        await retry_while_unavailable(
             lambda: self._run_in_thread(self._create_bucket), f"bucket {self._bucket}", timeout
         )
         if retention:
-            await _retry_while_unavailable(
+            await retry_while_unavailable(
                 lambda: self._set_retention(retention), "its retention rules", timeout
             )
 
@@ -202,7 +199,7 @@ class ObjectStore:
 
         Raises ObjectStoreUnavailable after the timeout, ObjectStoreRequestRejected at once.
         """
-        await _retry_while_unavailable(lambda: self.put(key, data, content_type), key, timeout)
+        await retry_while_unavailable(lambda: self.put(key, data, content_type), key, timeout)
 
     async def put_file(self, key: str, file: Path) -> None:
         """Store a file of any size under `key`, reading it piece by piece. Raises OSError, too."""
@@ -258,6 +255,10 @@ class ObjectStore:
     async def stat(self, key: str) -> ObjectStat:
         """Return the properties of an object without its data."""
         return await self._run_in_thread(lambda: self._stat(key))
+
+    async def stat_with_retry(self, key: str, *, timeout: float) -> ObjectStat:
+        """Like `stat`, with the patience of `put_with_retry`."""
+        return await retry_while_unavailable(lambda: self.stat(key), key, timeout)
 
     def _stat(self, key: str) -> ObjectStat:
         found = self._client.stat_object(self._bucket, key)
@@ -348,7 +349,7 @@ class ObjectStore:
 
 
 def _http_pool(timeout: urllib3.Timeout) -> urllib3.PoolManager:
-    # No retries in urllib3: `_retry_while_unavailable` logs them and holds no thread while it waits.
+    # No retries in urllib3: `retry_while_unavailable` logs them and holds no thread while it waits.
     return urllib3.PoolManager(maxsize=_MAX_WORKERS, timeout=timeout, retries=False)
 
 
@@ -366,30 +367,3 @@ def _minio_client(config: S3Config, endpoint: str, pool: urllib3.PoolManager) ->
         region=config.region,
         http_client=pool,
     )
-
-
-async def _retry_while_unavailable(
-    operation: Callable[[], Awaitable[None]], description: str, timeout: float
-) -> None:
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    for number, delay in enumerate(_backoff_delays()):
-        try:
-            await operation()
-        except ObjectStoreUnavailable as error:
-            if loop.time() - started + delay > timeout:
-                raise
-            level = logging.DEBUG if number else logging.WARNING
-            log.log(level, "object storage is unavailable, retrying %s: %s", description, error)
-        else:
-            if number:
-                log.info("%s: succeeded after %.1f s of retries", description, loop.time() - started)
-            return
-        await asyncio.sleep(delay)
-
-
-def _backoff_delays() -> Iterator[float]:
-    """Yield exponentially growing seconds up to a maximum, with jitter to spread the retries of uploads."""
-    for failures in count(1):
-        delay = backoff_delay(failures, _FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS)
-        yield delay * random.uniform(0.8, 1.2)

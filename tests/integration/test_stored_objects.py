@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from orchestrator.jobs.attempt_transitions import OUTCOME_OK
 from orchestrator.jobs.objects import INPUT_PREFIX, OUTPUT_PREFIX, owned_object_key
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.storage.object_store import ObjectStore
@@ -22,12 +23,14 @@ from tests.support.callers import new_key
 from tests.support.holding_proxy import HoldingProxy
 from tests.support.images import png
 from tests.support.metrics import scrape
-from tests.support.polling import poll
+from tests.support.polling import poll, wait_until
 from tests.support.s3_server import S3Server
 from tests.support.service import ServiceProcess, running
 
 BUCKET = "stored-objects"
 VIDEO = {"model": "wan2.1-t2v-fast", "prompt": "a fox", "size": "320x256", "num_frames": 5, "seed": 7}
+#: A result that instances store themselves.
+IMAGE = {"model": "flux-1-schnell", "prompt": "a fox", "size": "256x256"}
 #: Longer than a slow machine takes to accept a request with a file.
 GRACE_SECONDS = 6.0
 #: The randomized test: pairs of equal videos, how many at the same time, and when one of a pair is deleted.
@@ -298,3 +301,52 @@ async def until_missing(objects: ObjectStore, key: str) -> None:
         return True
 
     await poll(exists, lambda found: not found)
+
+
+def attempts_of(service: ServiceProcess, job_id: str) -> list[tuple[int, str]]:
+    """Return number and outcome of each attempt of a job."""
+    with closing(sqlite3.connect(service.data_dir / "pixelfactory.db", timeout=30)) as db:
+        return db.execute(
+            "SELECT number, outcome FROM attempts WHERE shard_id IN (SELECT id FROM shards WHERE job_id = ?)",
+            (job_id,),
+        ).fetchall()
+
+
+async def count_delivered(service: ServiceProcess) -> float:
+    """Return the number of results that instances have stored themselves."""
+    return (await scrape(service)).value("pixelfactory_outputs_delivered_total", way="stored")
+
+
+async def test_an_outage_when_a_stored_result_is_looked_for_costs_no_run(
+    service: ServiceProcess, proxy: HoldingProxy, http: aiohttp.ClientSession
+) -> None:
+    """The instance has stored its result; the service cannot see it for a while."""
+    before = await count_delivered(service)
+    with proxy.refuse(OUTPUT_PREFIX, "HEAD") as refusal:
+        job_id = await submit_job(http, IMAGE | {"seed": 71})
+        await wait_until(lambda: refusal.count >= 3)
+    job = await wait_for_job(http, job_id)
+    assert job["status"] == "completed", job
+    assert attempts_of(service, job_id) == [(1, OUTCOME_OK)]
+    assert await count_delivered(service) == before + 1
+    assert await status_of(job["assets"][0]["url"]) == 200
+
+
+@pytest.mark.slow
+async def test_a_result_outlives_an_outage_of_a_minute(
+    service: ServiceProcess, proxy: HoldingProxy, http: aiohttp.ClientSession
+) -> None:
+    """The instance keeps its result and tries again; the service waits for it."""
+    job = await wait_for_job(http, await submit_job(http, IMAGE | {"seed": 72}))
+    assert job["status"] == "completed", "the instance is known to reach the S3 server"
+    before = await count_delivered(service)
+    with proxy.refuse(OUTPUT_PREFIX) as refusal:
+        job_id = await submit_job(http, IMAGE | {"seed": 73})
+        await wait_until(lambda: refusal.count >= 1)
+        await asyncio.sleep(60)
+        assert refusal.count >= 5
+    job = await wait_for_job(http, job_id)
+    assert job["status"] == "completed", job
+    assert attempts_of(service, job_id) == [(1, OUTCOME_OK)]
+    assert await count_delivered(service) == before + 1
+    assert await status_of(job["assets"][0]["url"]) == 200

@@ -1,4 +1,4 @@
-"""A proxy in front of an S3 server that holds a request back at the moment that a test names.
+"""A proxy in front of an S3 server: it holds requests back at the moment that a test names, or refuses them.
 
 It runs in threads of its own, so that tests of any loop, and of none, share it.
 """
@@ -14,7 +14,25 @@ from urllib.parse import urlsplit
 
 _CHUNK = 65536
 _REQUEST = re.compile(rb"([A-Z]+) (\S+) HTTP/1\.1\r\n")
+#: What an overloaded S3 server answers; it reads no more of the request.
+_SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>"
+_REFUSED = (
+    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(_SLOW_DOWN)
+)
 TIMEOUT_SECONDS = 60.0
+
+
+class Refusal:
+    """Has requests answered as by an overloaded server while it is in effect."""
+
+    def __init__(self, method: str, path: str) -> None:
+        self.method, self.path = method, path
+        #: Requests that were refused.
+        self.count = 0
+
+    def matches(self, method: str, path: str) -> bool:
+        return self.path in path and self.method in ("", method)
 
 
 class Hold:
@@ -55,6 +73,7 @@ class HoldingProxy:
         self._server = (address.hostname or "", address.port or 80)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._holds: list[Hold] = []
+        self._refusals: list[Refusal] = []
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -80,6 +99,18 @@ class HoldingProxy:
             with self._lock:
                 self._holds.remove(hold)
 
+    @contextmanager
+    def refuse(self, path: str, method: str = "") -> Iterator[Refusal]:
+        """Refuse requests whose path contains `path`, with this method or any, until the block ends."""
+        refusal = Refusal(method, path)
+        with self._lock:
+            self._refusals.append(refusal)
+        try:
+            yield refusal
+        finally:
+            with self._lock:
+                self._refusals.remove(refusal)
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -93,6 +124,9 @@ class HoldingProxy:
             back.start()
             with suppress(OSError):
                 while data := client.recv(_CHUNK):
+                    if self._is_refused(data):
+                        client.sendall(_REFUSED + _SLOW_DOWN)
+                        break
                     hold = self._find_hold(data)
                     if hold and hold.executed:
                         waiting.append(hold)
@@ -113,6 +147,18 @@ class HoldingProxy:
                 client.sendall(data)
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
+
+    def _is_refused(self, data: bytes) -> bool:
+        """Return whether a request that begins with `data` is refused."""
+        found = _REQUEST.match(data)
+        if found is None:
+            return False
+        method, path = (part.decode() for part in found.groups())
+        with self._lock:
+            refusal = next((one for one in self._refusals if one.matches(method, path)), None)
+            if refusal is not None:
+                refusal.count += 1
+        return refusal is not None
 
     def _find_hold(self, data: bytes) -> Hold | None:
         """Return the hold for a request that begins with `data`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from orchestrator.user_directories import USER_DATA_DIR
+from orchestrator.user_directories import DEFAULT_DATA_DIR
 
 SHIPPED_WORKFLOWS_DIR = Path(__file__).resolve().parent.parent / "workflows"
 
@@ -16,7 +16,7 @@ class DirectorySettings(BaseSettings):
     """Where the service keeps its data and finds its models."""
 
     data_dir: Path = Field(
-        USER_DATA_DIR / "data",
+        DEFAULT_DATA_DIR,
         description="Directory of the database, the embedded S3 server, instances and logs.",
     )
     workflows_dir: Path = Field(SHIPPED_WORKFLOWS_DIR, description="Directory of the models (workflows).")

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from comfy_instances.log_text import EscapingFormatter, escape_controls
-from orchestrator.settings import LogFormat
+
+if TYPE_CHECKING:
+    from orchestrator.settings import LogFormat
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orchestrator.logs import hide_secret
 from orchestrator.secret_strength import find_weakness
-from orchestrator.settings import SettingsError
+from orchestrator.setting_errors import SettingsError
 
 log = logging.getLogger(__name__)
 

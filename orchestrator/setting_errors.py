@@ -6,11 +6,12 @@ import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.similar_names import find_similar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 ENVIRONMENT_PREFIX = "PIXELFACTORY_"
 #: The flags of commands by the setting that they set.
@@ -24,6 +25,10 @@ _FLAGS = {
 }
 #: Variables that are no settings: commands, tests and their servers use them.
 _OTHER_VARIABLES = frozenset({"URL", "API_KEY", "ADMIN_URL"})
+
+
+class SettingsError(Exception):
+    """A setting is missing, unknown or invalid; the message names it."""
 
 
 def describe_invalid_setting(

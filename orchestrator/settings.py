@@ -32,7 +32,7 @@ from orchestrator.number_text import NumberTextError, parse_decimal, parse_integ
 from orchestrator.provenance_settings import LegalSettings
 from orchestrator.ray_settings import RaySettings
 from orchestrator.secret_settings import SecretSettings
-from orchestrator.setting_errors import check_config_file, describe_invalid_setting
+from orchestrator.setting_errors import SettingsError, check_config_file, describe_invalid_setting
 from orchestrator.user_directories import USER_DATA_DIR, expand_home
 
 __all__ = ["MIB", "SHIPPED_WORKFLOWS_DIR", "LogFormat", "Settings", "SettingsError"]
@@ -41,10 +41,6 @@ MIB = 2**20
 LogFormat = Literal["text", "json"]
 #: What browsers send as `Origin`; extensions have schemes of their own.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
-
-
-class SettingsError(Exception):
-    """A setting is missing, unknown or invalid; the message names it."""
 
 
 class Settings(GraphSettings, RaySettings, SecretSettings, LegalSettings, DirectorySettings):

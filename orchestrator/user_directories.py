@@ -32,3 +32,5 @@ def expand_home(value: object) -> object:
 
 
 USER_DATA_DIR = _find_data_directory()
+#: The data directory of a service that is started without another one.
+DEFAULT_DATA_DIR = USER_DATA_DIR / "data"

@@ -19,6 +19,7 @@ from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.process.installation import find_installation
 from orchestrator.app.graph_routes import RouteGroup
 from orchestrator.app.input_rules import open_moderation
+from orchestrator.app.operator_secrets import OperatorSecrets, load_operator_secrets
 from orchestrator.app.pack_choice import find_untried_packs, needed_packs
 from orchestrator.app.parts import (
     Execution,
@@ -31,14 +32,7 @@ from orchestrator.app.parts import (
     open_dependencies,
 )
 from orchestrator.app.ray_fleet import NewNodes, build_ray_fleet, serve_ray_fleet
-from orchestrator.app.resources import (
-    OperatorSecrets,
-    Term,
-    load_operator_secrets,
-    open_store,
-    require_term,
-    utc_now,
-)
+from orchestrator.app.resources import Term, open_store, require_term, utc_now
 from orchestrator.app.shared_models import fetch_published_models, follow_published_models
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import (

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from orchestrator.app.resources import OperatorSecrets
+from orchestrator.app.operator_secrets import OperatorSecrets
 from orchestrator.intake.uploaded_files import UploadedFiles
 from orchestrator.media.input_images import ImageLimits
 from orchestrator.service import GenerationService

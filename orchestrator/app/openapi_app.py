@@ -10,6 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from comfy_instances.fleet.adopted import AdoptedFleet
+from orchestrator.app.operator_secrets import load_operator_secrets
 from orchestrator.app.parts import (
     Execution,
     ServiceDependencies,
@@ -18,7 +19,6 @@ from orchestrator.app.parts import (
     build_service,
     load_offer,
 )
-from orchestrator.app.resources import load_operator_secrets
 from orchestrator.app.web_app import build_delivery, build_execution_views, build_web_app
 from orchestrator.media.marking import MediaMarker
 from orchestrator.moderation import Moderation

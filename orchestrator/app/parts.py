@@ -20,8 +20,9 @@ from orchestrator.app.input_rules import (
     build_input_reader,
     build_output_check,
 )
+from orchestrator.app.operator_secrets import load_operator_secrets
 from orchestrator.app.provenance import build_marker
-from orchestrator.app.resources import load_operator_secrets, utc_now
+from orchestrator.app.resources import utc_now
 from orchestrator.app.web_app import build_result_links
 from orchestrator.billing.accounts import AccountService
 from orchestrator.billing.own_prices import LiveTariffs

@@ -9,8 +9,9 @@ from comfy_instances.protocol.node_facts import (
     load_core_node_facts,
     load_pack_node_facts,
 )
+from orchestrator.app.operator_secrets import OperatorSecrets
 from orchestrator.app.pack_choice import load_installed_nodes
-from orchestrator.app.resources import OperatorSecrets, utc_now
+from orchestrator.app.resources import utc_now
 from orchestrator.app.shared_models import open_publisher
 from orchestrator.billing.price_files import check_model_priced, load_tariffs
 from orchestrator.catalog import Model

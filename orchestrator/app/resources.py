@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
+from orchestrator.app.operator_secrets import read_configured
 from orchestrator.app.shared_clock import clock
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
 from orchestrator.catalog import Catalog, load_stand_ins
 from orchestrator.data_directory import make_database_private
-from orchestrator.logs import hide_secret
-from orchestrator.private_files import load_or_create_secret
 from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.store import Store
@@ -56,7 +51,7 @@ async def open_store(settings: Settings, term: Term | None = None) -> AsyncItera
     SettingsError, ServiceUnavailable if a PostgreSQL database cannot be used now.
     """
     require_finished_restore(settings.data_dir)
-    box = SecretBox(settings.data_dir / KEY_FILE_NAME, _configured(settings.database_key))
+    box = SecretBox(settings.data_dir / KEY_FILE_NAME, read_configured(settings.database_key))
     if (url := settings.postgres_url) is not None:
         shared = await asyncio.to_thread(_open_postgres, url, box, settings.database_connections, term)
         async with _closing(shared), clock.following(shared.read_clock):
@@ -127,53 +122,4 @@ def load_catalog_and_tariff(settings: Settings) -> tuple[Catalog, Tariff]:
         catalog = catalog.with_stand_ins(load_stand_ins(settings.stand_ins_path, catalog))
     return catalog, load_tariffs_for_catalog(settings, catalog, utc_now().date()).in_force_on(
         DEFAULT_TARIFF, utc_now().date()
-    )
-
-
-def load_admin_token(settings: Settings) -> str:
-    """Return the configured token, or the one in `DATA_DIR/admin-token`, which the first start creates.
-
-    Raises SettingsError if that file holds an empty or short token."""
-    return _configured(settings.admin_token) or load_or_create_secret(settings.data_dir / "admin-token")
-
-
-def find_admin_token(settings: Settings) -> str | None:
-    """Return the admin token for a command: like `load_admin_token`, but None if there is none yet."""
-    exists = settings.admin_token is not None or (settings.data_dir / "admin-token").is_file()
-    return load_admin_token(settings) if exists else None
-
-
-def _configured(setting: SecretStr | None) -> str | None:
-    """Return the secret of a setting, which log lines do not show from now on."""
-    if setting is None:
-        return None
-    secret = setting.get_secret_value()
-    hide_secret(secret)
-    return secret
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorSecrets:
-    """The secrets that protect the admin API and the dashboard."""
-
-    admin_token: str = field(repr=False)
-    #: Signs the cookies of dashboard sessions.
-    session_secret: str = field(repr=False)
-
-    @property
-    def internal_secret(self) -> str:
-        """The secret by which the processes of an installation know each other."""
-        key = self.session_secret.encode("utf-8", "surrogatepass")
-        return hmac.new(key, b"internal routes", hashlib.sha256).hexdigest()
-
-
-def load_operator_secrets(settings: Settings) -> OperatorSecrets:
-    """Return the configured secrets, or those of `DATA_DIR`, which the first start creates.
-
-    Raises SettingsError if one of the files is damaged.
-    """
-    session_secret = _configured(settings.session_secret)
-    return OperatorSecrets(
-        load_admin_token(settings),
-        session_secret or load_or_create_secret(settings.data_dir / "session-secret"),
     )

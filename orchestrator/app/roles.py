@@ -10,6 +10,7 @@ from dataclasses import replace
 from comfy_instances.fleet.adopted import AdoptedFleet
 from orchestrator.app.build import RunningService, start_webhooks
 from orchestrator.app.input_rules import open_moderation
+from orchestrator.app.operator_secrets import OperatorSecrets, load_operator_secrets
 from orchestrator.app.parts import (
     Execution,
     ServiceCore,
@@ -20,13 +21,7 @@ from orchestrator.app.parts import (
     load_offer,
     open_dependencies,
 )
-from orchestrator.app.resources import (
-    OperatorSecrets,
-    find_scheduler_url,
-    load_operator_secrets,
-    open_store,
-    shared_request_counts,
-)
+from orchestrator.app.resources import find_scheduler_url, open_store, shared_request_counts
 from orchestrator.app.shared_models import fetch_published_models, follow_published_models
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import ExecutionViews, build_delivery, build_execution_views, build_web_app

@@ -19,8 +19,8 @@ from orchestrator.app.hosted_dialects import (
     progress_payloads,
     webhook_headers,
 )
+from orchestrator.app.operator_secrets import OperatorSecrets
 from orchestrator.app.publishing import build_publishing_routes
-from orchestrator.app.resources import OperatorSecrets
 from orchestrator.billing.price_files import load_costs
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.cells import cell_len, set_cell_size
@@ -13,7 +13,11 @@ from rich.console import Console
 
 from comfy_instances.log_text import escape_controls
 from orchestrator.logs import printable
-from orchestrator.settings import Settings, SettingsError
+from orchestrator.setting_errors import SettingsError
+
+if TYPE_CHECKING:
+    # Imported where a command reads settings: they take as long to import as all else of a client command.
+    from orchestrator.settings import Settings
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DataDirOption = Annotated[
@@ -62,12 +66,14 @@ def print_note(message: str) -> None:
 
 def read_settings(data_dir: Path | None = None, config: Path | None = None, **flags: Any) -> Settings:
     """Load the settings for a command; `flags` override them unless None. Raises SettingsError."""
+    from orchestrator.settings import Settings
+
     settings = Settings.load(config, data_dir=data_dir, **flags)
-    _check_data_directory(settings.data_dir)
+    check_data_directory(settings.data_dir)
     return settings
 
 
-def _check_data_directory(directory: Path) -> None:
+def check_data_directory(directory: Path) -> None:
     """Raise SettingsError if no data directory can be there."""
     choose = "choose another directory with --data-dir or PIXELFACTORY_DATA_DIR"
     if str(directory).startswith("~"):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.directory_settings import DirectorySettings
-
 
 def complete_model(incomplete: str) -> list[str]:
     """Return the ids of models that begin with `incomplete`."""
+    # Imported only here: commands that complete nothing do without its library.
+    from orchestrator.directory_settings import DirectorySettings
+
     try:
         settings = DirectorySettings(_env_prefix="PIXELFACTORY_")
         directories = {settings.workflows_dir, settings.published_path}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
-from orchestrator.cli.console import DEFAULT_URL, CliError, print_note, read_settings
+from orchestrator.cli.console import DEFAULT_URL, CliError, check_data_directory, print_note, read_settings
 from orchestrator.running_services import RunningRecord, list_running_services, running_directory
-from orchestrator.settings import Settings
+from orchestrator.user_directories import DEFAULT_DATA_DIR, expand_home
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
 
 DATA_DIR_VARIABLE = "PIXELFACTORY_DATA_DIR"
 
@@ -26,7 +29,7 @@ def read_service_settings(
     settings = read_settings(data_dir, config, **flags)
     if is_data_dir_chosen(settings, data_dir):
         return settings
-    running = _choose_running(settings, url)
+    running = _choose_running(settings.data_dir, url)
     if running is None or Path(running.data_dir) == settings.data_dir.resolve():
         return settings
     print_note(f"using {running.data_dir}, the data of the service at {running.url}")
@@ -37,15 +40,17 @@ def read_service_settings(
 def find_service_url(url: str | None, data_dir: Path | None = None) -> str:
     """Return the URL of the service: that of the option, or of the service that runs with the data directory.
 
-    Raises CliError for one that is no URL of a server.
+    Raises CliError for one that is no URL of a server, SettingsError.
     """
     if url is not None:
         return parse_service_url(url)
-    settings = read_settings(data_dir)
-    if is_data_dir_chosen(settings, data_dir):
-        same = [one for one in list_running_services() if Path(one.data_dir) == settings.data_dir.resolve()]
+    chosen = data_dir or os.environ.get(DATA_DIR_VARIABLE)
+    if chosen is not None:
+        directory = Path(str(expand_home(chosen)))
+        check_data_directory(directory)
+        same = [one for one in list_running_services() if Path(one.data_dir) == directory.resolve()]
         return same[0].url if same else DEFAULT_URL
-    running = _choose_running(settings, None)
+    running = _choose_running(DEFAULT_DATA_DIR, None)
     return running.url if running is not None else DEFAULT_URL
 
 
@@ -65,8 +70,8 @@ def parse_service_url(text: str) -> str:
 
 def is_data_dir_chosen(settings: Settings, data_dir: Path | None) -> bool:
     """Return whether the user has named the data directory."""
-    default = Settings.model_fields["data_dir"].default
-    return data_dir is not None or DATA_DIR_VARIABLE in os.environ or settings.data_dir != default
+    is_named = data_dir is not None or DATA_DIR_VARIABLE in os.environ
+    return is_named or settings.data_dir != DEFAULT_DATA_DIR
 
 
 def describe_search(settings: Settings, data_dir: Path | None) -> str:
@@ -76,13 +81,13 @@ def describe_search(settings: Settings, data_dir: Path | None) -> str:
     return f"{settings.data_dir}, and running services in {running_directory() or 'no home directory'}"
 
 
-def _choose_running(settings: Settings, url: str | None) -> RunningRecord | None:
-    """Return the running service with this URL; by default the only one, or that of the default directory."""
+def _choose_running(data_dir: Path, url: str | None) -> RunningRecord | None:
+    """Return the running service with this URL; by default the only one, or that of the directory."""
     running = list_running_services()
     if url is not None:
         running = [one for one in running if one.url == url.rstrip("/")]
     by_directory = {one.data_dir: one for one in running}
-    default = by_directory.get(str(settings.data_dir.resolve()))
+    default = by_directory.get(str(data_dir.resolve()))
     if default is not None or len(by_directory) <= 1:
         return default or next(iter(by_directory.values()), None)
     listed = ", ".join(f"{one.url} ({one.data_dir})" for one in by_directory.values())

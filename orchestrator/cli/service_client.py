@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 
+from orchestrator.app.operator_secrets import find_admin_token
 from orchestrator.cli.console import CliError
 from orchestrator.cli.service_choice import describe_search, find_service_url, read_service_settings
 from orchestrator.logs import printable
@@ -86,9 +87,6 @@ async def connect_as_caller(url: str | None, key: str) -> AsyncIterator[ServiceC
 @asynccontextmanager
 async def connect_as_operator(url: str | None, data_dir: Path | None) -> AsyncIterator[ServiceClient]:
     """Connect with the admin token of the service. Raises CliError if it is not found."""
-    # Imported only here: callers' commands need no store.
-    from orchestrator.app.resources import find_admin_token
-
     place = find_service_url(url, data_dir)
     settings = read_service_settings(data_dir, url=place)
     token = find_admin_token(settings)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from time import time
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -19,10 +20,12 @@ from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
-from redis.asyncio import ConnectionPool
 
 from orchestrator.errors import NotAuthenticated, RateLimited
 from pricing.plans import Plan
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +69,9 @@ class RateLimiter:
         `now` returns the POSIX time in responses; the storage uses that of this host.
         """
         self._now = now
-        self._redis_pool = None
+        self._redis_pool: ConnectionPool | None = None
         if isinstance(counts, str):
-            self._redis_pool = ConnectionPool.from_url(counts) if counts.startswith("redis") else None
+            self._redis_pool = _open_redis(counts) if counts.startswith("redis") else None
             counts = _open_storage(counts, self._redis_pool)
         self._limiter = FixedWindowRateLimiter(counts)
         self._auth_failure_limit = RateLimitItemPerMinute(failures_per_minute)
@@ -163,6 +166,13 @@ async def set_rate_limit_headers(request: web.Request, response: web.StreamRespo
     """Set `X-RateLimit-*` on every authenticated response, streams included (`on_response_prepare`)."""
     if RATE_LIMIT_STATUS in request:
         response.headers.update(request[RATE_LIMIT_STATUS].headers)
+
+
+def _open_redis(url: str) -> ConnectionPool:
+    # Imported only here: most services have no Redis.
+    from redis.asyncio import ConnectionPool
+
+    return ConnectionPool.from_url(url)
 
 
 def _open_storage(url: str, pool: ConnectionPool | None) -> Storage:

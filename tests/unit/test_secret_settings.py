@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from orchestrator.app.resources import load_admin_token, load_operator_secrets, open_store
+from orchestrator.app.operator_secrets import load_admin_token, load_operator_secrets
+from orchestrator.app.resources import open_store
 from orchestrator.backup.location import SECRET_FILES
 from orchestrator.logs import hide_secrets_in
 from orchestrator.secret_box import SecretUnreadable

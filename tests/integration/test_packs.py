@@ -271,11 +271,23 @@ async def test_keeps_the_earlier_set_when_an_import_crashes(bench: Workbench) ->
     await bench.add_pack("good-pack", pack_with("GoodNode"))
     before = (await bench.install()).record
     await bench.add_pack("broken-pack", "import no_such_module_at_all\n")
-    assert "broken-pack: its import fails: No module named 'no_such_module_at_all'" in await bench.refused()
+    text = await bench.refused()
+    assert "broken-pack: its import fails: No module named 'no_such_module_at_all'" in text
+    assert "broken-pack/__init__.py, line 1 in <module>" in text
     assert read_pack_record(bench.comfyui) == before
     assert bench.environments() == [before.environment]
     assert "GoodNode" in load_installed_pack_facts(bench.comfyui)
     assert compare_with_lock(bench.lock, before).keys() == {"broken-pack"}
+
+
+async def test_names_the_pack_that_ends_comfyui(bench: Workbench) -> None:
+    await bench.add_pack("good-pack", pack_with("GoodNode"))
+    await bench.add_pack("fatal-pack", "import os\nos._exit(3)\n")
+    with pytest.raises(PackError) as caught:
+        await bench.install()
+    place = "fatal-pack/__init__.py, line 2 in <module>: os._exit(3)"
+    assert f"exited with status 3, while it loaded fatal-pack ({place}); remove it" in str(caught.value)
+    assert bench.environments() == []
 
 
 async def test_refuses_packs_that_replace_a_core_node_or_each_other_s(bench: Workbench) -> None:

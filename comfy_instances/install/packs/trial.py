@@ -16,6 +16,7 @@ from comfy_instances.fleet.protocol import InstanceState
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.hardware.profiles import load_gpu_profiles
 from comfy_instances.install.packs.errors import PackError
+from comfy_instances.install.packs.tracing import PackTrace, hide_secrets, read_trace, write_tracer
 from comfy_instances.install.packs.weight_folders import MODELS_FOLDER, find_file_folders, place_markers
 from comfy_instances.install.smoke_test import wait_for_first_state
 from comfy_instances.process.installation import Installation
@@ -125,14 +126,14 @@ async def try_packs(
             facts = fleet.node_facts(info.id)
             found = await _find_folders(info.url, facts, directory) if facts else _NO_FOLDERS
             log_lines = _read_log(directory)
+            trace = await asyncio.to_thread(read_trace, directory, log_lines)
         finally:
             await fleet.stop()
     if info.state is not InstanceState.READY or facts is None:
-        last = " / ".join(line.strip() for line in log_lines[-5:])
-        raise PackError(f"ComfyUI does not start with these packs: {info.detail} ({last})")
+        raise PackError(describe_failed_start(info.detail, trace, log_lines))
     packs = [pack.name for pack in installation.packs.packs]
     try:
-        report = _TrialReport(packs, facts, log_lines, core_classes)
+        report = _TrialReport(packs, facts, log_lines, core_classes, trace)
     except (LookupError, TypeError, ValueError) as error:
         raise PackError(
             "a pack keeps ComfyUI from listing its nodes: the trial's own node is missing"
@@ -146,6 +147,18 @@ async def try_packs(
         notes=(*report.find_notes(), *found.notes),
         problems=tuple(report.find_problems()),
     )
+
+
+def describe_failed_start(detail: str | None, trace: PackTrace, log_lines: Sequence[str]) -> str:
+    """Return why ComfyUI does not start, with the pack that it was loading."""
+    ended = trace.unfinished
+    text = f"ComfyUI does not start with these packs: {detail}"
+    if ended is None or not ended.pack:
+        last = " / ".join(line.strip() for line in log_lines[-5:])
+        fatal = f"{ended}; " if ended else ""
+        return f"{text} ({fatal}{hide_secrets(last)})"
+    place = f" ({ended})" if str(ended) else ""
+    return f"{text}, while it loaded {ended.pack}{place}; remove it: pixelfactory packs remove {ended.pack}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +216,10 @@ def _build_fleet(
         profiles=load_gpu_profiles(),
         choose_packs=load_all_packs,
     )
-    return LocalFleet([_with_probe(spec, probe)], policy=RestartPolicy(startup_seconds=startup_seconds))
+    probed = _with_probe(spec, probe)
+    environment = {**probed.environment, **write_tracer(directory, startup_seconds)}
+    policy = RestartPolicy(startup_seconds=startup_seconds)
+    return LocalFleet([replace(probed, environment=environment)], policy=policy)
 
 
 def _with_probe(spec: LaunchSpec, probe: Path) -> LaunchSpec:
@@ -228,11 +244,12 @@ class _TrialReport:
         facts: Mapping[str, Any],
         log_lines: Sequence[str],
         core_classes: Collection[str],
+        trace: PackTrace,
     ) -> None:
         report = _read_report(facts)
         self._declared: dict[str, list[str]] = report["declared"]
         self._owners: dict[str, str] = report["owners"]
-        self._packs, self._facts, self._log = packs, facts, log_lines
+        self._packs, self._facts, self._log, self._trace = packs, facts, log_lines, trace
         self._core = frozenset(core_classes)
 
     def nodes_of(self, pack: str) -> dict[str, Any]:
@@ -248,7 +265,9 @@ class _TrialReport:
         reasons = self._import_errors()
         for pack in self._packs:
             if pack in reasons:
-                yield f"{pack}: its import fails: {reasons[pack]}"
+                place = self._trace.failures.get(pack)
+                where = f" ({place})" if place else ""
+                yield f"{pack}: its import fails: {hide_secrets(reasons[pack])}{where}"
             elif not self.nodes_of(pack) and self._declared.get(pack):
                 yield f"{pack}: /object_info lists none of its {len(self._declared[pack])} node classes"
         for name in sorted(self._core):

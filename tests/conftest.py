@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from xdist.scheduler import LoadFileScheduling
@@ -51,6 +54,9 @@ SHARED_SERVERS = {
     "tests/comfyui/test_node_pack_real.py": "comfyui_with_pack",
     "tests/comfyui/test_output_check_real.py": "comfyui_with_pack",
 }
+#: Services of tests/integration/conftest.py that every worker would start and keep for itself, with the
+#: number of workers that run the files which use them. The first one that a file uses counts.
+SHARED_SERVICES = {"offering": 2, "bank": 1, "paced": 1}
 
 # Every test starts without the settings of its machine, except where ComfyUI is installed.
 for name in [name for name in os.environ if name.startswith("PIXELFACTORY_")]:
@@ -79,7 +85,22 @@ class SharedServerScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return SHARED_SERVERS.get(file, file)
+        return SHARED_SERVERS.get(file) or _shared_service_scope(file) or file
+
+
+@cache
+def _shared_service_scope(file: str) -> str | None:
+    """Return the scope of a file that uses one of the shared services; None for other files."""
+    service = _find_shared_service(file)
+    return service and f"{service} {crc32(file.encode()) % SHARED_SERVICES[service]}"
+
+
+@cache
+def _find_shared_service(file: str) -> str | None:
+    if not file.startswith("tests/integration/"):
+        return None
+    text = (TESTS.parent / file).read_text()
+    return next((name for name in SHARED_SERVICES if re.search(rf"\b{name}(_key)?: ", text)), None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
@@ -100,7 +121,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _rank(item: pytest.Item) -> int:
     """Return the place of a test's file among those that begin first; all others stay in order behind."""
     file = item.path.relative_to(TESTS).as_posix()
-    return LONGEST_FIRST.index(file) if file in LONGEST_FIRST else len(LONGEST_FIRST)
+    if file in LONGEST_FIRST:
+        return LONGEST_FIRST.index(file)
+    return len(LONGEST_FIRST) + (_find_shared_service(f"tests/{file}") is None)
 
 
 def _is_fast(item: pytest.Item) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.app.pack_choice import load_installed_nodes
 from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.manifest_edits import find_missing
@@ -158,10 +159,11 @@ def _complete_draft(models: OwnModels, id: str, edits: dict[str, Any]) -> None:
     files = models.publisher.files.read_draft(id)
     if files is None:
         raise NotFound(f"There is no draft of {id}; `pixelfactory models import` makes one")
-    changed = edit_files(files, edits, list(models.offered)).files
+    facts = load_installed_nodes(models.comfyui_dir).facts
+    changed = edit_files(files, edits, list(models.offered), facts=facts).files
     missing = find_missing(parse_files(changed, models.publisher.files.draft_folder(id)).manifest)
     if missing and sys.stdin.isatty() and FIXED_FILES not in missing:
-        changed = edit_files(changed, _ask(missing), list(models.offered)).files
+        changed = edit_files(changed, _ask(missing), list(models.offered), facts=facts).files
     elif missing:
         options = {
             "license": "--license",

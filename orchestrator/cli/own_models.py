@@ -28,6 +28,11 @@ class OwnModels:
         fetch_published_models(settings)
         self.publisher = open_publisher(settings)
 
+    @property
+    def comfyui_dir(self) -> Path:
+        """Where ComfyUI and its node packs are installed."""
+        return self._settings.comfyui_dir
+
     @cached_property
     def offered(self) -> Catalog:
         """The models that callers get. Models that cannot be loaded are left out."""

@@ -11,11 +11,12 @@ from typing import Any
 from orchestrator.catalog.example_files import MEDIA_BY_TYPE
 from orchestrator.catalog.fixed_files import describe_fixed_file
 from orchestrator.catalog.import_export.importer import escape_expressions
-from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
+from orchestrator.catalog.known_folders import UNKNOWN_FOLDER, list_folders
 from orchestrator.catalog.manifest import FIXED_FILES, ModelManifest
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.errors import invalid_field
+from orchestrator.similar_names import find_similar
 
 #: Fields of the manifest that authors may set as they are.
 PLAIN_FIELDS = ("name", "description", "kind", "license", "owner", "architecture", "price_class")
@@ -32,13 +33,16 @@ _MAIN_FOLDERS = ("diffusion_models", "unet", "checkpoints", "upscale_models")
 
 
 def apply_edits(
-    manifest: dict[str, Any], graph: dict[str, Any], edits: Mapping[str, Any]
+    manifest: dict[str, Any],
+    graph: dict[str, Any],
+    edits: Mapping[str, Any],
+    folders: frozenset[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the fields of a manifest, and its graph, with an author's changes.
 
     `parameters` maps names to changed fields, among them `name`, or to null, which fixes the parameter at its
-    default, or a prompt at its text; `weight_folders` maps weight files to their folders below `models/`.
-    Raises InvalidRequest.
+    default, or a prompt at its text; `weight_folders` maps weight files to their folders below `models/`,
+    which must be one of `folders` (by default those that are known without a service). Raises InvalidRequest.
     """
     unknown = sorted(edits.keys() - _ALLOWED)
     if unknown:
@@ -50,9 +54,10 @@ def apply_edits(
     if unknown := sorted(estimates.keys() - set(ESTIMATES)):
         raise invalid_field("manifest", f"estimates: {unknown[0]!r} is none of {', '.join(ESTIMATES)}")
     changed["resources"] = manifest["resources"] | estimates
-    folders = _require_table(edits.get("weight_folders", {}), "weight_folders")
-    if folders:
-        changed["weights"] = _move_weights(manifest.get("weights", []), folders)
+    moves = _require_table(edits.get("weight_folders", {}), "weight_folders")
+    if moves:
+        places = list_folders({}) if folders is None else folders
+        changed["weights"] = _move_weights(manifest.get("weights", []), moves, places)
     for name, change in _require_table(edits.get("parameters", {}), "parameters").items():
         if name not in changed["parameters"]:
             known = ", ".join(changed["parameters"]) or "none"
@@ -203,7 +208,14 @@ def find_missing(manifest: ModelManifest) -> dict[str, str]:
     return missing
 
 
-def _move_weights(rows: list[dict[str, Any]], folders: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _suggest(folder: str, known: frozenset[str]) -> str:
+    close = find_similar(folder, sorted(known), 3)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(sorted(known))}"
+
+
+def _move_weights(
+    rows: list[dict[str, Any]], folders: Mapping[str, Any], known: frozenset[str]
+) -> list[dict[str, Any]]:
     """Return the weight files with the folders that the author names. Raises InvalidRequest."""
     files = {row["path"].partition("/")[2]: row for row in rows}
     for file, folder in folders.items():
@@ -216,6 +228,12 @@ def _move_weights(rows: list[dict[str, Any]], folders: Mapping[str, Any]) -> lis
             raise invalid_field(
                 "manifest",
                 f"weight_folders: {file} needs a folder below models/, such as checkpoints (got {folder!r})",
+            )
+        if folder not in known:
+            raise invalid_field(
+                "manifest",
+                f"weight_folders: ComfyUI and the known node packs have no folder {folder!r} for {file}; "
+                f"{_suggest(folder, known)}. For that of another pack, install the pack, or edit model.toml",
             )
     return [
         row | {"path": f"{folders[file]}/{file}"}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.catalog.checks.graph_checks import GraphProblem
@@ -29,6 +30,7 @@ from orchestrator.catalog.import_export.importer import (
     import_workflow,
 )
 from orchestrator.catalog.import_export.manifest_text import format_manifest
+from orchestrator.catalog.known_folders import list_folders
 from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.draft_catalog import parse_files
@@ -230,10 +232,14 @@ def edit_files(
     offered: Sequence[Model],
     default_owner: str = "",
     earlier: Mapping[str, str] | None = None,
+    *,
+    facts: NodeFacts = MappingProxyType({}),
+    weight_paths: Sequence[str] = (),
 ) -> EditedFiles:
     """Return a model's files with what its `earlier` version decided, and an author's changes.
 
-    Raises InvalidRequest.
+    `facts` are those of installed packs, and `weight_paths` files of the author's ComfyUI: both say which
+    folders weights may be in. Raises InvalidRequest.
     """
     manifest, graph = tomllib.loads(files[MANIFEST_NAME]), json.loads(files[GRAPH_NAME])
     kept: tuple[str, ...] = ()
@@ -243,7 +249,9 @@ def edit_files(
     if manifest.get("owner") in PLACEHOLDERS and default_owner:
         manifest["owner"] = default_owner
     inherited, taken_from = inherit_from(manifest, [*offered])
-    changed, new_graph = apply_edits(inherited, graph, edits)
+    stored = [weight.path for model in offered for weight in model.manifest.weights]
+    folders = list_folders(facts, [*weight_paths, *stored])
+    changed, new_graph = apply_edits(inherited, graph, edits, folders)
     has_price = bool(earlier) or "price_class" in edits
     if changed == tomllib.loads(files[MANIFEST_NAME]) and new_graph == json.loads(files[GRAPH_NAME]):
         return EditedFiles(dict(files), kept=kept, has_price=has_price)
@@ -267,7 +275,13 @@ def list_unanswered(
 
 def _edit(imported: ImportedModel, submission: Submission, knowledge: Knowledge) -> EditedFiles:
     edited = edit_files(
-        imported.files, submission.manifest, knowledge.offered, submission.default_owner, submission.earlier
+        imported.files,
+        submission.manifest,
+        knowledge.offered,
+        submission.default_owner,
+        submission.earlier,
+        facts={**knowledge.installed.facts, **imported.node_facts},
+        weight_paths=[str(weight["path"]) for weight in submission.weights if weight.get("path")],
     )
     files = edited.files
     packs = knowledge.installed.complete_origins(json.loads(files[GRAPH_NAME]), submission.packs)

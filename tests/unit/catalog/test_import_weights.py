@@ -120,7 +120,7 @@ def test_a_model_is_not_live_before_its_folders_are_known() -> None:
         return find_missing(Model.parse(now["model.toml"], now["graph.json"], Path("drawn")).manifest)
 
     assert missing(files)["weight_folders"] == "the folders below models/ of a.bin"
-    changed = edit_files(files, {"weight_folders": {"a.bin": "faces"}}, []).files
+    changed = edit_files(files, {"weight_folders": {"a.bin": "ipadapter"}}, []).files
     assert "weight_folders" not in missing(changed)
     for folders in (
         {"b.bin": "faces"},
@@ -131,6 +131,32 @@ def test_a_model_is_not_live_before_its_folders_are_known() -> None:
     ):
         with pytest.raises(InvalidRequest, match="weight_folders"):
             edit_files(files, {"weight_folders": folders}, [])
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("checkpoint", "did you mean checkpoints"),
+        ("lora", "did you mean loras"),
+        ("ip_adapter", "did you mean ipadapter"),
+        ("nonsense", "there are LLM, animatediff_models,"),
+        ("checkpoints/nowhere", "did you mean checkpoints"),
+    ],
+)
+def test_rejects_a_folder_that_comfyui_does_not_have(folder: str, said: str) -> None:
+    files = take(loading("FaceLoader", "face_file", "a.bin")).files
+    with pytest.raises(InvalidRequest, match="no folder") as error:
+        edit_files(files, {"weight_folders": {"a.bin": folder}}, [])
+    assert said in str(error.value)
+
+
+def test_takes_a_folder_that_a_pack_or_the_author_s_comfyui_has() -> None:
+    files = take(loading("FaceLoader", "face_file", "a.bin")).files
+    edits = {"weight_folders": {"a.bin": "faces"}}
+    facts = {"Other": {"file_folders": {"file": ["faces"]}}}
+    for known in ({"facts": facts}, {"weight_paths": ["faces/sub/b.bin"]}):
+        changed = edit_files(files, edits, [], **known).files
+        assert "faces/a.bin" in changed["model.toml"]
 
 
 def test_a_running_comfyui_says_the_folders_of_its_files() -> None:

@@ -19,6 +19,7 @@ from comfy_instances.log_text import EscapingFormatter, escape_controls
 
 if TYPE_CHECKING:
     from orchestrator.settings import LogFormat
+from orchestrator.tracing import current_span
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +77,20 @@ def _current_request_id() -> str | None:
         return request_id
 
 
+def _current_trace() -> dict[str, str]:
+    """Return the ids by which a viewer of traces finds the log line."""
+    found = current_span()
+    return {} if found is None else {"trace_id": found.trace_id, "span_id": found.span_id}
+
+
 class TextFormatter(EscapingFormatter):
     """Time, level, logger and message on one line; without secrets."""
 
     def format_text(self, record: logging.LogRecord) -> str:
-        """Return the message without secrets, cut, with the request id where the message has none."""
+        """Return the message without secrets, cut, with the id of the request or trace where it has none."""
         text, request_id = _cut(super().format_text(record), MAX_MESSAGE), _current_request_id()
+        if request_id is None and (found := current_span()) is not None:
+            request_id = found.trace_id
         return f"{text} [{request_id}]" if request_id and request_id not in text else text
 
     def format_trace(self, record: logging.LogRecord) -> str:
@@ -99,6 +108,7 @@ class JsonFormatter(TextFormatter):
             "logger": record.name,
             "message": _cut(EscapingFormatter.format_text(self, record), MAX_MESSAGE),
             "request_id": _current_request_id(),
+            **_current_trace(),
             "exception": self.format_trace(record) or None,
         }
         # ASCII only: no reader takes a separator of Unicode for the end of a line.

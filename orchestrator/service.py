@@ -53,6 +53,7 @@ from orchestrator.jobs import (
 from orchestrator.jobs.events import EndSubscription, EventHub, JobChanged
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import DeletionReason
+from orchestrator.jobs.traces import trace_params
 from orchestrator.media.marking import MediaMarker
 from orchestrator.moderation import Moderation
 from orchestrator.own_graphs import OWN_GRAPH_ID
@@ -60,6 +61,7 @@ from orchestrator.own_graphs.model import model_of_job
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store import Account, ApiKey, ApiKeyScope, Page, Store, WebhookMessage
 from orchestrator.store.availability import until_store_answers
+from orchestrator.tracing import span
 from pricing.tariff import Tariff
 
 #: Random seeds stay below 2^53, so that every JSON parser represents them exactly.
@@ -286,7 +288,9 @@ class GenerationService:
     async def _store_and_schedule(self, job: Job, input_keys: Sequence[str], account: Account) -> JobRecord:
         """Store a job and schedule it; the caller shields this from cancellation, so that both happen."""
         try:
-            record, created = await self.store.add_job(job, create_shards(job, job.params["n"]), input_keys)
+            with span("accept", {"pixelfactory.job.id": job.id}):
+                shards = create_shards(job, job.params["n"])
+                record, created = await self.store.add_job(job, shards, input_keys)
         except (Conflict, InsufficientBalance):
             await self._discard_inputs(input_keys)
             raise
@@ -315,7 +319,7 @@ class GenerationService:
     async def _prepare(self, request: GenerationRequest, owner: InputOwner) -> PreparedRequest:
         """Validate a request; errors and warnings name the model as the request did."""
         catalog = self.live_catalog.visible_to(owner.account_id)
-        with errors_name_model(request.model, catalog):
+        with span("prepare"), errors_name_model(request.model, catalog):
             prepared = await self.request_preparer.prepare(request, owner)
         warnings = name_model_in_each(prepared.request.warnings, request.model, catalog)
         return replace(prepared, request=replace(prepared.request, warnings=warnings))
@@ -323,7 +327,7 @@ class GenerationService:
     def _create_job(self, key: ApiKey, prepared: PreparedRequest, job_id: str | None) -> Job:
         request, encoding = prepared.request, prepared.request.encoding
         job_id = job_id or self.new_job_id()
-        params = {**prepared.params_of_job(job_id), **request.extra_params}
+        params = {**prepared.params_of_job(job_id), **request.extra_params, **trace_params()}
         if prepared.lora_objects:
             params[LORA_OBJECTS_PARAM] = dict(prepared.lora_objects)
         if params["n"] > 1:

@@ -115,9 +115,13 @@ class ChildProcess:
             log.exception("output of process %d is lost", self.pid)
 
 
+#: Our settings, and where and by which headers our traces are sent.
+_OWN_VARIABLES = ("PIXELFACTORY_", "OTEL_EXPORTER_OTLP_")
+
+
 def child_environment(**additions: str) -> dict[str, str]:
     """Return our environment without our own settings, which contain secrets, and with `additions`."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PIXELFACTORY_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)}
     return inherited | {"PYTHONUNBUFFERED": "1"} | additions
 
 

@@ -44,6 +44,7 @@ class SimulatedFile:
     error: str = ""
     grant: Mapping[str, Any] = field(default_factory=dict, repr=False)
     encode_seconds: float = 0.0
+    upload_seconds: float = 0.0
     size: int = 0
     sha256: str = ""
     md5: str = ""
@@ -61,6 +62,8 @@ class SimulatedFile:
         )  # fmt: skip
         row = {name: getattr(self, name) for name in names}
         timings = {"blocked": self.encode_seconds, "queued": 0.0, "encode": self.encode_seconds}
+        if self.state == "stored":
+            timings["upload"] = self.upload_seconds
         return {"item": number, "timings": timings, **row}
 
 
@@ -129,7 +132,7 @@ class SimulatedDeliveries:
         while file.state == "uploading":
             status = await self._put(file)
             if 200 <= status < 300:
-                file.state, file.data = "stored", b""
+                file.state, file.data, file.upload_seconds = "stored", b"", time.monotonic() - started
             elif status in (400, 401, 403):
                 file.rejected += 1
                 file.state = "encoded" if file.rejected < MAX_REJECTED else "offered"

@@ -59,6 +59,7 @@ from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.intake.uploaded_files import LIFETIME, UPLOAD_PREFIX
 from orchestrator.jobs.events import EventHub
 from orchestrator.jobs.objects import INPUT_PREFIX, LORA_PREFIX, OUTPUT_PREFIX
+from orchestrator.jobs.traces import record_finished_job
 from orchestrator.media.marking import MediaMarker
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
@@ -172,6 +173,7 @@ def build_core(
     `may_be_awaited_elsewhere` returns whether a connection of another process may wait for a job.
     """
     store, events = dependencies.store, EventHub()
+    events.add_observer(record_finished_job)
     patience = timedelta(seconds=settings.undelivered_seconds)
     return ServiceCore(
         events=events,

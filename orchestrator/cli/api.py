@@ -32,7 +32,7 @@ def api(
     source = SettingsSource(config, lambda: read_settings(data_dir, config, host=host, port=port))
     settings = source.read()
     require_shared_state(settings, "api")
-    prepare_process(settings)
+    prepare_process(settings, "api")
     asyncio.run(run(settings, source))
 
 

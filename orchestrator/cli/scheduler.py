@@ -63,7 +63,7 @@ def scheduler(
     with suppress(ServiceUnavailable):
         fetch_published_models(settings)
     build_fleet(settings, load_offer(settings).live_catalog)
-    prepare_process(settings)
+    prepare_process(settings, "scheduler")
     with locked_data_directory(settings.data_dir):
         asyncio.run(run(settings, own_url, SchedulerRole(sends_webhooks=send_webhooks)))
 

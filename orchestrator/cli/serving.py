@@ -19,6 +19,7 @@ from aiohttp import web
 from comfy_instances.tasks import spawn
 from orchestrator.app.build import RunningService
 from orchestrator.app.reloading import SettingsReloader
+from orchestrator.app.trace_export import start_tracing
 from orchestrator.cli.listeners import open_listeners, url_of
 from orchestrator.cli.numbers import integer_between
 from orchestrator.cli.process_signals import reload_on_hangup, stop_on_signals
@@ -65,13 +66,14 @@ class SettingsSource:
     read: Callable[[], Settings]
 
 
-def prepare_process(settings: Settings) -> None:
-    """Set up the log and the limits of this process."""
+def prepare_process(settings: Settings, role: str) -> None:
+    """Set up the log, the traces and the limits of this process. Raises SettingsError."""
     for secret in settings.secret_values:
         hide_secret(secret)
     configure_logging(settings.log_level, settings.log_format)
     for message in find_misspelt_variables(tuple(Settings.model_fields)):
         log.warning("%s", message)
+    start_tracing(role)
     raise_descriptor_limit(settings.max_open_files)
     sys.setswitchinterval(THREAD_SWITCH_SECONDS)
     # What the service and its instances create is for this user only.

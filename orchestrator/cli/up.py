@@ -46,7 +46,7 @@ def up(
         ),
     )
     settings = source.read()
-    prepare_process(settings)
+    prepare_process(settings, "up")
     with locked_data_directory(settings.data_dir), locked_store(settings) as term:
         asyncio.run(run(settings, term, source))
 

@@ -20,7 +20,7 @@ def webhooks(data_dir: DataDirOption = None, config: ConfigOption = None) -> Non
     """
     settings = read_settings(data_dir, config)
     require_shared_state(settings, "webhooks")
-    prepare_process(settings)
+    prepare_process(settings, "webhooks")
     asyncio.run(run(settings))
 
 

@@ -54,6 +54,7 @@ from orchestrator.execution.shard_specs import to_shard_spec
 from orchestrator.execution.unserved import explain_unserved
 from orchestrator.jobs import Attempt, FailureKind, JobError, JobRecord, PendingResponse, ShardStatus
 from orchestrator.jobs.options import seconds_to_start
+from orchestrator.jobs.traces import traced
 from orchestrator.own_graphs.model import model_of_job
 from orchestrator.store import Store
 from pricing.plans import Plan
@@ -284,8 +285,9 @@ class Dispatcher:
     def _execute(self, instruction: Instruction) -> None:
         match instruction:
             case RunShard(shard_id=shard_id, instance_id=instance_id):
+                active = self._active_shards[shard_id]
                 self._spawn_task(
-                    self._run_attempt(self._active_shards[shard_id], instance_id), "attempt", shard_id
+                    traced(active.job, self._run_attempt(active, instance_id)), "attempt", shard_id
                 )
             case CancelShard(shard_id=shard_id):
                 if attempt := self._active_shards[shard_id].attempt:

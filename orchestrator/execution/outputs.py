@@ -20,6 +20,7 @@ from comfy_instances.session.tracker import to_instance_error
 from orchestrator.execution.direct_delivery import DirectDelivery, extension_of
 from orchestrator.execution.failures import FormatUnsupported, SigningFailed
 from orchestrator.execution.own_outputs import prepare_own_output
+from orchestrator.execution.run_spans import record_delivery
 from orchestrator.jobs import Output
 from orchestrator.jobs.events import OutputDelivered
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
@@ -30,6 +31,7 @@ from orchestrator.media.marking import MediaMarker
 from orchestrator.media.provenance import strip_graph_metadata
 from orchestrator.media.sniffing import MediaInfo
 from orchestrator.storage.object_store import ObjectStore
+from orchestrator.tracing import span
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +147,7 @@ class OutputStorage:
                 timings=file.timings,
             )
         )
+        record_delivery(file)
         if file.state in (DeliveryState.OFFERED, DeliveryState.ENCODED):
             return await self._store_file(
                 await session.deliveries.fetch(target.prompt_id, file.number), file.node, target
@@ -192,16 +195,18 @@ class OutputStorage:
 
     async def _store_file(self, data: bytes, source: str, target: OutputTarget) -> Output:
         try:
-            prepared = await asyncio.to_thread(
-                prepare_file, data, target.encoding, marker=self._marker, origin=target.origin
-            )
+            with span("encode"):
+                prepared = await asyncio.to_thread(
+                    prepare_file, data, target.encoding, marker=self._marker, origin=target.origin
+                )
         except CorruptMedia as error:
             raise NoOutput(f"node {source}: {error}") from error
         return await self._put(*prepared, target)
 
     async def _put(self, data: bytes, info: MediaInfo, sha256: str, target: OutputTarget) -> Output:
         key = target.key(sha256, info.ext)
-        await self._object_store.put_with_retry(key, data, info.content_type, timeout=self._timeout)
+        with span("put", {"pixelfactory.bytes": len(data), "pixelfactory.content_type": info.content_type}):
+            await self._object_store.put_with_retry(key, data, info.content_type, timeout=self._timeout)
         return Output(
             key=key,
             content_type=info.content_type,

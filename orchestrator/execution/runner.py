@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from time import time
 from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet
@@ -33,6 +34,7 @@ from orchestrator.execution.media_origins import origin_of
 from orchestrator.execution.outputs import OutputStorage
 from orchestrator.execution.preview_switch import PreviewSwitch
 from orchestrator.execution.progress_estimator import ProgressEstimator
+from orchestrator.execution.run_spans import attempt_span, describe_attempt, record_run
 from orchestrator.execution.uploads import InputUploader
 from orchestrator.execution.usage_meter import UsageMeter
 from orchestrator.execution.watchdog import Watchdog
@@ -40,7 +42,9 @@ from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
 from orchestrator.jobs.events import EventHub, PromptFinished, ShardPreview, ShardProgress
 from orchestrator.jobs.loras import TrainedLora
 from orchestrator.jobs.objects import LORA_PREFIX, OUTPUT_PREFIX
+from orchestrator.jobs.traces import in_trace_of
 from orchestrator.media.formats import ImageEncoding
+from orchestrator.tracing import span
 
 log = logging.getLogger(__name__)
 
@@ -101,10 +105,11 @@ class Runner:
         `on_run_ended(seconds)` is called as soon as the instance has finished the prompt, so that it can be
         given the next one while the outputs are stored. Raises InstanceError, ObjectStoreUnavailable.
         """
-        watchdog = Watchdog(self.stall_timeout(run), limit=run.model.run_limit(run.shard.params))
-        prompt = await self._upload_and_run(run, watchdog)
-        on_run_ended(prompt.result.gpu_seconds)
-        return await self._store_outputs_and_finish(run, prompt)
+        with attempt_span(run.attempt, run.job):
+            watchdog = Watchdog(self.stall_timeout(run), limit=run.model.run_limit(run.shard.params))
+            prompt = await self._upload_and_run(run, watchdog)
+            on_run_ended(prompt.result.gpu_seconds)
+            return await self._store_outputs_and_finish(run, prompt)
 
     async def _upload_and_run(self, run: ShardRun, watchdog: Watchdog) -> CompletedPrompt:
         """Upload LoRAs and input files, render the graph and run it to its end."""
@@ -122,9 +127,10 @@ class Runner:
         session = self.fleet.session(attempt.instance_id)
         capabilities = self.capabilities.get(attempt.instance_id)
         way = await self.delivery.choose(session, attempt.instance_id, capabilities.node_facts)
-        uploaded = await self.input_uploader.upload_inputs(
-            session, run.model, params, prompt_id=attempt.prompt_id, may_fetch=way.direct
-        )
+        with span("inputs"):
+            uploaded = await self.input_uploader.upload_inputs(
+                session, run.model, params, prompt_id=attempt.prompt_id, may_fetch=way.direct
+            )
         fixed = await have_fixed_files(session, run.model)
         graph = capabilities.render_graph(run.model, {**uploaded.params, **fixed}, OUTPUT_FILENAME_PREFIX)
         if way.direct and not run.model.is_own_graph:
@@ -140,6 +146,7 @@ class Runner:
                 meter.watch_memory(self.fleet),
                 self.previews.watch(run.job.id, attempt.prompt_id, session) if way.direct else nullcontext(),
             ):
+                sent_at = time()
                 result = await watchdog.guard(running)
         except InstanceGone:
             raise
@@ -149,6 +156,7 @@ class Runner:
                 raise CallerGraphFailed(error.message) from error
             raise
         usage = self._publish_usage(run, result, meter)
+        record_run(sent_at, usage)
         return CompletedPrompt(
             result=result,
             usage=usage,
@@ -168,6 +176,10 @@ class Runner:
 
         Returns None if the instance does not know the prompt. Raises InstanceError, ObjectStoreUnavailable.
         """
+        with in_trace_of(run.job), span("attempt", describe_attempt(run.attempt)):
+            return await self._resume_attempt(run)
+
+    async def _resume_attempt(self, run: ShardRun) -> JobRecord | None:
         session = self.fleet.session(run.attempt.instance_id)
         meter = UsageMeter(run.attempt.instance_id, {})
         listener = self._progress_listener(
@@ -227,23 +239,25 @@ class Runner:
         encoding, trained = to_image_encoding(run.job), describe_training(run)
         output_files = [item.file for item in prompt.result.outputs if item.file]
         try:
-            outputs = await self.output_storage.store_outputs(
-                session,
-                nodes,
-                prompt.result,
-                prompt_id=run.attempt.prompt_id,
-                instance_id=run.attempt.instance_id,
-                prefix=OUTPUT_PREFIX if trained is None else LORA_PREFIX,
-                encoding=encoding,
-                origin=origin_of(run.job, run.model),
-                is_own_graph=run.model.is_own_graph,
-            )
+            with span("store"):
+                outputs = await self.output_storage.store_outputs(
+                    session,
+                    nodes,
+                    prompt.result,
+                    prompt_id=run.attempt.prompt_id,
+                    instance_id=run.attempt.instance_id,
+                    prefix=OUTPUT_PREFIX if trained is None else LORA_PREFIX,
+                    encoding=encoding,
+                    origin=origin_of(run.job, run.model),
+                    is_own_graph=run.model.is_own_graph,
+                )
         except Exception:
             # Not so when this process stops: the next one collects the results.
             if prompt.needs_release:
                 await self.clean_up(run.attempt, output_files, release=True)
             raise
-        record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage, trained)
+        with span("finish"):
+            record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage, trained)
         files = [*output_files, *prompt.uploaded_files]
         await self.clean_up(run.attempt, files, release=prompt.needs_release)
         return record

@@ -16,6 +16,7 @@ from orchestrator.media.errors import ObjectStoreError
 from orchestrator.web.error_response import REQUEST_ID_HEADER, build_error_response
 from orchestrator.web.http.errors import MAX_SHOWN_PATH, object_storage_unavailable, unknown_url
 from orchestrator.web.metrics import HttpMetrics
+from orchestrator.tracing import OpenSpan, is_tracing, parse_traceparent, trace_request
 from orchestrator.web.openapi.documented_routes import METHODS
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,15 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
 
     @web.middleware
     async def handle_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = request[REQUEST_ID_KEY] = f"req_{uuid.uuid4().hex}"
-        with log_request_id(request_id):
-            return await respond(request, handler, request_id)
+        if request.path in UNLOGGED_PATHS:
+            return await respond(request, handler, _note_request_id(request, uuid.uuid4().hex))
+        caller = parse_traceparent(request.headers.get("traceparent")) if is_tracing() else None
+        with trace_request(f"{request.method} {_route_of(request)}", caller) as found:
+            request_id = _note_request_id(request, found.trace_id, is_shared=caller is not None)
+            with log_request_id(request_id):
+                response = await respond(request, handler, request_id)
+            _describe_request(found, request, response.status, request_id)
+            return response
 
     async def respond(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
         started = perf_counter()
@@ -71,6 +78,32 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
         return response
 
     return handle_request
+
+
+def _note_request_id(request: web.Request, trace_id: str, *, is_shared: bool = False) -> str:
+    """Set and return the id of a request. It names the trace, which a caller may have begun for several."""
+    own = f"_{uuid.uuid4().hex[:8]}" if is_shared else ""
+    request[REQUEST_ID_KEY] = f"req_{trace_id}{own}"
+    return request[REQUEST_ID_KEY]
+
+
+def _route_of(request: web.Request) -> str:
+    """Return the pattern of the path, which names no ids."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
+
+
+def _describe_request(found: OpenSpan, request: web.Request, status: int, request_id: str) -> None:
+    """Set the attributes of a request by OpenTelemetry's conventions."""
+    found.attributes |= {
+        "http.request.method": request.method,
+        "http.route": _route_of(request),
+        "http.response.status_code": status,
+        "url.path": request.path[:MAX_SHOWN_PATH],
+        "pixelfactory.request.id": request_id,
+    }
+    if status >= 500:
+        found.error = str(status)
 
 
 async def set_request_id_header(request: web.Request, response: web.StreamResponse) -> None:

@@ -19,6 +19,7 @@ from tests.support import metrics
 from tests.support.api import submit_job, wait_for_job
 from tests.support.callers import new_key
 from tests.support.installation import Installation, installed
+from tests.support.otlp_receiver import OtlpReceiver, receiving_traces
 from tests.support.polling import poll, wait_until
 from tests.support.s3_server import S3Server
 from tests.support.service import DATABASE_URL, ServiceProcess, pixelfactory
@@ -29,8 +30,17 @@ IMAGE = {"model": "sdxl-1.0", "prompt": "a red fox", "width": 512, "height": 512
 
 
 @pytest.fixture(scope="module")
-def installation(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+def traces() -> Iterator[OtlpReceiver]:
+    with receiving_traces() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def installation(
+    s3: S3Server, traces: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
     with installed(tmp_path_factory.mktemp("installation"), s3) as installation:
+        installation.settings |= traces.environment
         yield installation
 
 
@@ -57,6 +67,20 @@ async def test_a_request_is_answered_by_the_process_that_took_it(
             made = await client.images.generate(model="sdxl-1.0", prompt="a fox", size="512x512", n=2)
             assert made.data is not None
             assert len(made.data) == 2
+
+
+async def test_a_trace_goes_through_all_processes(
+    apis: tuple[ServiceProcess, ServiceProcess], key: str, traces: OtlpReceiver
+) -> None:
+    pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+    async with apis[0].client(key) as http, http.post(PATH, json=IMAGE) as response:
+        trace_id = response.headers["X-Request-Id"].removeprefix("req_")
+    names = (f"POST {PATH}", "accept", "wait", "attempt", "run", "put", "job")
+    await wait_until(lambda: set(names) <= {span.name for span in traces.trace(trace_id)})
+    roles = {span.name: span.resource["pixelfactory.role"] for span in traces.trace(trace_id)}
+    assert [roles[name] for name in names] == ["api", "api", *["scheduler"] * 5]
+    ids = {span.span_id for span in traces.trace(trace_id)}
+    assert all(span.parent_id in ids for span in traces.trace(trace_id) if span.name != names[0])
 
 
 async def test_a_job_is_seen_by_every_process(apis: tuple[ServiceProcess, ServiceProcess], key: str) -> None:

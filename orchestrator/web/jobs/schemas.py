@@ -17,6 +17,7 @@ from orchestrator.jobs import MODEL_VERSION_PARAM, Job, JobRecord, JobStatus, Ou
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import INPUT_PREFIX, is_job_object
 from orchestrator.jobs.options import OPTIONS_PARAM
+from orchestrator.jobs.traces import TRACE_PARAM
 from orchestrator.store import DeliveryAttempt, WebhookMessage
 from orchestrator.web.dialects.credits import charged_micros, format_utc, to_credits, to_json_number
 from orchestrator.web.http.response_model import IsoDatetime, JsonNumber, ResponseModel
@@ -37,7 +38,7 @@ JOB_STATUS_NAMES: dict[JobStatus, JobStatusName] = {
 _OUTPUT_GROUPS = {"image": "images", "video": "videos", "audio": "audio"}
 #: Parameters of jobs that the service adds to those of the request.
 _HIDDEN_PARAMS = frozenset(
-    {LORA_OBJECTS_PARAM, MINIMUM_PARAM, MODEL_VERSION_PARAM, OPTIONS_PARAM, TRANSPARENT_PARAM}
+    {LORA_OBJECTS_PARAM, MINIMUM_PARAM, MODEL_VERSION_PARAM, OPTIONS_PARAM, TRACE_PARAM, TRANSPARENT_PARAM}
 )
 _EXAMPLE_URL = "https://api.example.com/results/job_3f2a.../1767225600/9c4e.../outputs/3f/3f2a.png"
 _EXAMPLE_JOB_ID = "job_3f2a9c0d5b7e4f1a8c6d2e9b0a4f7c31"

@@ -1,0 +1,207 @@
+"""Instances that cost nothing: they speak ComfyUI's protocol, and answer each prompt with a stored picture.
+
+    python -m scripts.bench.null_instances --facts-from URL --ports 9001,9002 --picture FILE [--old-way]
+
+All ports are served by one process. Node facts and names of weight files are those of the server at
+`--facts-from`. Each picture differs from the others in a text chunk, so that each is an object of its own.
+With the node pack among the facts, pictures are put into object storage by the instance, as the pack does
+it; `--old-way` leaves the pack out of the facts, and the service downloads them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from comfy_instances.protocol.delivery import FILES_CLASS, IMAGES_CLASS, PROTOCOL
+from comfy_instances.simulator.deliveries import SimulatedDeliveries, SimulatedFile
+from comfy_instances.simulator.server.delivery_routes import DeliveryRoutes
+
+#: Bytes of a PNG's signature and of its first chunk.
+_HEADER_BYTES = 33
+_SAVERS = ("SaveImage", IMAGES_CLASS)
+
+
+class NullInstances:
+    """The state of all ports. Prompt and client ids are unique, so that one state serves them all."""
+
+    def __init__(self, facts: dict[str, bytes], picture: bytes, size: tuple[int, int]) -> None:
+        """`facts` has the bodies of constant responses by path; `size` is the picture's width and height."""
+        self._facts = facts
+        self._picture = picture
+        self._size = size
+        self._numbers = itertools.count()
+        self._sockets: dict[str, web.WebSocketResponse] = {}
+        self._history: dict[str, dict[str, Any]] = {}
+        self._pictures: dict[str, bytes] = {}
+        self._folder = tempfile.TemporaryDirectory()
+        self._deliveries = SimulatedDeliveries(Path(self._folder.name))
+
+    def application(self) -> web.Application:
+        app = web.Application(client_max_size=2**26)
+        app.add_routes(DeliveryRoutes(self._deliveries).routes())
+        app.add_routes(
+            [
+                web.get("/ws", self._listen),
+                web.post("/prompt", self._run),
+                web.get("/queue", self._get_queue),
+                web.get("/history/{id}", self._get_history),
+                web.post("/history", self._delete_history),
+                web.get("/view", self._view),
+                *(web.post(path, self._accept) for path in ("/queue", "/interrupt", "/free")),
+                web.get("/{path:.*}", self._get_fact),
+            ]
+        )
+        return app
+
+    async def _get_fact(self, request: web.Request) -> web.Response:
+        body = self._facts.get(request.path)
+        if body is None:
+            raise web.HTTPNotFound
+        return web.Response(body=body, content_type="application/json")
+
+    async def _listen(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(compress=False)
+        await socket.prepare(request)
+        client_id = request.query["clientId"]
+        self._sockets[client_id] = socket
+        status = {"status": {"exec_info": {"queue_remaining": 0}}, "sid": client_id}
+        await socket.send_json({"type": "status", "data": status})
+        async for _ in socket:
+            pass
+        return socket
+
+    async def _run(self, request: web.Request) -> web.Response:
+        """Accept a prompt and send all of its messages, as ComfyUI does for a graph that takes no time."""
+        body = await request.json()
+        prompt_id, graph = body["prompt_id"], body["prompt"]
+        outputs = {
+            node: self._make_output(prompt_id, node, entry["class_type"])
+            for node, entry in graph.items()
+            if entry["class_type"] in _SAVERS
+        }
+        times = {"prompt_id": prompt_id, "timestamp": 1_000_000}
+        self._history[prompt_id] = {
+            "prompt": [0, prompt_id, graph, {"client_id": body["client_id"]}, [*outputs]],
+            "outputs": outputs,
+            "status": {
+                "status_str": "success",
+                "completed": True,
+                "messages": [["execution_start", times], ["execution_success", times]],
+            },
+        }
+        socket = self._sockets.get(body["client_id"])
+        if socket is not None:
+            for event, data in self._messages(times, graph, outputs):
+                await socket.send_str(json.dumps({"type": event, "data": data}))
+        return web.json_response({"prompt_id": prompt_id, "number": 0, "node_errors": {}})
+
+    def _messages(
+        self, times: dict[str, Any], graph: dict[str, Any], outputs: dict[str, Any]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        prompt_id = times["prompt_id"]
+        yield "execution_start", times
+        yield "execution_cached", {**times, "nodes": []}
+        for node in graph:
+            yield "executing", {"prompt_id": prompt_id, "node": node, "display_node": node}
+            if node in outputs:
+                yield "executed", {
+                    "prompt_id": prompt_id, "node": node, "display_node": node, "output": outputs[node],
+                }  # fmt: skip
+        yield "execution_success", times
+        yield "executing", {"prompt_id": prompt_id, "node": None}
+
+    def _make_output(self, prompt_id: str, node: str, kind: str) -> dict[str, Any]:
+        data = _add_text(self._picture, str(next(self._numbers)).encode())
+        if kind == IMAGES_CLASS:
+            width, height = self._size
+            file = SimulatedFile(node=node, data=data, content_type="image/png", width=width, height=height)
+            self._deliveries.add(prompt_id, [file])
+            return {"pixel_factory": [{"delivery": PROTOCOL, "files": []}]}
+        name = f"{prompt_id}-{node}.png"
+        self._pictures[name] = data
+        return {"images": [{"filename": name, "subfolder": "", "type": "output"}]}
+
+    async def _get_queue(self, request: web.Request) -> web.Response:
+        return web.json_response({"queue_running": [], "queue_pending": []})
+
+    async def _get_history(self, request: web.Request) -> web.Response:
+        found = self._history.get(request.match_info["id"])
+        return web.json_response({} if found is None else {request.match_info["id"]: found})
+
+    async def _delete_history(self, request: web.Request) -> web.Response:
+        for prompt_id in (await request.json()).get("delete", ()):
+            self._history.pop(prompt_id, None)
+        return web.Response()
+
+    async def _view(self, request: web.Request) -> web.Response:
+        """Return a picture, once: nobody asks for it again."""
+        data = self._pictures.pop(request.query["filename"], None)
+        if data is None:
+            raise web.HTTPNotFound
+        return web.Response(body=data, content_type="image/png")
+
+    async def _accept(self, request: web.Request) -> web.Response:
+        return web.Response()
+
+
+def _add_text(png: bytes, text: bytes) -> bytes:
+    """Return a PNG with a text chunk behind its header."""
+    body = b"tEXtnumber\0" + text
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:_HEADER_BYTES] + chunk + png[_HEADER_BYTES:]
+
+
+async def _read_facts(url: str, *, old_way: bool) -> dict[str, bytes]:
+    """Return the constant responses of a server by path: node facts, statistics, names of model files."""
+    async with aiohttp.ClientSession(url) as http:
+
+        async def read(path: str) -> bytes:
+            async with http.get(path) as response:
+                response.raise_for_status()
+                return await response.read()
+
+        facts = {path: await read(path) for path in ("/system_stats", "/object_info", "/models")}
+        for folder in json.loads(facts["/models"]):
+            facts[f"/models/{folder}"] = await read(f"/models/{folder}")
+    if old_way:
+        classes = json.loads(facts["/object_info"])
+        kept = {name: entry for name, entry in classes.items() if name not in (IMAGES_CLASS, FILES_CLASS)}
+        facts["/object_info"] = json.dumps(kept).encode()
+    return facts
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    picture = options.picture.read_bytes()
+    width, height = struct.unpack(">II", picture[16:24])
+    facts = await _read_facts(options.facts_from, old_way=options.old_way)
+    runner = web.AppRunner(NullInstances(facts, picture, (width, height)).application(), access_log=None)
+    await runner.setup()
+    for port in options.ports.split(","):
+        await web.TCPSite(runner, "127.0.0.1", int(port)).start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--facts-from", required=True, metavar="URL")
+    parser.add_argument("--ports", required=True, help="comma-separated")
+    parser.add_argument("--picture", required=True, type=Path, help="a PNG")
+    parser.add_argument("--old-way", action="store_true", help="without the node pack")
+    asyncio.run(_serve(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

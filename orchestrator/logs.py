@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from comfy_instances.log_text import EscapingFormatter, escape_controls
+from orchestrator.tracing import current_span
 
 if TYPE_CHECKING:
     from orchestrator.settings import LogFormat
-from orchestrator.tracing import current_span
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from aiohttp.typedefs import Handler, Middleware
 from orchestrator.errors import InvalidRequest, MethodNotAllowed, ServiceError
 from orchestrator.logs import log_request_id
 from orchestrator.media.errors import ObjectStoreError
+from orchestrator.tracing import OpenSpan, is_tracing, parse_traceparent, trace_request
 from orchestrator.web.error_response import REQUEST_ID_HEADER, build_error_response
 from orchestrator.web.http.errors import MAX_SHOWN_PATH, object_storage_unavailable, unknown_url
 from orchestrator.web.metrics import HttpMetrics
-from orchestrator.tracing import OpenSpan, is_tracing, parse_traceparent, trace_request
 from orchestrator.web.openapi.documented_routes import METHODS
 
 log = logging.getLogger(__name__)

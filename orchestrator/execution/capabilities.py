@@ -13,6 +13,7 @@ from comfy_instances.protocol.lora_files import is_uploaded_lora
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Model
 from orchestrator.catalog.checks.graph_checks import GraphProblem, validate_graph
+from orchestrator.catalog.checks.link_types import add_link_types
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDER, EXAMPLE_IMAGE
@@ -73,14 +74,11 @@ class InstanceCapabilities:
         if self.node_facts is None:
             return []
         graph = self.render_graph(model, model.example_params(), "check")
+        facts = add_link_types(self.node_facts, model.source.node_facts)
         extra_files: Container[str] = (
             AnyFileName() if self.simulated else {EXAMPLE_IMAGE, EXAMPLE_DATASET_FOLDER}
         )
-        return [
-            problem
-            for problem in validate_graph(graph, self.node_facts, extra_files)
-            if not problem.is_warning
-        ]
+        return [problem for problem in validate_graph(graph, facts, extra_files) if not problem.is_warning]
 
     def serves_same_models(self, other: InstanceCapabilities) -> bool:
         """Return whether both serve the same models: they know the same nodes and files."""

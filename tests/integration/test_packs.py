@@ -184,11 +184,22 @@ async def test_records_in_which_folders_the_files_of_inputs_belong(bench: Workbe
         "(sum((names(path) for path in folder_paths.folder_names_and_paths['stylers'][0]), []),),"
         " 'box': ('COMBO', {'options': ['boxes/' + name for name in names(folder('detectors/boxes'))]})"
     )
-    await bench.add_pack("style-pack", folders + pack_with("StyleNode").replace("([],)", listing))
+    own_type = (
+        "class NumberOf(str):\n"
+        "    def __ne__(self, other):\n"
+        "        return other not in ('INT', 'FLOAT')\n"
+        "class Gives:\n"
+        "    RETURN_TYPES = ('INT', 'IMAGE', 'STRING')\n"
+        "    INPUT_TYPES = classmethod(lambda cls: {'required': {}})\n"
+    )
+    source = pack_with("StyleNode").replace("([],)", f"{listing}, 'rate': (NumberOf('FLOAT'), {{}})")
+    source += "NODE_CLASS_MAPPINGS['Gives'] = Gives\n"
+    await bench.add_pack("style-pack", folders + own_type + source)
     result = await bench.install()
     facts = load_installed_pack_facts(bench.comfyui)["StyleNode"]
     # Not the old name of a folder, nor the part of the path that the value has itself.
     assert facts["file_folders"] == {"file": ["stylers"], "box": ["detectors"]}
+    assert facts["link_types"] == {"inputs": {"rate": ["INT"]}, "outputs": {}}
     assert result.trial is not None
     assert not any("in which folders" in note for note in result.trial.notes)
     # The markers themselves are no choices of the recorded facts.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from custom_nodes.pixel_factory.publishing.example_files import MAX_FILE_BYTES, read_example_files
+from custom_nodes.pixel_factory.publishing.link_types import find_link_types
 from custom_nodes.pixel_factory.publishing.weights import find_weights
 from tests.support.images import png
 
@@ -101,3 +102,50 @@ def test_sends_the_input_files_that_the_graph_names(comfyui: FolderPaths, tmp_pa
     assert all(row["data"].startswith("data:image/png;base64,") for row in sent)
     absolute = graph("LoadImage", image=str(comfyui.base / "secret.png"))
     assert read_example_files(absolute) == []
+
+
+class NumberOf(str):
+    """A type that equals several, as packs declare it."""
+
+    def __ne__(self, other: object) -> bool:
+        return other not in ("INT", "FLOAT")
+
+
+class AnyType(str):
+    """A type that equals all."""
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+class Sized:
+    RETURN_TYPES = ("IMAGE", "INT", "FLOAT", "MASK", "STRING")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"rate": (NumberOf("FLOAT"), {}), "plain": ("FLOAT", {}), "list": (["a", "b"],)}}
+
+
+class Passing:
+    RETURN_TYPES = (AnyType("THING"), AnyType("*"), NumberOf("INT"))
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"optional": {"anything": (AnyType("THING"),), "usual": (AnyType("*"),)}}
+
+
+class Broken:
+    RETURN_TYPES = None
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        raise RuntimeError
+
+
+def test_finds_types_that_compare_as_they_like() -> None:
+    classes = {"Sized": Sized, "Passing": Passing, "Broken": Broken}
+    found = find_link_types(classes, classes.values())
+    assert found == {
+        "Sized": {"inputs": {"rate": ["INT"]}, "outputs": {}},
+        "Passing": {"inputs": {"anything": ["*"]}, "outputs": {"0": ["*"], "2": ["FLOAT"]}},
+    }

@@ -39,7 +39,7 @@ from comfy_instances.install.packs.requirements import (
 )
 from comfy_instances.install.packs.resolver import PackageSource, Resolution, resolve_requirements
 from comfy_instances.install.packs.trial import TrialResult, core_class_names, try_packs
-from comfy_instances.install.packs.weight_folders import FILE_FOLDERS_KEY, INPUT_FOLDER
+from comfy_instances.install.packs.weight_folders import FILE_FOLDERS_KEY, INPUT_FOLDER, LINK_TYPES_KEY
 from comfy_instances.process.installation import Installation, find_installation, venv_python
 from comfy_instances.process.installed_packs import (
     ENVIRONMENTS_FOLDER,
@@ -272,8 +272,11 @@ def _write_facts(directory: Path, record: PackRecord, trial: TrialResult) -> Non
             "url": pack.url,
             "commit": pack.commit,
             "comfyui_version": trial.version,
-            "nodes": _with_folders(
-                _without_file_lists(extract_node_facts(trial.nodes[pack.name])), trial.file_folders
+            "nodes": _with_link_types(
+                _with_folders(
+                    _without_file_lists(extract_node_facts(trial.nodes[pack.name])), trial.file_folders
+                ),
+                trial.link_types,
             ),
         }
         file = facts_file(directory, pack.name)
@@ -293,6 +296,14 @@ def _without_file_lists(nodes: Mapping[str, Any]) -> dict[str, Any]:
                 for section, inputs in facts["input"].items()
             },
         }
+        for name, facts in nodes.items()
+    }
+
+
+def _with_link_types(nodes: dict[str, Any], found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return facts with the types that links may have besides those of `/object_info`."""
+    return {
+        name: {**facts, LINK_TYPES_KEY: found[name]} if name in found else facts
         for name, facts in nodes.items()
     }
 

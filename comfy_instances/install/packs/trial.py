@@ -66,7 +66,41 @@ def _report():
     import folder_paths
     rows = folder_paths.folder_names_and_paths.items()
     folders = {{str(name): [str(path) for path in row[0]] for name, row in rows}}
-    return {{"declared": declared, "owners": owners, "folders": folders}}
+    types = _find_link_types(nodes)
+    return {{"declared": declared, "owners": owners, "folders": folders, "link_types": types}}
+
+def _find_link_types(nodes):
+    # A class may declare a text that compares as it likes, of which /object_info has only the letters.
+    classes = nodes.NODE_CLASS_MAPPINGS
+    outputs = {{name: _try(lambda: list(cls.RETURN_TYPES)) for name, cls in classes.items()}}
+    types = sorted({{each for row in outputs.values() for each in row if type(each) is str}})
+
+    def accepted(declared):
+        if type(declared) is str or not isinstance(declared, str) or str.__eq__(declared, "*"):
+            return []
+        found = [each for each in types if not (each != declared) and not str.__eq__(declared, each)]
+        return ["*"] if len(found) > len(types) // 2 else found
+
+    found = {{}}
+    for name, cls in classes.items():
+        if not _is_ours(getattr(sys.modules.get(getattr(cls, "__module__", "")), "__file__", None)):
+            continue
+        inputs = {{key: more for key, kind in _try(lambda: _list_inputs(cls)) if (more := accepted(kind))}}
+        slots = {{str(slot): more for slot, kind in enumerate(outputs[name]) if (more := accepted(kind))}}
+        if inputs or slots:
+            found[str(name)] = {{"inputs": inputs, "outputs": slots}}
+    return found
+
+def _list_inputs(cls):
+    declared = cls.INPUT_TYPES()
+    groups = [declared.get(section) or {{}} for section in ("required", "optional")]
+    return [(str(key), spec[0]) for group in groups for key, spec in group.items() if spec]
+
+def _try(act):
+    try:
+        return act()
+    except Exception:
+        return []
 
 class {PROBE_CLASS}:
     RETURN_TYPES = ()
@@ -102,6 +136,8 @@ class TrialResult:
     nodes: Mapping[str, Mapping[str, Any]] = field(repr=False)
     #: In which folders ComfyUI looks for the files of inputs, of all classes: class -> input -> folders.
     file_folders: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict, repr=False)
+    #: What inputs and outputs accept besides their types: class -> `inputs` or `outputs` -> name -> types.
+    link_types: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     #: What does not keep the set from being used, one line each.
     notes: tuple[str, ...] = ()
     #: Why the set must not be used, one line each.
@@ -144,6 +180,7 @@ async def try_packs(
         startup_seconds=seconds,
         nodes={pack: report.nodes_of(pack) for pack in packs},
         file_folders=found.by_class,
+        link_types=report.link_types,
         notes=(*report.find_notes(), *found.notes),
         problems=tuple(report.find_problems()),
     )
@@ -247,6 +284,7 @@ class _TrialReport:
         trace: PackTrace,
     ) -> None:
         report = _read_report(facts)
+        self.link_types: dict[str, dict[str, Any]] = report["link_types"]
         self._declared: dict[str, list[str]] = report["declared"]
         self._owners: dict[str, str] = report["owners"]
         self._packs, self._facts, self._log, self._trace = packs, facts, log_lines, trace

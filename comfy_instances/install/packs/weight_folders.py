@@ -37,6 +37,8 @@ OLD_FOLDERS = frozenset({"unet", "clip", "t2i_adapter"})
 OTHER_FOLDERS = frozenset({"configs", "custom_nodes", "datasets", "diffusers"})
 #: Key of a class's facts: input -> folders in which ComfyUI looks for its file.
 FILE_FOLDERS_KEY = "file_folders"
+#: Key of the facts of a class for the types that links may have besides the declared ones.
+LINK_TYPES_KEY = "link_types"
 
 
 def place_markers(directory: Path, registered: Mapping[str, list[str]]) -> list[str]:

@@ -25,6 +25,7 @@ from aiohttp import web
 
 from .connection import NotConfigured, describe_risk, read_connection, settings_file
 from .example_files import read_example_files
+from .link_types import with_link_types
 from .origins import find_pack_origins
 from .results import fetch_results
 from .weights import find_weights
@@ -114,6 +115,7 @@ async def publish_model(request: web.Request) -> web.Response:
     prompt, object_info = (_as_mapping(body.get(name)) for name in ("prompt", "object_info"))
     classes = {str(node.get("class_type")) for node in prompt.values() if isinstance(node, dict)}
     body["packs"] = find_pack_origins(classes)
+    body["object_info"] = await asyncio.to_thread(with_link_types, object_info)
     # Digests of large files take minutes: they are not needed to check a graph.
     compute = not body.get("dry_run")
     if compute:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,15 +119,19 @@ def _validate_link(
     if link.slot >= len(types):
         message = f"{source['class_type']} has only {len(types)} outputs (linked to slot {link.slot})"
         yield GraphProblem("linked_slot_missing", message, id, item.name)
-    elif not _is_accepted(str(graph[id]["class_type"]), item, str(source["class_type"]), link.slot, types):
+    elif not _is_accepted(graph[id], item, source, link.slot, facts):
         message = f"must be {item.type} (got {types[link.slot]} of node {link.node})"
         yield GraphProblem("return_type_mismatch", message, id, item.name)
 
 
-def _is_accepted(class_type: str, item: NodeInput, origin: str, slot: int, types: Sequence[str]) -> bool:
-    """Return whether an input accepts output `slot` of a node of the class `origin`."""
-    accepted = ",".join([item.type, *further_input_types(class_type, item.name)])
-    return types_overlap(accepted, ",".join([types[slot], *further_output_types(origin, slot)]))
+def _is_accepted(
+    node: Mapping[str, Any], item: NodeInput, source: Mapping[str, Any], slot: int, facts: NodeFacts
+) -> bool:
+    """Return whether an input of a node accepts output `slot` of another node."""
+    target, origin = _node_facts(node, facts), _node_facts(source, facts)
+    accepted = [item.type, *further_input_types(str(node["class_type"]), item.name, target)]
+    given = [output_types(origin)[slot], *further_output_types(str(source["class_type"]), slot, origin)]
+    return types_overlap(",".join(accepted), ",".join(given))
 
 
 def _validate_value(

@@ -1,13 +1,19 @@
 """Knows links that a server accepts although the types in `/object_info` differ.
 
-A pack can declare a type whose comparison accepts further types. `/object_info` has only its name, so no
-facts of a class show it. The tables were read from the packs' sources.
+A pack can declare a type whose comparison accepts further types. `/object_info` has only its name. The trial
+start of installed packs and the page of our pack find them out (`link_types` of the facts of a class); the
+tables were read from sources, for facts that have none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
+from typing import Any
+
+from orchestrator.catalog.checks.node_facts import NodeFacts
+
+LINK_TYPES_KEY = "link_types"
 
 #: Pattern of classes -> input -> further types. (VideoHelperSuite)
 _BY_INPUT: Mapping[str, Mapping[str, Collection[str]]] = {
@@ -21,21 +27,41 @@ _BY_OUTPUT: Mapping[str, Mapping[int, Collection[str]]] = {
 }
 
 
-def further_input_types(class_type: str, input: str) -> list[str]:
+def further_input_types(class_type: str, input: str, entry: Mapping[str, Any]) -> list[str]:
     """Return the types that an input accepts besides those that its class declares."""
-    return [
+    known = [
         type
         for pattern, inputs in _BY_INPUT.items()
         if fnmatchcase(class_type, pattern)
         for type in inputs.get(input, ())
     ]
+    return [*known, *_recorded(entry, "inputs", input)]
 
 
-def further_output_types(class_type: str, slot: int) -> list[str]:
+def further_output_types(class_type: str, slot: int, entry: Mapping[str, Any]) -> list[str]:
     """Return the types for which an output may be used besides the one that its class declares."""
-    return [
+    known = [
         type
         for pattern, outputs in _BY_OUTPUT.items()
         if fnmatchcase(class_type, pattern)
         for type in outputs.get(slot, ())
     ]
+    return [*known, *_recorded(entry, "outputs", str(slot))]
+
+
+def add_link_types(facts: NodeFacts, recorded: NodeFacts) -> NodeFacts:
+    """Return an instance's facts with the further types of those that were recorded with a model."""
+    known = {
+        name: {**facts[name], LINK_TYPES_KEY: entry[LINK_TYPES_KEY]}
+        for name, entry in recorded.items()
+        if name in facts and LINK_TYPES_KEY in entry
+    }
+    return {**facts, **known} if known else facts
+
+
+def _recorded(entry: Mapping[str, Any], side: str, name: str) -> list[str]:
+    """Return the types that facts have; authors send facts, too, so they may be anything."""
+    found: Any = entry.get(LINK_TYPES_KEY)
+    for key in (side, name):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return [type for type in found if isinstance(type, str)] if isinstance(found, list) else []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog.checks.graph_checks import validate_graph
+from orchestrator.catalog.checks.link_types import add_link_types
 from orchestrator.catalog.rendering.graph import ApiGraph
 from tests.support.canvas import api
 from tests.support.drafts import CATALOG, FACTS
@@ -162,3 +163,27 @@ def test_links_of_types_that_a_pack_compares_by_itself_are_accepted() -> None:
         "c.quality",
         "d.samples",
     ]
+
+
+def test_links_of_recorded_types_are_accepted() -> None:
+    facts = {
+        "Theirs": entry({"rate": ["FLOAT", {}], "count": ["FLOAT", {}]}, "IMAGE", "INT", saves=True),
+        "Rate": entry({}, "INT", "STRING"),
+    }
+    graph = api(a=("Theirs", "", {"rate": ["b", 0], "count": ["b", 1]}), b=("Rate", "", {}))
+
+    def refused(recorded: Any, outputs: Any = None) -> list[str]:
+        more = {
+            "Theirs": {"link_types": recorded},
+            "Rate": {"link_types": outputs},
+            "Gone": {"link_types": {}},
+        }
+        return [str(problem.input) for problem in validate_graph(graph, add_link_types(facts, more))]
+
+    assert refused({}) == ["rate", "count"]
+    assert refused({"inputs": {"rate": ["INT"]}}) == ["count"]
+    assert refused({"inputs": {"rate": ["INT"]}}, {"outputs": {"1": ["FLOAT"]}}) == []
+    assert refused({"inputs": {"rate": ["*"], "count": ["*"]}}) == []
+    for nonsense in (7, {"inputs": 7}, {"inputs": {"rate": "INT"}}, {"inputs": {"rate": [7]}}):
+        assert refused(nonsense) == ["rate", "count"]
+    assert add_link_types(facts, {}) is facts

@@ -12,7 +12,18 @@ from typer.testing import CliRunner
 from orchestrator.cli.main import COMMANDS, build_app, build_overview
 
 #: Each takes a tenth of a second or ten megabytes.
-HEAVY = ("av", "jinja2", "minio", "numpy", "openai", "PIL", "prometheus_client", "pydantic", "redis", "sqlite3")
+HEAVY = (
+    "av",
+    "jinja2",
+    "minio",
+    "numpy",
+    "openai",
+    "PIL",
+    "prometheus_client",
+    "pydantic",
+    "redis",
+    "sqlite3",
+)
 HELP = """import sys
 sys.argv[1:] = ["--help"]
 from orchestrator.cli.main import main

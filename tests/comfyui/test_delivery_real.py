@@ -20,6 +20,7 @@ from comfy_instances.protocol.delivery import PREVIEWS_KEY, DeliveredFile, Deliv
 from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, Preview
 from orchestrator.media.formats import probe_media
+from tests.support.failing_disk import small_disk
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.videos import film
@@ -205,16 +206,24 @@ async def test_previews_are_made_for_listeners_at_a_bounded_rate(
     assert max(Image.open(io.BytesIO(bounded[0].data)).size) <= 512
 
 
-async def offered(session: InstanceSession, graph: dict[str, Any]) -> list[tuple[DeliveredFile, bytes]]:
-    """Run a graph whose node 9 delivers; the files cannot be uploaded and are fetched."""
-    prompt_id = str(uuid4())
+async def delivered(
+    session: InstanceSession, graph: dict[str, Any], prompt_id: str = ""
+) -> tuple[DeliveredFile, ...]:
+    """Run a graph whose node 9 delivers; the files cannot be uploaded."""
+    prompt_id = prompt_id or str(uuid4())
     result = await session.run_prompt(prompt_id, replace_savers(graph, ["9"]))
     assert {(item.node, item.delivered) for item in result.outputs} == {("9", True)}
 
     async def grant(file: DeliveredFile) -> UploadGrant:
         return UploadGrant("ftp://nowhere/secret-of-the-request")
 
-    files = await session.deliveries.collect(prompt_id, grant)
+    return await session.deliveries.collect(prompt_id, grant)
+
+
+async def offered(session: InstanceSession, graph: dict[str, Any]) -> list[tuple[DeliveredFile, bytes]]:
+    """Run a graph whose node 9 delivers; return the files, which are fetched."""
+    prompt_id = str(uuid4())
+    files = await delivered(session, graph, prompt_id)
     assert {file.state for file in files} == {DeliveryState.OFFERED}
     return [(file, await session.deliveries.fetch(prompt_id, file.number)) for file in files]
 
@@ -240,6 +249,33 @@ async def test_sound_is_delivered(
     info = probe_media(data)
     assert (file.content_type, info.content_type, len(data)) == (content_type, content_type, file.size)
     assert info.duration == pytest.approx(1.0, abs=0.1)
+
+
+async def test_a_full_disk_concerns_savers_of_files_only(
+    session: InstanceSession, comfyui: RealServer
+) -> None:
+    """Images need no disk. A saver that fills it fails, leaves nothing there, and the next one succeeds."""
+    output = comfyui.base / "output"
+    sound: dict[str, Any] = {
+        "1": {"class_type": "EmptyAudio", "inputs": {"duration": 60.0, "sample_rate": 44100, "channels": 2}},
+        "9": {"class_type": "SaveAudio", "inputs": {"audio": ["1", 0], "filename_prefix": "long"}},
+    }
+    blank = {"width": 64, "height": 64, "batch_size": 1, "color": 9}
+    image: dict[str, Any] = {
+        "1": {"class_type": "EmptyImage", "inputs": blank},
+        "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "image"}},
+    }
+    with small_disk(output, 8192), small_disk(comfyui.base / "temp", 8192):
+        failed = await delivered(session, sound)
+        assert [file.state for file in failed] == [DeliveryState.FAILED]
+        assert "No space left" in failed[0].error
+        assert list(output.iterdir()) == []
+        ((file, data),) = await offered(session, image)
+        assert (file.content_type, len(data)) == ("image/png", file.size)
+    # The result of a failed saver is not cached: the prefix of each attempt is its own.
+    sound["9"]["inputs"]["filename_prefix"] = "again"
+    ((file, _),) = await offered(session, sound)
+    assert file.content_type == "audio/flac"
 
 
 async def test_history_has_the_report_and_no_request(session: InstanceSession, comfyui: RealServer) -> None:

@@ -44,7 +44,7 @@ class ServiceOnOtherDisk(ServiceProcess):
 @contextmanager
 def small_disk(directory: Path, size: int = SMALL_DISK_BYTES) -> Iterator[Path]:
     """Mount a file system of `size` bytes; skip the test where that is not permitted."""
-    directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(directory)]
     try:
         subprocess.run(mount, check=True, capture_output=True)

@@ -25,6 +25,7 @@ from custom_nodes.pixel_factory.delivery.png import encode_png
 from custom_nodes.pixel_factory.delivery.state import Grant
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.storage.object_store import ObjectStore
+from tests.support.failing_disk import small_disk
 from tests.support.polling import wait_until
 from tests.support.s3_server import S3Server, running_s3, s3
 
@@ -292,6 +293,20 @@ async def test_input_files_are_fetched_once_and_the_oldest_go_first(
     cache.trim()
     assert not (tmp_path / name).exists()
     assert cache.describe()["files"] == 2
+
+
+async def test_an_input_file_on_a_full_disk_leaves_no_part_of_it(store: ObjectStore, tmp_path: Path) -> None:
+    data = bytes(200_000)
+    row = await _put_input(store, data)
+    with small_disk(tmp_path / "input", 65_536) as folder:
+        cache = InputCache(folder, limit=10**9)
+        with pytest.raises(InputFailed, match="cannot write the input file: No space left"):
+            await cache.fetch(PROMPT, [row])
+        assert list(folder.iterdir()) == []
+        assert cache.describe()["fetched"] == 0
+    cache = InputCache(tmp_path / "input", limit=10**9)
+    (name,) = await cache.fetch(PROMPT, [row])
+    assert (tmp_path / "input" / name).read_bytes() == data
 
 
 async def test_rejects_an_input_file_with_another_digest(store: ObjectStore, tmp_path: Path) -> None:

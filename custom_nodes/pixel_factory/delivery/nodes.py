@@ -26,6 +26,8 @@ PROTOCOL_INPUT: Any = (
 #: Images up to this size stay as they are until an encoder takes them; larger ones are made 8-bit at once, so
 #: that what waits takes a quarter of the memory.
 MAX_HELD_BYTES = 64 * 2**20
+#: What is converted to 8 bits at a time, so that an image is not in memory twice.
+_CONVERTED_BYTES = 64 * 2**20
 
 
 def _current_prompt() -> tuple[str, str, str | None]:
@@ -117,7 +119,10 @@ def _copy_as_8bit(image: Any) -> Callable[[], Any]:
     A graphics card converts it and goes on with the next work while the copy is under way.
     """
     torch = import_module("torch")
-    pixels = (image * 255.0).clamp_(0, 255).to(torch.uint8)
+    pixels = torch.empty(image.shape, dtype=torch.uint8, device=image.device)
+    rows = max(1, _CONVERTED_BYTES // max(1, image[0].nbytes))
+    for start in range(0, len(image), rows):
+        pixels[start : start + rows] = (image[start : start + rows] * 255.0).clamp_(0, 255)
     if pixels.device.type != "cuda":
         return lambda: pixels.cpu().numpy()
     copy = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=True)

@@ -8,6 +8,7 @@ the interpreter for nearly all of its time.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -54,15 +55,16 @@ def encode_png(pixels: Pixels, xmp: bytes = b"", *, may_use_isal: bool = True) -
     rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
     kind, compressor = _choose(rows, channels, fast_deflate() if may_use_isal else None)
-    parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
+    file = io.BytesIO()  # joining a list of parts would need the memory twice
+    file.writelines((_SIGNATURE, *_chunk(b"IHDR", header)))
     if xmp:
-        parts.extend(_chunk(b"iTXt", _XMP_KEYWORD + xmp))
+        file.writelines(_chunk(b"iTXt", _XMP_KEYWORD + xmp))
     for block in _filtered_blocks(rows, channels, kind):
         if packed := compressor.compress(block):
-            parts.extend(_chunk(b"IDAT", packed))
-    parts.extend(_chunk(b"IDAT", compressor.flush()))
-    parts.extend(_chunk(b"IEND", b""))
-    return b"".join(parts)
+            file.writelines(_chunk(b"IDAT", packed))
+    file.writelines(_chunk(b"IDAT", compressor.flush()))
+    file.writelines(_chunk(b"IEND", b""))
+    return file.getvalue()
 
 
 def _chunk(name: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:

@@ -14,7 +14,7 @@ LINK_TYPES_KEY = "link_types"
 
 
 def with_link_types(object_info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts with the further types of their classes, if they have any. Blocking: it asks every class."""
+    """Return facts with the further types of their classes. Blocking: it asks the classes."""
     classes = import_module("nodes").NODE_CLASS_MAPPINGS
     found = find_link_types(
         {name: classes[name] for name in object_info if name in classes}, classes.values()

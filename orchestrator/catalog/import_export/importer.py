@@ -40,7 +40,7 @@ from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_m
 from orchestrator.catalog.import_export.ui.ui_to_api import POSITIONAL_VALUES_KEY, ConvertedWorkflow
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
 from orchestrator.catalog.known_packs import KnownPack, find_pack, find_pack_by_id
-from orchestrator.catalog.manifest import ID_PATTERN
+from orchestrator.catalog.manifest import ID_PATTERN, parse_manifest
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.catalog.rendering.graph import (
@@ -214,9 +214,11 @@ def _fix_files_of_export(
 ) -> tuple[str, Mapping[str, Any]]:
     """Return the manifest and graph of an exported model with the files that its author has chosen since."""
     try:
-        parsed = tomllib.loads(manifest)
-    except tomllib.TOMLDecodeError:
+        parse_manifest(manifest, Path("import"))
+    except CatalogError:
+        # It is reported where the whole model is read.
         return manifest, graph
+    parsed = tomllib.loads(manifest)
     changed, fixed = fix_literal_files(parsed, graph, facts)
     return (manifest, graph) if fixed == graph else (format_manifest(changed), fixed)
 

@@ -14,7 +14,7 @@ from orchestrator.catalog.import_export.importer import escape_expressions
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER, list_folders
 from orchestrator.catalog.manifest import FIXED_FILES, ModelManifest
 from orchestrator.catalog.model import Model
-from orchestrator.catalog.rendering.expressions import is_template
+from orchestrator.catalog.rendering.expressions import ExpressionError, is_template, replace_name
 from orchestrator.errors import invalid_field
 from orchestrator.similar_names import find_similar
 
@@ -264,9 +264,7 @@ def _fix_expressions(graph: dict[str, Any], name: str, value: Any) -> dict[str, 
     literal = json.dumps(value, ensure_ascii=False)
     whole = re.compile(rf"\{{\{{\s*{re.escape(name)}\s*\}}\}}")
 
-    def replace(text: str) -> Any:
-        # A function, because a literal may have backslashes.
-        return _name_pattern(name).sub(lambda _: literal, text)
+    replace = partial(_rename, name, literal)
 
     def replace_input(text: str) -> Any:
         return escape_expressions(value) if whole.fullmatch(text) else replace(text)
@@ -279,12 +277,11 @@ def _fix_expressions(graph: dict[str, Any], name: str, value: Any) -> dict[str, 
 
 
 def _rename(old: str, new: str, text: str) -> str:
-    return _name_pattern(old).sub(new, text)
-
-
-def _name_pattern(name: str) -> re.Pattern[str]:
-    # A name after a dot is an attribute, and one in quotes a text.
-    return re.compile(rf"(?<![\w.'\"]){re.escape(name)}(?![\w'\"])")
+    """Return a string with another expression in place of a parameter. Raises InvalidRequest."""
+    try:
+        return replace_name(text, old, new)
+    except ExpressionError as error:
+        raise invalid_field("manifest", f"parameters.{old}: it is part of {text[:100]!r}: {error}") from error
 
 
 def _map_expressions(graph: dict[str, Any], change: Callable[[str], Any]) -> dict[str, Any]:

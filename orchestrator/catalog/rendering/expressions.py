@@ -108,6 +108,24 @@ def _compile_cached(text: str) -> tuple[CompiledExpression, frozenset[str]]:
     return evaluate, needed
 
 
+def replace_name(text: str, name: str, replacement: str) -> str:
+    """Return a string with another expression in place of a variable in its expressions.
+
+    Texts, attributes and the string outside of expressions stay. Raises ExpressionError.
+    """
+    try:
+        tokens = list(_ENVIRONMENT.lex(text))
+    except TemplateError as error:
+        raise ExpressionError(str(error)) from error
+    parts: list[str] = []
+    before = ""
+    for _, kind, value in tokens:
+        is_variable = kind == "name" and value == name and before != "."
+        parts.append(replacement if is_variable else value)
+        before = before if kind == "whitespace" else value
+    return "".join(parts)
+
+
 def compile_expression(text: str, names: Set[str]) -> CompiledExpression:
     """Like `compile_template`, for a string that must be one expression (`_meta.when` and `_meta.each`)."""
     if not _is_single_expression(text):

@@ -15,7 +15,8 @@ import pytest
 from orchestrator.catalog import CatalogError, write_model
 from orchestrator.catalog.example_files import EXAMPLES_NAME, MAX_FILE_BYTES, format_example_files
 from orchestrator.catalog.fixed_files import FIXED_FILES_NAME, fix_literal_files, take_fixed_files
-from orchestrator.catalog.import_export import export_api
+from orchestrator.catalog.import_export import InvalidWorkflow, export_api
+from orchestrator.catalog.import_export.ui.ui_to_api import EXPORT_METADATA_KEY
 from orchestrator.catalog.library import load_model
 from orchestrator.catalog.manifest import FIXED_FILES_PARAM
 from orchestrator.catalog.publishing.manifest_edits import apply_edits
@@ -222,3 +223,16 @@ def test_a_manifest_written_by_hand_gets_its_digests() -> None:
     assert manifest["fixed_files"]["logo"]["sha256"] == DIGEST
     assert json.loads(text)["logo"]["name"] == "hare.png"
     assert notes == []
+
+
+@pytest.mark.parametrize(
+    "rows", ["fixed_files = 7", "[fixed_files.image_1]\nmedia = 'image'", "[[fixed_files]]\nname = 'a.png'"]
+)
+def test_rejects_an_export_whose_fixed_files_are_none(rows: str) -> None:
+    exported = export_api(submit(fix=False).model)
+    exported["photo"]["inputs"]["image"] = "fox.png"
+    exported["more"] = {"class_type": "LoadImage", "inputs": {"image": "fox.png"}, "_meta": {}}
+    note = next(iter(exported.values()))["_meta"][EXPORT_METADATA_KEY]
+    note["manifest"] = f"{rows}\n{note['manifest']}" if "[" not in rows else f"{note['manifest']}\n{rows}\n"
+    with pytest.raises((InvalidRequest, InvalidWorkflow), match="fixed_files"):
+        submit(exported, fix=False)

@@ -155,6 +155,25 @@ def test_a_fixed_value_takes_the_place_of_its_parameter_in_expressions() -> None
     assert renamed["1"]["inputs"]["b"] == "{{ n_rounds + 1 }}"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["steps of a {{ steps }} hare", "\"steps\" 'steps' {% steps %}", "a\\nb \\ {{ 'steps' }} }}", "{# steps"],
+)
+def test_texts_that_name_a_parameter_stay_when_it_is_renamed_or_fixed(text: str) -> None:
+    graph = with_input("save", filename_prefix=text)
+    graph["note"] = {
+        "class_type": "CLIPTextEncode",
+        "inputs": {"text": text, "clip": ["model", 1]},
+        "_meta": {},
+    }
+    graph["sampler"]["inputs"]["negative"] = ["note", 0]
+    for change in ({"name": "rounds"}, None):
+        edits = {"parameters": {"steps": change, "negative_prompt": None, "prompt": None}}
+        built = submit(graph, manifest=COMPLETE | edits)
+        rendered = built.model.render_graph(built.model.example_params(), filename_prefix="x")
+        assert rendered["note"]["inputs"]["text"] == text
+
+
 def test_a_fixed_seed_is_that_of_the_graph() -> None:
     built = submit(with_input("sampler", seed=77), manifest=COMPLETE | {"parameters": {"seed": None}})
     assert "seed" not in built.model.parameters

@@ -7,10 +7,15 @@ Each graph makes a photograph-like image, "samples" for a second, and ends in on
     socket     SaveImageWebsocket, put into object storage
     delivery   the node of our pack, which encodes in threads and stores by a presigned request
 
-Two prompts are queued at any time, as the service does, or one (`--depth 1`). Blocked time is the run time of
-a prompt by the server's clock, less that of "nothing"; the gap is the time from `execution_success` to the
-next `execution_start`. `node_ms_per_prompt` is what the pack's node itself takes of the graph's thread.
-Prints JSON.
+Two prompts are queued at any time, as the service does, and then one (`--depth 1`). Blocked time is the run
+time of a prompt by the clock of the server, less that of "nothing"; the gap is the time from
+`execution_success` to the next `execution_start`. `node_ms_per_prompt` is what the node of the pack itself
+takes of the thread of the graph.
+
+`--flux bf16,fp8,nvfp4` samples with a network of the size of FLUX.1 and random weights instead, on a GPU, and
+adds how busy NVML finds it. The files are written and quantized first: 24 GB, and those of one other kind.
+
+Prints JSON; a run of all cases also writes it to results/gpu_time.json (results/gpu_time_flux.json).
 """
 
 from __future__ import annotations
@@ -19,183 +24,55 @@ import argparse
 import asyncio
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import aiohttp
-import psutil
 
 from comfy_instances.process.child import find_free_port
-from comfy_instances.protocol.delivery import DeliveredFile, DeliveryState, replace_savers
-from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, SessionSettings
 from orchestrator.storage.embedded_server import EmbeddedS3
 from orchestrator.storage.object_store import ObjectStore
+from scripts.bench.gpu_time_flux import (
+    FULL,
+    KINDS,
+    SMALL,
+    BusyMeter,
+    find_gpu,
+    make_kind,
+    make_weights,
+    reason_to_skip,
+)
 from scripts.bench.gpu_time_nodes import NODES_SOURCE
+from scripts.bench.gpu_time_runs import WAYS, Bench, Case, add_shares
+from scripts.bench.report import save_results
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240.0
-WAYS = ("nothing", "file", "socket", "delivery")
+DEPTHS = (2, 1)
+CASES = (
+    Case("1024x1024", 1024, 1024, 1, 16),
+    Case("2048x2048", 2048, 2048, 1, 16),
+    Case("4 of 1024x1024", 1024, 1024, 4, 16),
+    Case("81 frames of 832x480", 832, 480, 81, 3, is_video=True),
+)
+#: Pixels of the width and height of the network's images, of full size and small.
+NETWORK_PIXELS, SMALL_PIXELS = 1024, 64
 
 
 @dataclass(frozen=True)
-class Case:
-    """What is made, and how many prompts are run."""
+class Bed:
+    """A ComfyUI and an object storage that are up."""
 
-    name: str
-    width: int
-    height: int
-    count: int
-    prompts: int
-    is_video: bool = False
-
-
-CASES = (
-    Case("1024x1024", 1024, 1024, 1, 16),
-    Case("2048x2048", 2048, 2048, 1, 6),
-    Case("4 of 1024x1024", 1024, 1024, 4, 6),
-    Case("81 frames of 832x480", 832, 480, 81, 2, is_video=True),
-)
-
-
-def build_graph(case: Case, way: str, number: int, seconds: float) -> dict[str, Any]:
-    """Return the graph of one prompt; each samples anew, from the same image."""
-    photo = {"width": case.width, "height": case.height, "count": case.count}
-    graph: dict[str, Any] = {
-        "photo": {"class_type": "BenchPhoto", "inputs": photo},
-        "sample": {
-            "class_type": "BenchSampling",
-            "inputs": {"images": ["photo", 0], "seconds": seconds, "nonce": number},
-        },
-    }
-    source = ["sample", 0]
-    if case.is_video:
-        graph["video"] = {"class_type": "CreateVideo", "inputs": {"images": source, "fps": 16.0}}
-        source = ["video", 0]
-    if way == "nothing":
-        end = {"class_type": "BenchSink", "inputs": {"value": source}}
-    elif way == "socket":
-        end = {"class_type": "SaveImageWebsocket", "inputs": {"images": source}}
-    elif case.is_video:
-        inputs = {"video": source, "filename_prefix": "bench", "format": "mp4", "codec": "h264"}
-        end = {"class_type": "SaveVideo", "inputs": inputs}
-    else:
-        end = {"class_type": "SaveImage", "inputs": {"images": source, "filename_prefix": "bench"}}
-    graph["end"] = end
-    return replace_savers(graph, ["end"]) if way == "delivery" else graph
-
-
-class Bench:
-    """Runs prompts of one way and collects what they took."""
-
-    def __init__(self, session: InstanceSession, store: ObjectStore, http: aiohttp.ClientSession) -> None:
-        self._session, self._store, self._http = session, store, http
-        self._bytes, self._node_seconds = 0, 0.0
-
-    async def run_case(self, case: Case, way: str, seconds: float, depth: int) -> dict[str, Any]:
-        """Run all prompts, `depth` of them in the queue; return the figures."""
-        await self._run_prompt(case, way, -1, 0.0, asyncio.Semaphore(1), [])  # fills caches
-        self._bytes, self._node_seconds = 0, 0.0
-        slots, timings = asyncio.Semaphore(depth), list[tuple[str, float, float]]()
-        cpu, started = cpu_seconds(), time.monotonic()
-        await asyncio.gather(
-            *(self._run_prompt(case, way, n, seconds, slots, timings) for n in range(case.prompts))
-        )
-        took = time.monotonic() - started
-        history = await self._read_history([prompt_id for prompt_id, _, _ in timings])
-        return {
-            "case": case.name,
-            "way": way,
-            "run_ms": round(statistics.median(run for _, run, _ in timings) * 1000, 1),
-            "latency_ms": round(statistics.median(latency for _, _, latency in timings) * 1000, 1),
-            "prompts_per_minute": round(60 * case.prompts / took, 2),
-            "gap_ms": round(statistics.median(gaps(history)), 1),
-            "mean_gap_ms": round(statistics.fmean(gaps(history)), 1),
-            "node_ms_per_prompt": round(1000 * self._node_seconds / case.prompts, 2),
-            "cpu_seconds_per_prompt": round((cpu_seconds() - cpu) / case.prompts, 3),
-            "megabytes_per_prompt": round(self._bytes / case.prompts / 1e6, 2),
-        }
-
-    async def _run_prompt(
-        self,
-        case: Case,
-        way: str,
-        number: int,
-        seconds: float,
-        slots: asyncio.Semaphore,
-        timings: list[tuple[str, float, float]],
-    ) -> None:
-        prompt_id = str(uuid4())
-        graph = build_graph(case, way, number + time.time_ns() % 10**9, seconds)
-        async with slots:
-            started = time.monotonic()
-            result = await self._session.run_prompt(prompt_id, graph)
-        if way == "delivery":
-            await self._collect(prompt_id)
-        else:
-            for item in result.outputs:
-                data = await self._session.fetch_file(item.file) if item.file else item.data
-                if data is not None:
-                    self._bytes += len(data)
-                    await self._store.put(f"outputs/{uuid4().hex}", data, "image/png")
-        timings.append((prompt_id, result.gpu_seconds, time.monotonic() - started))
-
-    async def _collect(self, prompt_id: str) -> None:
-        async def grant(file: DeliveredFile) -> UploadGrant:
-            url, headers = self._store.presign_upload(
-                f"outputs/{uuid4().hex}", content_type=file.content_type, md5=file.md5, lifetime=60
-            )
-            return UploadGrant(url, headers)
-
-        for file in await self._session.deliveries.collect(prompt_id, grant):
-            if file.state is not DeliveryState.STORED:
-                raise RuntimeError(f"not stored: {file}")
-            self._bytes += file.size
-            self._node_seconds += file.timings.get("blocked", 0.0)
-        await self._session.deliveries.release(prompt_id)
-
-    async def _read_history(self, prompt_ids: Sequence[str]) -> list[tuple[float, float]]:
-        """Return the start and the end of each prompt in milliseconds, in order."""
-        spans = []
-        for prompt_id in prompt_ids:
-            async with self._http.get(f"/history/{prompt_id}") as response:
-                entry = (await response.json())[prompt_id]
-            times = {name: data["timestamp"] for name, data in entry["status"]["messages"]}
-            spans.append((times["execution_start"], times["execution_success"]))
-        return sorted(spans)
-
-
-def gaps(spans: Sequence[tuple[float, float]]) -> list[float]:
-    """Return the milliseconds from the end of each prompt to the start of the next one."""
-    return [later[0] - earlier[1] for earlier, later in pairwise(spans)]
-
-
-def cpu_seconds() -> float:
-    """Return the processor time of this process and its children."""
-    me = psutil.Process()
-    total = 0.0
-    for process in (me, *me.children(recursive=True)):
-        times = process.cpu_times()
-        total += times.user + times.system
-    return total
-
-
-def add_shares(rows: list[dict[str, Any]]) -> None:
-    """Add what each way costs against "nothing" of the same case."""
-    base = {row["case"]: row for row in rows if row["way"] == "nothing"}
-    for row in rows:
-        nothing = base[row["case"]]
-        row["blocked_ms"] = round(row["run_ms"] - nothing["run_ms"], 1)
-        row["throughput_share"] = round(row["prompts_per_minute"] / nothing["prompts_per_minute"], 3)
+    url: str
+    server: EmbeddedS3
+    meter: BusyMeter
 
 
 async def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -230,42 +107,69 @@ def start_comfyui(folder: Path, base: Path, port: int, more: Sequence[str]) -> s
     )
 
 
-async def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+async def run(options: argparse.Namespace, meter: BusyMeter) -> list[dict[str, Any]]:
     """Run all cases in all ways."""
-    with tempfile.TemporaryDirectory(prefix="gpu-time-") as directory:
+    with tempfile.TemporaryDirectory(prefix="gpu-time-", dir=options.work) as directory:
         base, port = Path(directory) / "comfyui", find_free_port()
-        url = f"http://127.0.0.1:{port}"
+        models = base / "models"
+        if options.flux:
+            await asyncio.to_thread(make_weights, options.comfyui, models, SMALL if options.small else FULL)
         process = start_comfyui(options.comfyui, base, port, options.more)
         server = EmbeddedS3(Path(directory) / "s3")
+        bed = Bed(f"http://127.0.0.1:{port}", server, meter)
         try:
             await server.start()
-            await wait_until_up(url, process, base / "log")
-            return await run_cases(url, server, options)
+            await wait_until_up(bed.url, process, base / "log")
+            return await (run_flux(bed, models, options) if options.flux else run_simulated(bed, options))
         finally:
             process.kill()
             process.wait()
             await server.stop()
 
 
-async def run_cases(url: str, server: EmbeddedS3, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run the chosen cases against a server that is up."""
+async def run_simulated(bed: Bed, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run the chosen cases with simulated sampling."""
+    cases = [case for case in CASES if options.case in case.name]
+    rows: list[dict[str, Any]] = []
+    for depth in options.depths:
+        rows += [{"depth": depth, **row} for row in await run_cases(bed, cases, options.seconds, depth)]
+    return rows
+
+
+async def run_flux(bed: Bed, models: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run the network in each kind of weights, which exists only meanwhile."""
+    pixels = SMALL_PIXELS if options.small else NETWORK_PIXELS
+    rows: list[dict[str, Any]] = []
+    for kind in options.flux:
+        if reason := reason_to_skip(kind, bed.meter.gpu):
+            rows.append({"case": kind, "skipped": reason})
+            continue
+        name = await asyncio.to_thread(make_kind, models, kind)
+        case = Case(f"FLUX.1 {kind}", pixels, pixels, 1, options.prompts, network=name, steps=options.steps)
+        for depth in options.depths:
+            rows += [{"depth": depth, **row} for row in await run_cases(bed, [case], 0.0, depth)]
+        if kind != "bf16":
+            (models / "diffusion_models" / name).unlink()
+    return rows
+
+
+async def run_cases(bed: Bed, cases: Sequence[Case], seconds: float, depth: int) -> list[dict[str, Any]]:
+    """Run cases in all ways, with `depth` prompts queued."""
     rows: list[dict[str, Any]] = []
     async with (
-        ObjectStore(server.bucket_config("bench")) as store,
+        ObjectStore(bed.server.bucket_config("bench")) as store,
         # A busy machine must not be taken for a lost socket.
-        InstanceSession(url, settings=SessionSettings(silence_s=120.0)) as session,
-        aiohttp.ClientSession(url) as http,
+        InstanceSession(bed.url, settings=SessionSettings(silence_s=120.0)) as session,
+        aiohttp.ClientSession(bed.url) as http,
     ):
         await store.ensure_bucket()
         await session.wait_connected(30)
-        bench = Bench(session, store, http)
-        for case in CASES:
-            if options.case and options.case not in case.name:
-                continue
+        bench = Bench(session, store, http, bed.meter)
+        for case in cases:
             for way in WAYS:
                 if way == "socket" and case.is_video:
                     continue
-                rows.append(await bench.run_case(case, way, options.seconds, options.depth))
+                rows.append(await bench.run_case(case, way, seconds, depth))
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     add_shares(rows)
     return rows
@@ -277,22 +181,35 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     home = Path(os.environ.get("PIXELFACTORY_COMFYUI_DIR", Path.home() / ".local/share/pixelfactory/comfyui"))
     parser.add_argument("--comfyui", type=Path, default=home, help="folder of an installed ComfyUI")
-    parser.add_argument("--depth", type=int, default=2, help="prompts in the queue")
+    parser.add_argument("--depth", type=int, help="prompts in the queue (default: first 2, then 1)")
     parser.add_argument("--seconds", type=float, default=1.0, help="simulated sampling of each prompt")
     parser.add_argument("--case", default="", help="only cases with this text in their name")
-    parser.add_argument("more", nargs="*", default=["--cpu"], help="options of ComfyUI, after --")
-    return parser.parse_args(arguments)
+    parser.add_argument("--flux", default="", help="kinds of weights of a network, such as bf16,fp8,nvfp4")
+    parser.add_argument("--steps", type=int, default=4, help="of the network")
+    parser.add_argument("--prompts", type=int, default=16, help="of the network in each way")
+    parser.add_argument("--small", action="store_true", help="a network that a CPU runs, to try the program")
+    parser.add_argument("--work", type=Path, help="folder for files: 64 GB with a network of full size")
+    parser.add_argument("more", nargs="*", help="options of ComfyUI, after --")
+    options = parser.parse_args(arguments)
+    options.flux = [kind for kind in options.flux.split(",") if kind]
+    if unknown := set(options.flux) - set(KINDS):
+        parser.error(f"--flux: unknown {', '.join(sorted(unknown))}; known are {', '.join(KINDS)}")
+    options.depths = (options.depth,) if options.depth else DEPTHS
+    return options
 
 
 def main() -> None:
     options = read_options()
-    rows = asyncio.run(run(options))
-    settings: Mapping[str, Any] = {
-        "depth": options.depth,
-        "seconds": options.seconds,
-        "comfyui": options.more,
-    }
-    print(json.dumps({**settings, "processors": os.cpu_count(), "rows": rows}, indent=1))
+    gpu = find_gpu(may_use_cpu=options.small) if options.flux else None
+    if not options.more and gpu is None:
+        options.more = ["--cpu"]
+    rows = asyncio.run(run(options, BusyMeter(gpu)))
+    result = {"seconds": options.seconds, "comfyui": options.more, "rows": rows}
+    if gpu is not None:
+        result["gpu"] = gpu.name
+    print(json.dumps(result, indent=1))
+    if not (options.case or options.depth or options.small):
+        save_results("gpu_time_flux" if options.flux else "gpu_time", result)
 
 
 if __name__ == "__main__":

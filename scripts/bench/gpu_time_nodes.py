@@ -51,5 +51,22 @@ class BenchSink:
         return {"ui": {"text": ["done"]}}
 
 
-NODE_CLASS_MAPPINGS = {"BenchPhoto": BenchPhoto, "BenchSampling": BenchSampling, "BenchSink": BenchSink}
+class BenchText:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "make", "bench"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        number = ("INT", {"default": 1, "min": 1, "max": 16384})
+        return {"required": {"width": number, "pooled_width": number}}
+
+    def make(self, width, pooled_width):
+        """What text encoders return for a prompt of 256 tokens."""
+        random = torch.Generator().manual_seed(2)
+        text = torch.randn(1, 256, width, generator=random)
+        return ([[text, {"pooled_output": torch.randn(1, pooled_width, generator=random)}]],)
+
+
+NODE_CLASS_MAPPINGS = {
+    node.__name__: node for node in (BenchPhoto, BenchSampling, BenchSink, BenchText)
+}
 '''

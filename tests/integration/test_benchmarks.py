@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from tests.support.real_comfyui import installation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,3 +61,43 @@ def test_cluster_simulation_answers_every_question() -> None:
     ]
     assert "PostgreSQL, 2500 transactions/s" in done.stdout
     assert "images and videos apart" in done.stdout
+
+
+def test_sampling_with_a_network_needs_a_gpu_and_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.bench.gpu_time", "--flux", "bf16,nvfp4"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("--flux needs an NVIDIA GPU")
+    assert "--small" in done.stderr
+
+
+@pytest.mark.comfyui
+@pytest.mark.slow
+def test_a_small_network_samples_in_all_ways_on_the_cpu() -> None:
+    """Everything of the measurement on a GPU but the speed."""
+    if installation() is None:
+        pytest.skip("no ComfyUI is installed")
+    words = ("--flux", "bf16,nvfp4", "--small", "--prompts", "2", "--steps", "1", "--depth", "1")
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.bench.gpu_time", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads(done.stdout)["rows"]
+    ways = ("nothing", "file", "socket", "delivery")
+    expected = [(f"FLUX.1 {kind}", way) for kind in ("bf16", "nvfp4") for way in ways]
+    assert [(row["case"], row["way"]) for row in rows] == expected
+    assert all(row["megabytes_per_prompt"] > 0 for row in rows if row["way"] != "nothing")
+    assert {row["gpu_busy_share"] for row in rows} == {None}

@@ -29,7 +29,7 @@ from orchestrator.database_url import (
 from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySettings
 from orchestrator.graph_settings import GraphSettings
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
-from orchestrator.provenance_settings import LegalSettings
+from orchestrator.operations_settings import OperationsSettings
 from orchestrator.ray_settings import RaySettings
 from orchestrator.secret_settings import SecretSettings
 from orchestrator.setting_errors import SettingsError, check_config_file, describe_invalid_setting
@@ -43,7 +43,7 @@ LogFormat = Literal["text", "json"]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
-class Settings(GraphSettings, RaySettings, SecretSettings, LegalSettings, DirectorySettings):
+class Settings(GraphSettings, RaySettings, SecretSettings, OperationsSettings, DirectorySettings):
     """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")

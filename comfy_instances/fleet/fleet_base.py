@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypedDict, Unpack
 
-from comfy_instances.fleet.protocol import InstanceInfo, InstanceListener, InstanceState, UnknownInstance
+from comfy_instances.fleet.protocol import (
+    InstanceInfo,
+    InstanceListener,
+    InstanceState,
+    LogSpan,
+    UnknownInstance,
+)
 from comfy_instances.hardware.gpus import GpuStats
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef, InstanceSession
@@ -35,6 +41,7 @@ class InstanceChanges(TypedDict, total=False):
     memory: int | None
     profile: str | None
     gpu: GpuStats | None
+    retry_at: datetime | None
 
 
 @dataclass(slots=True)
@@ -91,7 +98,7 @@ class FleetBase:
         self.set_session(instance_id, session, node_facts)
         self.update_state(instance_id, member.observed_state)
 
-    async def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
+    async def log_tail(self, instance_id: str, lines: int = 200, period: LogSpan | None = None) -> list[str]:
         self._get_member(instance_id)
         return []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from comfy_instances.fleet.fleet_base import FleetBase
 from comfy_instances.fleet.pack_changes import RefreshLaunchSpec, RestartTurn
-from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState, LogSpan
 from comfy_instances.fleet.supervisor import Supervisor
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.hardware.profiles import load_gpu_profiles
@@ -120,9 +120,9 @@ class LocalFleet(FleetBase):
         self._get_member(instance_id)
         self._supervisors[instance_id].record_failure()
 
-    async def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
+    async def log_tail(self, instance_id: str, lines: int = 200, period: LogSpan | None = None) -> list[str]:
         self._get_member(instance_id)
-        return self._supervisors[instance_id].log_file.tail(lines)
+        return self._supervisors[instance_id].log_file.tail(lines, period)
 
     async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
         self._get_member(instance_id)

@@ -77,8 +77,12 @@ class InstanceInfo:
     pci_id: str | None = None
     #: Load of its GPU in another machine, as reported from there.
     gpu: GpuStats | None = None
+    #: When its process is started again; None while one runs, and for adopted instances.
+    retry_at: datetime | None = None
 
 
+#: Start and end of a part of a log.
+LogSpan = tuple[datetime, datetime]
 InstanceListener = Callable[[InstanceInfo], None]
 
 
@@ -113,9 +117,10 @@ class Fleet(Protocol):
     async def reload_node_facts(self, instance_id: str) -> None:
         """Read the `/object_info` of an instance now and call the listeners. Raises InstanceError."""
 
-    async def log_tail(self, instance_id: str, lines: int = 200) -> list[str]:
-        """Return the last lines of its output; empty for an adopted instance, and for one elsewhere that
-        cannot be asked now."""
+    async def log_tail(self, instance_id: str, lines: int = 200, period: LogSpan | None = None) -> list[str]:
+        """Return the last lines of its output, or of those that it printed in a period.
+
+        Empty for an adopted instance, and for one elsewhere that cannot be asked now."""
 
     async def drain(self, instance_id: str) -> None:
         """Send no new prompts to the instance until `resume`."""

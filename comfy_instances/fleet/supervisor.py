@@ -7,7 +7,7 @@ import contextlib
 import logging
 import shutil
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
@@ -74,6 +74,8 @@ class Supervisor:
         self._facts_poller: NodeFactsPoller | None = None
         self._port = 0
         self._next_probe_at = 0.0
+        #: When the next start is due: in the clock of the event loop, and as a date.
+        self._retry: tuple[float, datetime] | None = None
         self._restart_requested = asyncio.Event()
         self._errors = RepeatedErrors(log, f"supervision of {launch_spec.id}")
 
@@ -134,6 +136,7 @@ class Supervisor:
             restarts=self._history.restarts,
             failures=self._history.failures,
             started_at=datetime.now(UTC),
+            retry_at=None,
             detail=self._history.reason,
         )
         self.launch_spec = await self._pack_changes.next_spec(self.launch_spec)
@@ -273,9 +276,20 @@ class Supervisor:
     def _publish_decision(self, decision: Wait | CircuitOpen) -> None:
         """Update the fleet with the state that follows from the history."""
         if isinstance(decision, CircuitOpen):
-            self._update_state(InstanceState.FAILED, detail=decision.reason)
+            self._update_state(
+                InstanceState.FAILED, detail=decision.reason, retry_at=self._to_wall_clock(decision.until)
+            )
+        elif self._child is None:
+            state = self._fleet.observed_state(self.launch_spec.id)
+            self._update_state(state, retry_at=self._to_wall_clock(decision.until))
         elif self._child is not None and self._history.ready_at is not None:
             self._update_state(self._current_state(), detail=self._current_detail())
+
+    def _to_wall_clock(self, moment: float) -> datetime:
+        """Return a time of the event loop's clock as a date, the same one each time."""
+        if self._retry is None or self._retry[0] != moment:
+            self._retry = moment, datetime.now(UTC) + timedelta(seconds=moment - loop_time())
+        return self._retry[1]
 
     @property
     def _is_connected(self) -> bool:

@@ -19,6 +19,7 @@ from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.process.installation import find_installation
 from orchestrator.app.graph_routes import RouteGroup
 from orchestrator.app.input_rules import open_moderation
+from orchestrator.app.operations_keeper import build_operations_keeper
 from orchestrator.app.operator_secrets import OperatorSecrets, load_operator_secrets
 from orchestrator.app.pack_choice import find_untried_packs, needed_packs
 from orchestrator.app.parts import (
@@ -57,6 +58,7 @@ from orchestrator.execution.warming import ModelWarmer
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.store import Store
+from orchestrator.web.metrics.operations import OperationsMetrics
 from orchestrator.webhooks.sender import WebhookSender
 
 log = logging.getLogger(__name__)
@@ -158,7 +160,7 @@ async def run_service(
         # The metrics subscribe to events before any job is scheduled.
         delivery = build_delivery(settings, service, operator_secrets)
         internal = (build_live_routes(execution, core, callers, operator_secrets),) if callers else ()
-        views = build_execution_views(service, dispatcher, execution.warmer, operator_secrets, internal)
+        views = build_execution_views(service, execution, operator_secrets, internal)
         app = build_web_app(settings, service, views, operator_secrets, delivery)
         stack.enter_context(observe_task_failures(service.events))
         if role is None or role.sends_webhooks:
@@ -173,7 +175,7 @@ async def run_service(
             stored_jobs = StoredJobs(store=store, dispatcher=dispatcher, load_model=load_model)
             stored_jobs.start()
             stack.push_async_callback(stored_jobs.stop)
-        start_guards(settings, service, dispatcher, stack)
+        start_guards(settings, service, dispatcher, stack, views.metrics.operations)
         live_catalog.subscribe(dispatcher.refresh_servable_models)
         live_catalog.start()
         stack.push_async_callback(live_catalog.stop)
@@ -186,9 +188,16 @@ async def run_service(
 
 
 def start_guards(
-    settings: Settings, service: GenerationService, dispatcher: Dispatcher, stack: AsyncExitStack
+    settings: Settings,
+    service: GenerationService,
+    dispatcher: Dispatcher,
+    stack: AsyncExitStack,
+    metrics: OperationsMetrics,
 ) -> None:
-    """Start what mends jobs and ends those that are overdue, until `stack` ends."""
+    """Start what mends jobs, ends those that are overdue, and looks after the rest, until `stack` ends."""
+    keeper = build_operations_keeper(settings, service, dispatcher, metrics)
+    keeper.start()
+    stack.push_async_callback(keeper.stop)
     reconciler = build_reconciler(settings, service, dispatcher)
     reconciler.start()
     stack.push_async_callback(reconciler.stop)

@@ -40,7 +40,7 @@ async def build_openapi_app(settings: Settings) -> AsyncIterator[web.Application
     """
     async with _build_offline(settings) as (settings, service, execution):
         secrets = load_operator_secrets(settings)
-        views = build_execution_views(service, execution.dispatcher, execution.warmer, secrets)
+        views = build_execution_views(service, execution, secrets)
         yield build_web_app(settings, service, views, secrets, build_delivery(settings, service, secrets))
 
 

@@ -109,6 +109,7 @@ class Execution:
     dispatcher: Dispatcher
     shared_loras: SharedLoras
     warmer: ModelWarmer
+    capabilities: CapabilityCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,9 @@ def build_execution(
         policy=WarmPolicy(instances=settings.warm, idle_seconds=settings.warm_idle_seconds),
     )
     loras = SharedLoras(fleet, capabilities)
-    return Execution(fleet=fleet, dispatcher=dispatcher, shared_loras=loras, warmer=warmer)
+    return Execution(
+        fleet=fleet, dispatcher=dispatcher, shared_loras=loras, warmer=warmer, capabilities=capabilities
+    )
 
 
 def build_service(

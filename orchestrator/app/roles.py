@@ -122,7 +122,7 @@ def _build_mirrored_views(
     secrets: OperatorSecrets,
 ) -> ExecutionViews:
     """Return the views of a process that knows instances and queue from the scheduler."""
-    views = build_execution_views(service, idle.dispatcher, idle.warmer, secrets)
+    views = build_execution_views(service, idle, secrets)
     token = secrets.admin_token
     instances, warming = (ForwardedRoutes([views.admin[index]], link, token) for index in (0, 2))
     models = ForwardedRoutes(

@@ -19,11 +19,11 @@ from orchestrator.app.hosted_dialects import (
     progress_payloads,
     webhook_headers,
 )
+from orchestrator.app.operations import RunningParts, build_job_routes, build_operations_routes
 from orchestrator.app.operator_secrets import OperatorSecrets
 from orchestrator.app.publishing import build_publishing_routes
 from orchestrator.billing.price_files import load_costs
 from orchestrator.execution.capabilities import CapabilityCache
-from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
 from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.execution.result_links import ResultLinks
@@ -37,12 +37,11 @@ from orchestrator.web.account.loras import LoraRoutes
 from orchestrator.web.account.payments import PaymentRoutes
 from orchestrator.web.account.webhook_messages import WebhookMessageRoutes
 from orchestrator.web.admin.accounts import AccountAdminRoutes
-from orchestrator.web.admin.instances import InstanceAdminRoutes
 from orchestrator.web.admin.licenses import LicenseAdminRoutes
 from orchestrator.web.admin.models import ModelAdminRoutes
 from orchestrator.web.admin.quarantine import QuarantineAdminRoutes
 from orchestrator.web.admin.wallets import WalletAdminRoutes
-from orchestrator.web.admin.warming import Warmer, WarmingRoutes
+from orchestrator.web.admin.warming import WarmingRoutes
 from orchestrator.web.app import make_app
 from orchestrator.web.auth import AuthContext, api_key_authenticator
 from orchestrator.web.cors import CorsPolicy
@@ -67,6 +66,7 @@ from orchestrator.web.jobs.routes import JobApiRoutes
 from orchestrator.web.jobs.schemas import JobResponseBuilder
 from orchestrator.web.metrics import Metrics
 from orchestrator.web.openapi.docs_pages import DocsRoutes
+from orchestrator.web.operator_log import OperatorLog, RecordedRoutes
 from orchestrator.web.rate_limits import RateLimiter
 from orchestrator.web.webhook_payloads import WebhookPayloads
 from orchestrator.webhooks.sender import SigningSecrets
@@ -186,23 +186,24 @@ class ExecutionViews:
 
 def build_execution_views(
     service: GenerationService,
-    dispatcher: Dispatcher,
-    warmer: Warmer,
+    execution: RunningParts,
     secrets: OperatorSecrets,
     internal: tuple[RouteGroup, ...] = (),
 ) -> ExecutionViews:
     """Return the views of a process that runs the jobs itself."""
-    fleet, scheduler, clock = dispatcher.fleet, dispatcher.scheduler, service.clock
+    dispatcher, clock = execution.dispatcher, service.clock
+    fleet, scheduler = dispatcher.fleet, dispatcher.scheduler
     metrics = Metrics(fleet, scheduler, dispatcher, service.events, clock)
-    token = secrets.admin_token
+    token, recorded = secrets.admin_token, OperatorLog(service.store, clock)
+    operations = build_operations_routes(service, execution, metrics, token)
     return ExecutionViews(
         fleet=fleet,
         scheduler=scheduler,
         metrics=metrics,
         admin=(
-            InstanceAdminRoutes(fleet, scheduler.queue, metrics.instance_rows, clock, token),
+            RecordedRoutes(operations, recorded),
             ModelAdminRoutes(service.live_catalog, scheduler.instances, token),
-            WarmingRoutes(warmer, token),
+            RecordedRoutes([WarmingRoutes(execution.warmer, token)], recorded),
         ),
         internal=internal,
         graphs=FleetGraphs(fleet, CapabilityCache(fleet, {})),
@@ -240,6 +241,12 @@ def build_web_app(
         ),
     )
     routes = [route for part in parts for route in part.routes()]
+    watched = execution.metrics.operations
+    watched.data_dir, watched.read_storage_errors = (
+        settings.data_dir,
+        lambda: service.object_store.errors.counts,
+    )
+    watched.database = settings.database_path if settings.postgres_url is None else None
     return make_app(
         routes,
         auth_context,
@@ -322,8 +329,15 @@ def _build_operator_routes(
     store, accounts, clock = service.store, service.accounts, service.clock
     token = secrets.admin_token
     instances, models, warming = execution.admin
-    quarantine = QuarantineAdminRoutes(store, token)
     licenses = LicenseAdminRoutes(service.live_catalog, service.licenses, token)
+    log_of_changes = OperatorLog(store, clock)
+    wallets = WalletAdminRoutes(store, accounts, load_costs(settings), token)
+    jobs, quarantine = build_job_routes(settings, service, token), QuarantineAdminRoutes(store, token)
+    shown = RecordedRoutes((jobs, quarantine, wallets), log_of_changes)
+    publishing = build_publishing_routes(
+        settings, service, secrets, build_job_responses(service, delivery.jobs)
+    )
+    key_routes = AccountAdminRoutes(store, accounts, service.live_catalog, token)
     dashboard = DashboardRoutes(
         api=service,
         store=store,
@@ -334,19 +348,18 @@ def _build_operator_routes(
         delivery=delivery.short,
         sender=delivery.sender,
         updates=_build_job_updates(service, execution),
-        admin=(instances, quarantine, licenses),
+        admin=(instances, shown, licenses),
+        log_of_changes=log_of_changes,
         sessions=_build_session_manager(settings, service, secrets),
         webhook_urls=service.request_preparer.webhook_urls,
     )
     metrics_token = None if settings.public_metrics else token
     return (
-        AccountAdminRoutes(store, accounts, service.live_catalog, token),
+        RecordedRoutes((key_routes, publishing), log_of_changes),
         models,
         warming,
-        build_publishing_routes(settings, service, secrets, build_job_responses(service, delivery.jobs)),
-        WalletAdminRoutes(store, accounts, load_costs(settings), token),
         instances,
-        quarantine,
+        shown,
         licenses,
         dashboard,
         HealthRoutes(

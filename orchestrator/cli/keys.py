@@ -25,6 +25,7 @@ from orchestrator.cli.console import (
     print_json_or,
     print_rows,
 )
+from orchestrator.cli.recording import record_in
 from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.settings import Settings
 from orchestrator.store import Account, ApiKey, ApiKeyLimits, ApiKeyScope
@@ -159,7 +160,12 @@ async def _create_key(settings: Settings, request: KeyRequest) -> tuple[ApiKey, 
             account = await context.accounts.create_account(request.name, request.plan)
         if request.credit:
             await context.store.credit(account.id, request.credit, "first credit", utc_now())
-        return await context.accounts.create_key(account.id, request.name, request.limits)
+        key, secret = await context.accounts.create_key(account.id, request.name, request.limits)
+        credit = format_usd(request.credit) if request.credit else None
+        await record_in(
+            context.store, "keys.create", key.id, name=key.name, account=account.id, credit_usd=credit
+        )
+        return key, secret
 
 
 async def _get_operators_account(settings: Settings, context: BillingContext) -> Account:
@@ -182,18 +188,23 @@ async def _list_keys(settings: Settings, account: str | None) -> list[dict[str, 
 
 async def _rotate_key(settings: Settings, key_id: str) -> tuple[ApiKey, str]:
     async with open_billing_context(settings) as context:
-        return await context.accounts.rotate_key(key_id)
+        key, secret = await context.accounts.rotate_key(key_id)
+        await record_in(context.store, "keys.rotate", key_id, new=key.id)
+        return key, secret
 
 
 async def _revoke_key(settings: Settings, key_id: str) -> ApiKey:
     async with open_billing_context(settings) as context:
-        return await context.store.revoke_key(key_id, utc_now())
+        key = await context.store.revoke_key(key_id, utc_now())
+        await record_in(context.store, "keys.revoke", key_id)
+        return key
 
 
 async def _change_plan(settings: Settings, id: str, plan: str) -> dict[str, str]:
     async with open_billing_context(settings) as context:
         account = await context.resolve_account(id)
         changed = await context.accounts.change_plan(account.id, plan)
+        await record_in(context.store, "accounts.plan", account.id, plan=plan)
         return {"account": changed.id, "plan": changed.plan}
 
 

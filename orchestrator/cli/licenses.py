@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -16,7 +15,9 @@ from orchestrator.catalog.publishing.accepted_licenses import AcceptedLicenses, 
 from orchestrator.cli.console import CliError, DataDirOption, JsonOption, print_json_or, print_rows
 from orchestrator.cli.model_completion import complete_model
 from orchestrator.cli.own_models import OwnModels
+from orchestrator.cli.recording import record_change
 from orchestrator.cli.service_choice import read_service_settings
+from orchestrator.cli.user_name import user_name
 from orchestrator.settings import Settings
 
 app = typer.Typer(help="What the licenses of models allow.", invoke_without_command=True)
@@ -100,21 +101,16 @@ def _record(settings: Settings, id: str, names: Sequence[str], note: str, *, as_
         model=id,
         licenses=list(names),
         note=note.strip(),
-        by=_user_name(),
+        by=user_name(),
         at=utc_now().isoformat(timespec="seconds"),
     )
     with edited_models(settings):
         AcceptedLicenses(settings.published_path).add(record)
+    action = "licenses.accept" if names else "licenses.revoke"
+    record_change(settings, action, id, licenses=list(names), note=record.note)
     action = f"accepted {', '.join(names)}" if names else "revoked"
     row = {"model": id, "licenses": list(names), "note": record.note, "by": record.by, "at": record.at}
     print_json_or(f"{id}: {action}", row, as_json=as_json)
-
-
-def _user_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "unknown"
 
 
 def _to_rows(model: Model, accepted: AcceptedLicenses) -> list[dict[str, Any]]:

@@ -77,6 +77,7 @@ def publish(
         edits["weight_folders"] = dict(map(_split_folder, weight_folder))
     _complete_draft(models, id, edits)
     version = models.publisher.publish_draft(id, models.change(why), models.offered, models.check_publishable)
+    models.record("publish", id, version, why)
     print_json_or(
         f"{id} is live, version {version[:12]}",
         {"id": id, "version": version, "state": "live"},
@@ -131,6 +132,7 @@ def rollback(
     models = OwnModels(read_service_settings(data_dir))
     change = models.change(why)
     made = models.publisher.rollback(id, version or None, change, models.offered, models.check_kept)
+    models.record("rollback", id, made, why)
     print_json_or(
         f"{id} is version {made[:12]} again", {"id": id, "version": made, "state": "live"}, as_json=json
     )
@@ -150,6 +152,7 @@ def remove(
     models = OwnModels(read_service_settings(data_dir))
     act = models.publisher.discard_draft if draft else models.publisher.remove
     version = act(id, models.change(why), models.offered)
+    models.record("discard" if draft else "remove", id, version, why)
     what = f"the draft of {id} is discarded" if draft else f"{id} is no longer offered"
     print_json_or(what, {"id": id, "version": version, "state": "removed"}, as_json=json)
 

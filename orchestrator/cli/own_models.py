@@ -16,6 +16,7 @@ from orchestrator.catalog.publishing.publisher import Change
 from orchestrator.catalog.publishing.records import Author
 from orchestrator.catalog.publishing.submission import check_publishable
 from orchestrator.cli.node_facts import load_node_facts
+from orchestrator.cli.recording import record_change
 from orchestrator.settings import Settings
 from pricing.book import TariffRevisions
 
@@ -84,6 +85,10 @@ class OwnModels:
         change = self.change(account=author)
         version = self.publisher.save_draft(id, files, change, self.offered, replace=replace)
         return {"folder": str(self.publisher.files.draft_folder(id)), "version": version, "state": "draft"}
+
+    def record(self, verb: str, id: str, version: str, why: str = "") -> None:
+        """Note in the log of changes what was done with a model."""
+        record_change(self._settings, f"models.{verb}", id, version=version, why=why)
 
     @cached_property
     def _tariffs(self) -> TariffRevisions:

@@ -20,6 +20,7 @@ from orchestrator.cli.console import (
     print_json_or,
     print_rows,
 )
+from orchestrator.cli.recording import record_change
 from orchestrator.cli.service_choice import read_service_settings
 from pricing.rates import Scale
 from pricing.tariff import DEFAULT_TARIFF
@@ -92,6 +93,7 @@ def new(
     file.parent.mkdir(parents=True, exist_ok=True)
     with edited_models(settings):
         write_own_price(file, name, price)
+    record_change(settings, "prices.change", name, price=price)
     print_json_or(
         f"price class {name} is in {file}; name it in a model: --price-class {name}",
         {"price_class": name, "file": str(file)},

@@ -15,6 +15,7 @@ import typer
 from orchestrator.app.operator_secrets import find_admin_token
 from orchestrator.cli.console import CliError
 from orchestrator.cli.service_choice import describe_search, find_service_url, read_service_settings
+from orchestrator.cli.user_name import user_name
 from orchestrator.logs import printable
 
 #: Seconds in which the service must accept a connection, and begin to answer.
@@ -56,12 +57,15 @@ class ServiceClient:
 
 @asynccontextmanager
 async def connect(
-    url: str, secret: str, hint: str = "", *, shows_status: bool = True
+    url: str, secret: str, hint: str = "", *, shows_status: bool = True, operator: str = ""
 ) -> AsyncIterator[ServiceClient]:
-    """Connect to the service at `url`. Errors of the connection become a CliError that names it."""
+    """Connect to the service at `url`. Errors of the connection become a CliError that names it.
+
+    `operator` is who the log of changes names for what is changed.
+    """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
     try:
-        headers = {"Authorization": f"Bearer {secret}"}
+        headers = {"Authorization": f"Bearer {secret}"} | ({"X-Operator": operator} if operator else {})
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
             yield ServiceClient(url=url, http=http, hint=hint, shows_status=shows_status)
     except (aiohttp.ClientError, TimeoutError) as error:
@@ -100,7 +104,8 @@ async def connect_as_operator(url: str | None, data_dir: Path | None) -> AsyncIt
         "PIXELFACTORY_ADMIN_TOKEN" if settings.admin_token is not None else settings.data_dir / "admin-token"
     )
     hint = f" (used {source}; --data-dir must name the directory of the service at {place})"
-    async with connect(place, token, hint, shows_status=False) as client:
+    operator = f"{user_name()}, command line"
+    async with connect(place, token, hint, shows_status=False, operator=operator) as client:
         yield client
 
 

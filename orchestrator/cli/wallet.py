@@ -22,6 +22,7 @@ from orchestrator.cli.console import (
     print_rows,
 )
 from orchestrator.cli.numbers import integer_between
+from orchestrator.cli.recording import record_in
 from orchestrator.cli.service_choice import read_service_settings
 from orchestrator.private_files import write_output_file
 from orchestrator.settings import Settings
@@ -192,12 +193,16 @@ async def _apply_operation(
             WalletOperation.DEBIT: store.debit,
         }[operation]
         await book_entry(account.id, micros, reference, utc_now())
+        usd = format_usd(micros)
+        await record_in(store, f"wallets.{operation.value}", account.id, usd=usd, reference=reference)
     return await _read_wallet(settings, id)
 
 
 async def _refund_job(settings: Settings, job_id: str, micros: int | None, reference: str) -> dict[str, Any]:
     async with open_billing_context(settings) as context:
         await context.store.refund(job_id, micros, reference, utc_now())
+        usd = None if micros is None else format_usd(micros)
+        await record_in(context.store, "jobs.refund", job_id, usd=usd, reference=reference)
         record = await context.store.find_job(job_id)
         assert record is not None
     return await _read_wallet(settings, record.job.account_id)

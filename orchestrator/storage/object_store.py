@@ -29,6 +29,7 @@ from orchestrator.media.errors import (
     ObjectStoreError,
     ObjectStoreRequestRejected,
 )
+from orchestrator.storage.counted_errors import CountedErrors
 from orchestrator.storage.recent_cache import RecentObjectCache
 from orchestrator.storage.retention import set_retention
 from orchestrator.storage.retrying import retry_while_unavailable
@@ -117,6 +118,7 @@ class ObjectStore:
             config, config.instance_endpoint or config.endpoint, self._pools[0]
         )
         self._executor = ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="object-store")
+        self.errors = CountedErrors()
 
     async def __aenter__(self) -> Self:
         return self
@@ -345,7 +347,8 @@ class ObjectStore:
             with translate_s3_errors():
                 return operation()
 
-        return await asyncio.get_running_loop().run_in_executor(self._executor, run)
+        with self.errors.counted():
+            return await asyncio.get_running_loop().run_in_executor(self._executor, run)
 
 
 def _http_pool(timeout: urllib3.Timeout) -> urllib3.PoolManager:

@@ -35,6 +35,17 @@ class ModelOutcomes:
     cancelled: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """What waits to be done, whoever does it."""
+
+    #: Webhook messages that are due, and since when the oldest is.
+    webhooks_due: int = 0
+    oldest_webhook: datetime | None = None
+    #: When the oldest unfinished job was accepted.
+    oldest_job: datetime | None = None
+
+
 class JobSearchStore(Protocol):
     """Jobs of all accounts, removed ones included."""
 
@@ -56,6 +67,14 @@ class JobSearchStore(Protocol):
 
     async def count_failures(self, since: datetime) -> int:
         """Return the number of attempts that failed since then."""
+        ...
+
+    async def read_backlog(self, now: datetime) -> Backlog:
+        """Return what is late."""
+        ...
+
+    async def list_old_unfinished(self, before: datetime, limit: int) -> list[str]:
+        """Return the ids of unfinished jobs that were accepted before then, oldest first."""
         ...
 
     async def count_outcomes(self, latest: int) -> Sequence[ModelOutcomes]:

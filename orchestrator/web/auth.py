@@ -19,7 +19,9 @@ from orchestrator.web.http.stream_access import OpenStreams, StreamAccess
 from orchestrator.web.rate_limits import RateLimiter
 
 __all__ = [
+    "AUTHENTICATED",
     "AUTH_CONTEXT",
+    "OPERATOR_HEADER",
     "ApiKey",
     "ApiKeyScope",
     "AuthContext",
@@ -35,6 +37,8 @@ __all__ = [
     "require_scope",
 ]
 
+#: Header in which operators and their tools may say who they are, for the log of their changes.
+OPERATOR_HEADER = "X-Operator"
 #: Methods that need the scope `read`; all others need `generate`.
 READ_METHODS = frozenset({"GET", "HEAD"})
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
-from comfy_instances.fleet.protocol import InstanceInfo, UnknownInstance
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState, UnknownInstance
 from comfy_instances.hardware import gpus
 from comfy_instances.hardware.gpus import GpuStats
 from orchestrator.execution.active_shards import ActiveShard
@@ -63,6 +63,14 @@ class InstanceRow:
     delivery_detail: str | None = None
     #: Model that it loads ahead of requests; None for none.
     warming: str | None = None
+    #: What it did in each minute of the last hour; see `FleetHistory.describe`.
+    history: str = ""
+
+    @property
+    def state(self) -> str:
+        """The state of the instance; `drained` once a draining one has finished its work."""
+        is_drained = self.info.state is InstanceState.DRAINING and not self.assigned_shards
+        return "drained" if is_drained else self.info.state.value
 
     @property
     def vram_used(self) -> int | None:
@@ -91,9 +99,11 @@ class InstanceRows:
         gpu_stats: GpuStatsCache,
         *,
         delivery_way: Callable[[str], tuple[str | None, str | None]] = lambda _: (None, None),
+        history: Callable[[str], str] = lambda _: "",
     ) -> None:
         """`busy_ratio` returns the share of the last minute in which an instance ran prompts, `delivery_way`
-        how results leave it, and why."""
+        how results leave it, and why, `history` what it did in the last hour."""
+        self._history = history
         self._delivery_way = delivery_way
         self._fleet = fleet
         self._scheduled_instances = scheduled_instances
@@ -120,6 +130,7 @@ class InstanceRows:
                 delivery=way,
                 delivery_detail=reason,
                 warming=(scheduled.warming or None) if scheduled else None,
+                history=self._history(info.id),
             )
 
     def get_row(self, instance_id: str) -> InstanceRow:

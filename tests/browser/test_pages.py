@@ -62,7 +62,7 @@ def test_an_operator_drains_and_resumes_an_instance(page: Page, service: Service
     card = page.get_by_role("listitem").filter(has_text="sim-1")
     expect(card.get_by_text("of 96.0 GiB")).to_be_visible()
     card.get_by_role("button", name="Drain").click()
-    expect(card.get_by_text("draining for")).to_be_visible()
+    expect(card.get_by_text("drained for")).to_be_visible()
     expect(card.get_by_role("button", name="Drain")).to_be_disabled()
     card.get_by_role("button", name="Resume").click()
     expect(card.get_by_text("ready for")).to_be_visible()

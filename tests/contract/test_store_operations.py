@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobError
-from orchestrator.store.job_search import ModelOutcomes
+from orchestrator.store.job_search import Backlog, ModelOutcomes
 from orchestrator.store.operator_events import OperatorEvent
 from orchestrator.store.values import JobFilter
 from tests.support.store_harness import START, STORES, USAGE, StoreHarness, open_store, open_world
@@ -177,3 +177,19 @@ async def test_keeps_when_a_run_ended(world: StoreHarness) -> None:
     record, ended = await world.add(), world.later()
     await world.finish(await world.start(record), usage=replace(USAGE, run_ended_at=ended))
     assert (await world.again(record)).shards[0].usage.run_ended_at == ended
+
+
+async def test_knows_what_is_late(world: StoreHarness) -> None:
+    assert await world.store.read_backlog(world.later()) == Backlog()
+    old = await world.add(webhook_url="https://example.com/hook")
+    new = await world.add()
+    finished = await world.add(webhook_url="https://example.com/hook")
+    await world.finish(await world.start(finished))
+    ended_at = world.now
+    assert await world.store.read_backlog(world.later()) == Backlog(
+        webhooks_due=1, oldest_webhook=ended_at, oldest_job=old.job.created_at
+    )
+    late = await world.store.list_old_unfinished(world.later(), 10)
+    assert late == [old.job.id, new.job.id]
+    assert await world.store.list_old_unfinished(new.job.created_at, 10) == [old.job.id]
+    assert await world.store.list_old_unfinished(world.later(), 1) == [old.job.id]

@@ -117,13 +117,13 @@ def test_a_drained_instance_gets_nothing(service: ServiceProcess, key: str, tmp_
     def states() -> dict[str, str]:
         return {row["id"]: row["state"] for row in service.run("instances", "list", "--url", service.url)}
 
-    assert service.run("instances", "drain", "sim-0", "--url", service.url)["state"] == "draining"
+    assert service.run("instances", "drain", "sim-0", "--url", service.url)["state"] == "drained"
     pixelfactory(
         *("generate", "flux-1-schnell", "a cat", "-o", str(tmp_path / "cat.png"), "-p", "size=256x256"),
         PIXELFACTORY_URL=service.url,
         PIXELFACTORY_API_KEY=key,
     )
-    assert states() == {"sim-0": "draining", "sim-1": "ready"}
+    assert states() == {"sim-0": "drained", "sim-1": "ready"}
     assert service.run("instances", "resume", "sim-0", "--url", service.url)["state"] == "ready"
     service.run("instances", "restart", "sim-0", "--url", service.url)
     wait_until_sync(lambda: states()["sim-0"] == "ready")

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import yaml
 
+from comfy_instances.process.child import find_free_port
 from tests.support.api import all_ready, submit_job, wait_for_instances, wait_for_job
-from tests.support.deploy_files import UP, asked, documented, documented_of_the_process, expressions
+from tests.support.deploy_files import (
+    DEPLOY,
+    UP,
+    asked,
+    documented,
+    documented_of_the_process,
+    expressions,
+    rules,
+)
+from tests.support.deployment import find_tool
 from tests.support.metrics import Scrape, scrape
 from tests.support.paused_instances import paused_instances
 from tests.support.polling import poll
@@ -76,7 +89,14 @@ async def _load(service: ServiceProcess) -> LoadReport:
             left = (await response.json())["balance_usd"]
         instances = await wait_for_instances(service, all_ready)
         held = {instance_id: len(row["models_held"]) for instance_id, row in instances.items()}
-        return LoadReport(before, meanwhile, await scrape(service), sum(stored), left, held)
+        after = await poll(lambda: scrape(service), _knows_margins)
+        return LoadReport(before, meanwhile, after, sum(stored), left, held)
+
+
+def _knows_margins(now: Scrape) -> bool:
+    """Whether the figures of the day, which are read at intervals, have all models."""
+    models = ("flux-1-schnell", "sdxl-1.0")
+    return all(now.value("pixelfactory_day_revenue_usd", model=model) > 0 for model in models)
 
 
 async def _load_ahead(service: ServiceProcess) -> None:
@@ -219,3 +239,62 @@ def test_counters_never_decrease(load: LoadReport) -> None:
     for name, family in load.before.families.items():
         for sample in family.samples if family.type == "counter" else ():
             assert load.after.value(sample.name, **sample.labels) >= sample.value, name
+
+
+def test_margins_of_the_day_are_those_of_the_books(load: LoadReport) -> None:
+    charged = 10 - load.left
+    assert load.after.value("pixelfactory_day_revenue_usd") == pytest.approx(charged)
+    assert load.after.value("pixelfactory_day_cost_usd") > 0
+    assert load.after.value("pixelfactory_ledger_violations") == 0
+    assert load.after.value("pixelfactory_disk_free_bytes") > 0
+
+
+async def test_prometheus_reads_a_service_and_evaluates_every_rule(
+    service: ServiceProcess, load: LoadReport, tmp_path: Path
+) -> None:
+    prometheus = find_tool("prometheus")
+    if prometheus is None:
+        pytest.skip("needs prometheus: apt install prometheus")
+    config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(DEPLOY / "alerts.yml")]
+    (job,) = config["scrape_configs"]
+    job["static_configs"] = [{"targets": [service.url.removeprefix("http://")]}]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = find_free_port()
+    command = [prometheus, f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path}"]
+    with (tmp_path / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            *command, f"--web.listen-address=127.0.0.1:{port}", stdout=log, stderr=log
+        )
+        try:
+            found = await poll(lambda: _ask_prometheus(port, "rules"), _has_evaluated)
+            targets = await poll(
+                lambda: _ask_prometheus(port, "targets"),
+                lambda answer: [one["health"] for one in answer["activeTargets"]] == ["up"],
+            )
+        finally:
+            process.terminate()
+            await process.wait()
+    evaluated = found["groups"][0]["rules"]
+    assert [(one["name"], one.get("lastError")) for one in evaluated if one["health"] != "ok"] == []
+    assert {one["name"] for one in evaluated} == {rule["alert"] for rule in rules()}
+    assert targets["activeTargets"][0]["lastError"] == ""
+    firing = {one["name"] for one in evaluated if one["state"] == "firing"}
+    assert firing.isdisjoint(
+        {"OutOfMemory", "LedgerViolated", "JobsStuck", "NegativeMargin", "DatabaseLogLarge"}
+    )
+
+
+async def _ask_prometheus(port: int, path: str) -> Any:
+    """What Prometheus answers; nothing while it starts."""
+    with suppress(aiohttp.ClientError):
+        async with aiohttp.request("GET", f"http://127.0.0.1:{port}/api/v1/{path}") as response:
+            return (await response.json())["data"] if response.status == 200 else {}
+    return {}
+
+
+def _has_evaluated(found: Any) -> bool:
+    return bool(found.get("groups")) and all(
+        one["health"] != "unknown" for one in found["groups"][0]["rules"]
+    )

@@ -85,7 +85,7 @@ async def test_drained_instance_finishes_its_shards_and_gets_no_more(service: Se
         assert instances(service, "drain", "sim-0").stdout == "sim-0: draining\n"
         second = await submit(http, n=2)
         found = await until(service, lambda found: not found["sim-0"]["shards"])
-        assert found["sim-0"]["state"] == "draining"
+        assert found["sim-0"]["state"] == "drained"
         for job in (first, second):
             assert (await wait_for_job(http, job))["status"] == "completed"
         assert (await rows(service))["sim-0"]["failures"] == 0

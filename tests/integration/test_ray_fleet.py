@@ -193,7 +193,7 @@ async def test_a_drained_instance_gets_no_job(service: ServiceProcess) -> None:
     first, second = sorted(found)
     async with service.client(service.admin_token) as admin:
         async with admin.post(f"/admin/v1/instances/{first}/drain") as response:
-            assert (await response.json())["state"] == "draining"
+            assert (await response.json())["state"] == "drained"
         async with service.client(new_key(service)) as http:
             jobs = await submit(http, 2)
             await wait_for_instances(service, lambda now: bool(now[second]["shards"]), SECONDS)

@@ -202,7 +202,7 @@ async def test_operators_reach_the_instances_through_any_process(
             ids = [row["id"] for row in (await response.json())["instances"]]
         assert len(ids) == 2
         async with http.post(f"/admin/v1/instances/{ids[0]}/drain") as response:
-            assert (response.status, (await response.json())["state"]) == (200, "draining")
+            assert (response.status, (await response.json())["state"]) == (200, "drained")
         async with http.post(f"/admin/v1/instances/{ids[0]}/resume") as response:
             assert (await response.json())["state"] == "ready"
         async with http.get("/admin/v1/queue") as response:

@@ -51,8 +51,9 @@ def documented_of_the_process() -> set[str]:
     return set(_PROCESS.findall((DEPLOY / "README.md").read_text()))
 
 
-def dashboard() -> dict[str, Any]:
-    return dict(json.loads((DEPLOY / "dashboard.json").read_text()))
+def dashboards() -> dict[str, dict[str, Any]]:
+    """Grafana's dashboards by file name."""
+    return {name: json.loads((DEPLOY / name).read_text()) for name in ("dashboard.json", "callers.json")}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -61,7 +62,12 @@ def rules() -> list[dict[str, Any]]:
 
 
 def expressions() -> list[str]:
-    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+    panels = [
+        target["expr"]
+        for dashboard in dashboards().values()
+        for panel in dashboard["panels"]
+        for target in panel.get("targets", ())
+    ]
     return [*panels, *(rule["expr"] for rule in rules())]
 
 

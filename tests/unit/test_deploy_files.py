@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema_rs import Draft202012Validator, ValidationError
 
-from tests.support.deploy_files import UP, asked, dashboard, documented, expressions, parsed, rules
+from tests.support.deploy_files import UP, asked, dashboards, documented, expressions, parsed, rules
 
 SUFFIXES = ("_bucket", "_sum", "_count")
-PANELS = [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+DASHBOARDS = dashboards()
+PANELS = {
+    name: [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    for name, dashboard in DASHBOARDS.items()
+}
+#: What Grafana reads of a dashboard (schema version 39), as far as ours use it. It ignores fields that it
+#: does not know, so a misspelt one would have no effect.
+SCHEMA_FILE = Path(__file__).parents[1] / "support" / "grafana_dashboard.schema.json"
+SCHEMA = Draft202012Validator(json.loads(SCHEMA_FILE.read_text()))
 
 
 def series() -> set[str]:
@@ -37,7 +50,8 @@ def test_a_wrong_expression_is_noticed() -> None:
 
 
 def test_every_metric_of_ours_is_on_the_dashboard() -> None:
-    shown = {one.name for panel in PANELS for target in panel["targets"] for one in asked(target["expr"])}
+    panels = PANELS["dashboard.json"]
+    shown = {one.name for panel in panels for target in panel["targets"] for one in asked(target["expr"])}
     missing = {
         row.name
         for row in documented().values()
@@ -58,18 +72,49 @@ def test_alerts_have_names_of_their_own() -> None:
     assert len(names) == len(set(names)) >= 10
 
 
-def test_panels_do_not_overlap_and_ask_the_chosen_prometheus() -> None:
-    ids = [panel["id"] for panel in dashboard()["panels"]]
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_grafana_knows_every_field_of_a_dashboard(name: str) -> None:
+    SCHEMA.validate(DASHBOARDS[name])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("panels", 1, "fieldConfig", "defaults", "units"), "s"),
+        (("panels", 1, "type"), "graph"),
+        (("refrsh",), "5s"),
+    ],
+)
+def test_a_misspelt_field_is_noticed(path: tuple[str | int, ...], value: str) -> None:
+    changed = copy.deepcopy(DASHBOARDS["callers.json"])
+    *parents, last = path
+    place: Any = changed
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    with pytest.raises(ValidationError):
+        SCHEMA.validate(changed)
+
+
+def test_dashboards_have_ids_of_their_own() -> None:
+    assert len({dashboard["uid"] for dashboard in DASHBOARDS.values()}) == len(DASHBOARDS)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_panels_do_not_overlap_and_ask_the_chosen_prometheus(name: str) -> None:
+    ids = [panel["id"] for panel in DASHBOARDS[name]["panels"]]
     assert len(ids) == len(set(ids))
-    for panel in PANELS:
+    for panel in PANELS[name]:
         assert panel["datasource"]["uid"] == "${datasource}"
         assert panel["title"]
-    for one, other in itertools.combinations([panel["gridPos"] for panel in PANELS], 2):
+    for one, other in itertools.combinations([panel["gridPos"] for panel in PANELS[name]], 2):
         beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
         assert beside or above
 
 
-def test_variables_are_defined() -> None:
-    names = {variable["name"] for variable in dashboard()["templating"]["list"]}
-    assert names == {"datasource", "model", "instance"}
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_variables_are_defined(name: str) -> None:
+    names = {variable["name"] for variable in DASHBOARDS[name]["templating"]["list"]}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(DASHBOARDS[name]))) - {"__rate_interval", "__all"}
+    assert names == used

@@ -13,13 +13,14 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from comfy_instances.fleet.local import COMFYUI_RESTART_POLICY, SIMULATOR_RESTART_POLICY, LocalFleet
-from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState, LogSpan
 from comfy_instances.fleet.ray.orphans import kill_orphans
 from comfy_instances.fleet.ray.proxy import PromptWatch, ReverseProxy, require_token
 from comfy_instances.fleet.ray.values import (
@@ -280,7 +281,8 @@ class Agent:
     async def _get_log(self, request: web.Request) -> web.Response:
         text = request.query.get("lines", "")
         lines = min(int(text), MAX_LOG_LINES) if text.isdecimal() and len(text) < 6 else MAX_LOG_LINES
-        tail = [] if self._fleet is None else await self._fleet.log_tail(self._options.name, lines)
+        period = _parse_period(request)
+        tail = [] if self._fleet is None else await self._fleet.log_tail(self._options.name, lines, period)
         return web.json_response({"lines": tail})
 
     async def _delete_files(self, request: web.Request) -> web.Response:
@@ -295,6 +297,15 @@ class Agent:
         self._wanted = list(await request.json())
         self._wanted_changed.set()
         return web.json_response({})
+
+
+def _parse_period(request: web.Request) -> LogSpan | None:
+    """Return the part of the log that a request asks for; None for its end."""
+    try:
+        since, until = (datetime.fromisoformat(request.query[name]) for name in ("since", "until"))
+    except (KeyError, ValueError):
+        return None
+    return (since, until) if since.tzinfo and until.tzinfo else None
 
 
 def _import_puller(path: str) -> PullWeights:

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 
+from comfy_instances.fleet.protocol import LogSpan
 from comfy_instances.fleet.ray.values import (
     FAILURE_PATH,
     FILES_PATH,
@@ -57,9 +59,13 @@ class AgentClient:
         """Count the last end of the instance as its failure."""
         await self._request("POST", FAILURE_PATH)
 
-    async def log_tail(self, lines: int) -> list[str]:
-        """Return the last lines of the instance's output."""
-        return [str(line) for line in (await self._request("GET", f"{LOG_PATH}?lines={lines:d}"))["lines"]]
+    async def log_tail(self, lines: int, period: LogSpan | None = None) -> list[str]:
+        """Return the last lines of the instance's output, or of those of a period."""
+        query: dict[str, object] = {"lines": lines}
+        if period is not None:
+            query |= {"since": period[0].isoformat(), "until": period[1].isoformat()}
+        answer = await self._request("GET", f"{LOG_PATH}?{urlencode(query)}")
+        return [str(line) for line in answer["lines"]]
 
     async def delete_files(self, files: Sequence[FileRef]) -> None:
         """Delete input and output files of the instance."""

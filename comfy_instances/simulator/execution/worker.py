@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from comfy_instances.simulator.deliveries import SimulatedDeliveries
@@ -79,7 +80,10 @@ class ExecutionWorker:
         outcome: asyncio.Future[PromptResult] = loop.create_future()
 
         def task(executor: Executor) -> None:
+            started = monotonic()
+            print("got prompt", flush=True)
             result = executor.execute_prompt(prompt, fault)
+            print(f"Prompt executed in {monotonic() - started:.2f} seconds", flush=True)
             loop.call_soon_threadsafe(outcome.set_result, result)
 
         self._tasks.put(task)

@@ -83,6 +83,15 @@ class FairQueue:
                 break
         return oldest
 
+    def waiting(self) -> list[QueuedShard]:
+        """Return all waiting shards, in the order of their arrival."""
+        return list(self._queued.values())
+
+    def running_count(self, account_id: str) -> int:
+        """Return how many shards of an account run."""
+        account = self._accounts.get(account_id)
+        return account.running_count if account else 0
+
     def backlog_seconds(self, model: str) -> float:
         """Return the run seconds of a model's waiting shards on the reference GPU."""
         return self._waiting_seconds.get(model, 0.0)

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 
 from orchestrator.jobs import Attempt, JobRecord, JobStatus
-from orchestrator.store.job_search import FailedAttempt, FailurePosition, ModelOutcomes
+from orchestrator.store.job_search import Backlog, FailedAttempt, FailurePosition, ModelOutcomes
 from orchestrator.store.memory import queries
 from orchestrator.store.memory.tables import MemoryTables
 from orchestrator.store.values import JobFilter, Page
@@ -46,6 +46,20 @@ class MemoryJobSearch:
             _has_failed(one) and one.ended_at is not None and one.ended_at >= since
             for one in self._tables.attempts.values()
         )
+
+    async def read_backlog(self, now: datetime) -> Backlog:
+        moments = (message.due_at for message in self._tables.messages.values())
+        due = [moment for moment in moments if moment is not None and moment <= now]
+        unfinished = [job.created_at for job in self._tables.jobs.values() if job.finished_at is None]
+        return Backlog(
+            webhooks_due=len(due),
+            oldest_webhook=min(due, default=None),
+            oldest_job=unfinished[0] if unfinished else None,
+        )
+
+    async def list_old_unfinished(self, before: datetime, limit: int) -> list[str]:
+        jobs = (job for job in self._tables.jobs.values() if job.finished_at is None)
+        return [job.id for job in jobs if job.created_at < before][:limit]
 
     async def count_outcomes(self, latest: int) -> list[ModelOutcomes]:
         jobs = list(islice(reversed(self._tables.jobs.values()), latest))

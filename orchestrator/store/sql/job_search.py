@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from orchestrator.jobs import Attempt, JobRecord, JobStatus
-from orchestrator.store.job_search import FailedAttempt, FailurePosition, ModelOutcomes
+from orchestrator.store.job_search import Backlog, FailedAttempt, FailurePosition, ModelOutcomes
 from orchestrator.store.sql.access import SqlAccess
 from orchestrator.store.sql.database import Database
 from orchestrator.store.sql.jobs import list_jobs
-from orchestrator.store.sql.rows import format_time, row_to_attempt
+from orchestrator.store.sql.rows import format_time, parse_optional_time, parse_time, row_to_attempt
 from orchestrator.store.values import JobFilter, Page
 
 #: Ends that are no failures.
@@ -71,6 +71,25 @@ def count_outcomes(db: Database, latest: int) -> list[ModelOutcomes]:
     ]
 
 
+def read_backlog(db: Database, now: datetime) -> Backlog:
+    due = db.execute(
+        "SELECT count(*) AS number, min(due_at) AS oldest FROM outbox WHERE due_at IS NOT NULL AND due_at"
+        " <= ?",
+        (format_time(now),),
+    ).fetchone()
+    job = db.execute("SELECT created_at FROM jobs WHERE finished_at IS NULL ORDER BY seq LIMIT 1").fetchone()
+    return Backlog(
+        webhooks_due=int(due["number"]),
+        oldest_webhook=parse_optional_time(due["oldest"]),
+        oldest_job=None if job is None else parse_time(job["created_at"]),
+    )
+
+
+def list_old_unfinished(db: Database, before: datetime, limit: int) -> list[str]:
+    query = "SELECT id FROM jobs WHERE finished_at IS NULL AND created_at < ? ORDER BY seq LIMIT ?"
+    return [str(row["id"]) for row in db.execute(query, (format_time(before), limit))]
+
+
 class SqlJobSearch(SqlAccess):
     """Implements `orchestrator.store.job_search.JobSearchStore`."""
 
@@ -89,6 +108,12 @@ class SqlJobSearch(SqlAccess):
 
     async def count_failures(self, since: datetime) -> int:
         return await self._db.read(count_failures, since)
+
+    async def read_backlog(self, now: datetime) -> Backlog:
+        return await self._db.read(read_backlog, now)
+
+    async def list_old_unfinished(self, before: datetime, limit: int) -> list[str]:
+        return await self._db.read(list_old_unfinished, before, limit)
 
     async def count_outcomes(self, latest: int) -> list[ModelOutcomes]:
         return await self._db.read(count_outcomes, latest)

@@ -1,25 +1,21 @@
-"""`/admin/v1/instances` and `/admin/v1/queue`: the fleet and the queue, for operators."""
+"""`/admin/v1/instances`: the instances, for operators."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Protocol
 
 from aiohttp import web
 
-from comfy_instances.fleet.protocol import FleetError, UnknownInstance
+from comfy_instances.fleet.protocol import FleetError, LogSpan, UnknownInstance
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.execution.active_shards import ActiveShard
-from orchestrator.web.admin.schemas import (
-    AssignedShardResponse,
-    InstanceList,
-    InstanceResponse,
-    QueueStatus,
-)
+from orchestrator.jobs.events import JobEvent, ShardProgress
+from orchestrator.web.admin.schemas import AssignedShardResponse, InstanceList, InstanceResponse
 from orchestrator.web.auth import require_admin
-from orchestrator.web.http.queries import parse_limit
+from orchestrator.web.http.queries import EARLIEST, TIME_PARAM, parse_limit, parse_time
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.instance_status import InstanceRow, InstanceRows
 from orchestrator.web.openapi.operation import ParameterSpec, openapi_operation
@@ -41,25 +37,26 @@ class FleetControl(Protocol):
 
     async def restart(self, instance_id: str) -> None: ...
 
-    async def log_tail(self, instance_id: str, lines: int) -> list[str]: ...
+    async def log_tail(self, instance_id: str, lines: int, period: LogSpan | None = None) -> list[str]: ...
 
 
-class QueueDepth(Protocol):
-    """The part of the scheduler's queue that counts waiting shards."""
-
-    def __len__(self) -> int: ...
-
-    def depth_by_model(self) -> Mapping[str, int]: ...
+#: Returns the latest events of a running job.
+LatestEvents = Callable[[str], Sequence[JobEvent]]
 
 
 class InstanceAdminRoutes:
-    """Routes of instances and queue. All need the admin token."""
+    """Routes of instances. All need the admin token."""
 
     def __init__(
-        self, fleet: FleetControl, queue: QueueDepth, instance_rows: InstanceRows, clock: Clock, token: str
+        self,
+        fleet: FleetControl,
+        latest_events: LatestEvents,
+        instance_rows: InstanceRows,
+        clock: Clock,
+        token: str,
     ) -> None:
         self._fleet = fleet
-        self._queue = queue
+        self._latest_events = latest_events
         self._instance_rows = instance_rows
         self._clock = clock
         self._token = token
@@ -72,7 +69,6 @@ class InstanceAdminRoutes:
             web.post("/admin/v1/instances/{id}/drain", self.drain_instance),
             web.post("/admin/v1/instances/{id}/resume", self.resume_instance),
             web.post("/admin/v1/instances/{id}/restart", self.restart_instance),
-            web.get("/admin/v1/queue", self.get_queue),
         ]
 
     @openapi_operation(
@@ -86,7 +82,8 @@ class InstanceAdminRoutes:
         await self._instance_rows.refresh_gpu_stats()
         now = self._clock()
         rows = self._instance_rows.iter_rows()
-        return json_response(InstanceList(instances=[to_instance_response(row, now) for row in rows]))
+        responses = [to_instance_response(row, now, self._latest_events) for row in rows]
+        return json_response(InstanceList(instances=responses))
 
     @openapi_operation(
         summary="Get an instance",
@@ -97,7 +94,8 @@ class InstanceAdminRoutes:
         """Return one instance."""
         require_admin(request, self._token)
         await self._instance_rows.refresh_gpu_stats()
-        return json_response(to_instance_response(self._get_row(request), self._clock()))
+        row = self._get_row(request)
+        return json_response(to_instance_response(row, self._clock(), self._latest_events))
 
     @openapi_operation(
         summary="Drain an instance",
@@ -143,28 +141,20 @@ class InstanceAdminRoutes:
 
     @openapi_operation(
         summary="Get an instance's log",
-        description="Returns the last lines that the instance's process printed.",
+        description="Returns the last lines that the instance's process printed, or with `since` and `until`"
+        " those of a period, each with its time (UTC). The last 2000 lines are kept.",
         response_description="The lines.",
-        query={"limit": LOG_LIMIT_PARAM},
+        query={"limit": LOG_LIMIT_PARAM, "since": TIME_PARAM, "until": TIME_PARAM},
         content_types=("text/plain",),
     )
     async def get_log(self, request: web.Request) -> web.Response:
         """Return the end of one instance's log."""
         require_admin(request, self._token)
         limit = parse_limit(request, LOG_LINES, MAX_LOG_LINES)
-        lines = await self._fleet.log_tail(self._get_row(request).info.id, limit)
+        since, until = parse_time(request, "since"), parse_time(request, "until")
+        period = None if since is None and until is None else (since or EARLIEST, until or self._clock())
+        lines = await self._fleet.log_tail(self._get_row(request).info.id, limit, period)
         return web.Response(text="".join(f"{line}\n" for line in lines))
-
-    @openapi_operation(
-        summary="Get the queue",
-        description="Returns the number of shards that wait for an instance, in all and by model.",
-        response=QueueStatus,
-    )
-    async def get_queue(self, request: web.Request) -> web.Response:
-        """Return the depth of the scheduler's queue."""
-        require_admin(request, self._token)
-        by_model = dict(self._queue.depth_by_model())
-        return json_response(QueueStatus(waiting=len(self._queue), by_model=by_model))
 
     def _get_row(self, request: web.Request) -> InstanceRow:
         """Return the instance in the path. Raises NotFound."""
@@ -186,16 +176,18 @@ def _fleet_errors_as_conflicts() -> Iterator[None]:
         raise Conflict(str(error), code="not_possible") from error
 
 
-def to_instance_response(row: InstanceRow, now: datetime) -> InstanceResponse:
+def to_instance_response(row: InstanceRow, now: datetime, latest_events: LatestEvents) -> InstanceResponse:
     """Return an instance as operators see it."""
     info, gpu = row.info, row.gpu_stats
     return InstanceResponse(
         id=info.id,
         url=info.url,
-        state=info.state.value,
+        state=row.state,
         since=info.since,
         started_at=info.started_at,
         detail=info.detail,
+        retry_at=info.retry_at,
+        history=row.history,
         device=info.device,
         profile=info.profile,
         pci_id=info.pci_id,
@@ -218,14 +210,17 @@ def to_instance_response(row: InstanceRow, now: datetime) -> InstanceResponse:
         warming=row.warming,
         models_held=list(row.loaded_models),
         shards=[
-            _to_assigned_shard(active, "waiting" if index else "running", now)
+            _to_assigned_shard(active, "waiting" if index else "running", now, latest_events)
             for index, active in enumerate(row.assigned_shards)
         ],
     )
 
 
-def _to_assigned_shard(active: ActiveShard, state: str, now: datetime) -> AssignedShardResponse:
+def _to_assigned_shard(
+    active: ActiveShard, state: str, now: datetime, latest_events: LatestEvents
+) -> AssignedShardResponse:
     attempt = active.attempt
+    progress = _find_progress(active, latest_events) if state == "running" else None
     return AssignedShardResponse(
         shard=active.shard.id,
         job=active.job.id,
@@ -233,4 +228,16 @@ def _to_assigned_shard(active: ActiveShard, state: str, now: datetime) -> Assign
         state=state,
         attempt=attempt.number if attempt else 0,
         age_seconds=round((now - attempt.started_at).total_seconds(), 3) if attempt else 0.0,
+        account=active.job.account_id,
+        progress=round(progress.fraction, 4) if progress else None,
+        step=int(progress.value) if progress and progress.maximum > 1 else None,
+        steps=int(progress.maximum) if progress and progress.maximum > 1 else None,
     )
+
+
+def _find_progress(active: ActiveShard, latest_events: LatestEvents) -> ShardProgress | None:
+    """Return how far a running shard is; None before it reports that."""
+    for event in latest_events(active.job.id):
+        if isinstance(event, ShardProgress) and event.index == active.shard.index:
+            return event
+    return None

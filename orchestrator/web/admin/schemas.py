@@ -156,13 +156,6 @@ class AdminModelList(ResponseModel):
     refused: list[RejectedModel] = Field(description="Model folders that could not be loaded.")
 
 
-class QueueStatus(ResponseModel):
-    """The scheduler's queue."""
-
-    waiting: int = Field(description="Number of shards that wait for an instance.", examples=[3])
-    by_model: dict[str, int] = Field(description="The same by model.", examples=[{"flux-1-schnell": 3}])
-
-
 class AssignedShardResponse(ResponseModel):
     """A shard that is assigned to an instance."""
 
@@ -172,6 +165,12 @@ class AssignedShardResponse(ResponseModel):
     state: str = Field(description="`running`, or `waiting` behind the running shard.", examples=["running"])
     attempt: int = Field(description="Number of the attempt, from 1; 0 before it starts.", examples=[1])
     age_seconds: float = Field(description="Seconds since it was assigned to the instance.", examples=[1.25])
+    account: str = Field(description="Id of the account that sent it.", examples=[_EXAMPLE_ACCOUNT])
+    progress: float | None = Field(
+        description="Share of its run that is done, 0 to 1; null before it reports any.", examples=[0.6]
+    )
+    step: int | None = Field(description="Steps of the running node that are done.", examples=[12])
+    steps: int | None = Field(description="Steps that the running node has.", examples=[20])
 
 
 class InstanceResponse(ResponseModel):
@@ -179,12 +178,27 @@ class InstanceResponse(ResponseModel):
 
     id: str = Field(description="Id of the instance.", examples=["gpu-0"])
     url: str = Field(description="URL of its ComfyUI server.", examples=["http://127.0.0.1:8188"])
-    state: str = Field(description="`starting`, `ready`, `draining`, `down` or `failed`.", examples=["ready"])
+    state: str = Field(
+        description="`starting`, `ready`, `draining` (finishes its work), `drained` (has finished it),"
+        " `down` or"
+        " `failed`.",
+        examples=["ready"],
+    )
     since: IsoDatetime | None = Field(description="Time of the last change of its state.")
     started_at: IsoDatetime | None = Field(
         description="When its process was started; null for adopted instances."
     )
     detail: str | None = Field(description="Why it is in this state.", examples=[None])
+    retry_at: IsoDatetime | None = Field(
+        description="When its process is started again; null while one runs, and for adopted instances."
+    )
+    history: str = Field(
+        description="One character per minute of the last hour, oldest first: `0` to `9` for the share in"
+        " which"
+        " it ran prompts, `l` if it mostly loaded a model, `r` if it was drained, `d` if it was down, `.` if"
+        " nothing is known.",
+        examples=["." * 50 + "0379998l00"],
+    )
     device: str = Field(description="Name of its GPU, `cpu` or `simulated`.", examples=["NVIDIA H100"])
     profile: str | None = Field(description="Name of its GPU profile.", examples=["hopper-80gb"])
     pci_id: str | None = Field(description="PCI bus id of its GPU.", examples=["00000000:01:00.0"])

@@ -25,6 +25,7 @@ from orchestrator.web.instance_status import FleetInstances
 from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.result_sender import ResultSender
+from orchestrator.web.operator_log import OperatorLog, RecordedRoutes
 from orchestrator.web.protocols import Clock, DashboardStore, GenerationApi
 
 __all__ = ["DashboardRoutes", "SessionManager"]
@@ -46,6 +47,7 @@ class DashboardRoutes:
         sender: ResultSender,
         updates: JobUpdates,
         admin: Sequence[AdminRoutes],
+        log_of_changes: OperatorLog,
         sessions: SessionManager,
         webhook_urls: WebhookUrlChecker,
     ) -> None:
@@ -64,7 +66,7 @@ class DashboardRoutes:
             ),
             JobStreamRoutes(updates, delivery, sessions),
             DashboardBillingRoutes(store, accounts, clock, sessions, webhook_urls),
-            ApiKeyRoutes(store, accounts, api, sessions),
+            RecordedRoutes((ApiKeyRoutes(store, accounts, api, sessions),), log_of_changes),
             OperationsRoutes(admin, sessions),
         )
 

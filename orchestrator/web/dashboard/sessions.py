@@ -23,7 +23,14 @@ from orchestrator.errors import Forbidden, NotAuthenticated, NotFound
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.store.protocol import ApiKeyStore
 from orchestrator.store.sessions import SessionStore
-from orchestrator.web.auth import AUTH_CONTEXT, find_usable_key, is_secret, require_scope
+from orchestrator.web.auth import (
+    AUTH_CONTEXT,
+    AUTHENTICATED,
+    OPERATOR_HEADER,
+    find_usable_key,
+    is_secret,
+    require_scope,
+)
 from orchestrator.web.http.bodies import allow_large_body
 from orchestrator.web.http.stream_access import StreamAccess
 
@@ -144,6 +151,7 @@ class SessionManager:
             )
         if scope is not None:
             require_scope(key, scope)
+        request[AUTHENTICATED] = key, () if scope is None else (scope,)
         return key
 
     def get_stream_access(self, request: web.Request, key: ApiKey, scope: ApiKeyScope) -> StreamAccess:
@@ -174,6 +182,7 @@ class SessionManager:
             )
         headers = CIMultiDict(request.headers)
         headers[hdrs.AUTHORIZATION] = f"Bearer {self._admin_token}"
+        headers[OPERATOR_HEADER] = "dashboard"
         return request.clone(headers=headers)
 
     def _new_session(self, holder: str) -> DashboardSession:

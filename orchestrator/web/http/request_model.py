@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, TypeVar
 
 from aiohttp import web
-from pydantic import ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.web.http.bodies import read_fields
@@ -42,6 +42,10 @@ def usd_to_micros(usd: Decimal) -> int:
     return int(usd * MICROS_PER_DOLLAR)
 
 
+#: The validated body of a request, for those who record what was changed.
+REQUEST_MODEL: web.RequestKey[BaseModel] = web.RequestKey("request_model", BaseModel)
+
+
 async def read_request_model(
     request: web.Request, model: type[RequestModelT], max_bytes: int | None = None
 ) -> RequestModelT:
@@ -51,9 +55,16 @@ async def read_request_model(
     """
     fields = await read_fields(request, max_bytes) if request.can_read_body else {}
     try:
-        return model.model_validate(fields)
+        body = model.model_validate(fields)
     except ValidationError as error:
         raise first_validation_error(error) from error
+    set_request_model(request, body)
+    return body
+
+
+def set_request_model(request: web.Request, body: BaseModel) -> None:
+    """Keep the validated body with its request."""
+    request[REQUEST_MODEL] = body
 
 
 def first_validation_error(error: ValidationError) -> InvalidRequest:

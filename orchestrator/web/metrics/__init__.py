@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, genera
 
 from comfy_instances.fleet.protocol import Fleet
 from orchestrator.execution.active_shards import ActiveShard
+from orchestrator.execution.fleet_history import FleetHistory
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs.events import EventHub
 from orchestrator.web.instance_status import GpuStatsCache, InstanceRows
@@ -20,6 +21,7 @@ from orchestrator.web.metrics.delivery import DeliveryMetrics
 from orchestrator.web.metrics.fleet import FleetCollector
 from orchestrator.web.metrics.http import HttpMetrics
 from orchestrator.web.metrics.jobs import JobMetrics
+from orchestrator.web.metrics.operations import OperationsMetrics
 from orchestrator.web.metrics.recovery import RecoveryMetrics
 from orchestrator.web.metrics.server import ServerMetrics
 from orchestrator.web.metrics.warming import WarmingMetrics
@@ -54,6 +56,11 @@ class Metrics:
         delivery = DeliveryMetrics(self._registry)
         events.add_observer(delivery.observe_event)
         fleet.subscribe(jobs.on_instance_changed)
+        self.history = FleetHistory(clock, lambda id: [one.shard.id for one in shards.assigned_shards(id)])
+        events.add_observer(self.history.observe_event)
+        for info in fleet.instances():
+            self.history.on_instance_changed(info)
+        fleet.subscribe(self.history.on_instance_changed)
         self.instance_rows = InstanceRows(
             fleet,
             scheduler.instances,
@@ -61,8 +68,11 @@ class Metrics:
             jobs.busy_ratio,
             GpuStatsCache(),
             delivery_way=delivery.way_of,
+            history=self.history.describe,
         )
         self._registry.register(FleetCollector(scheduler.queue, shards.unfinished_shards, self.instance_rows))
+        self.operations = OperationsMetrics()
+        self._registry.register(self.operations)
         self._tasks = Gauge("pixelfactory_tasks", "Tasks of the event loop", registry=self._registry)
         ProcessCollector(registry=self._registry)
 

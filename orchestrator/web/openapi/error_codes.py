@@ -52,6 +52,7 @@ ERROR_CODES: Mapping[str, str] = {
     "unsupported_operation": "The operation is not supported.",
     "unsupported_*": "The model or the service does not support the field.",
     "no_webhook": "The job has no webhook, or is not finished.",
+    "not_repeatable": "The job has succeeded, is not finished, or violates the content policy.",
     "not_charged": "The job was not charged, so it can not be refunded.",
     # Authentication and permissions (401, 403)
     "missing_api_key": "The request has no API key.",

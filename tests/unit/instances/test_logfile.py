@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,19 @@ def test_other_users_cannot_read_the_log(tmp_path: Path) -> None:
         ("output.log.1", 0o600),
     ]
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o700
+
+
+def test_returns_the_lines_of_a_period_with_their_time(tmp_path: Path) -> None:
+    output = RotatingLogFile(tmp_path / "output.log")
+    output.write(b"before\n")
+    since = datetime.now(UTC)
+    output.write(b"got prompt\n")
+    output.write(b"Prompt executed\n")
+    until = datetime.now(UTC)
+    output.write(b"after\n")
+    output.close()
+    found = output.tail(10, (since, until))
+    assert [line.partition("  ")[2] for line in found] == ["got prompt", "Prompt executed"]
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  .+", line) for line in found)
+    assert output.tail(1, (since, until)) == found[-1:]
+    assert output.tail(10, (until + timedelta(hours=1), until + timedelta(hours=2))) == []

@@ -6,11 +6,14 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from comfy_instances.hardware.gpus import GpuStats
 from orchestrator.catalog import Catalog
 from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.jobs import Attempt, Job, Shard
+from orchestrator.jobs.events import ShardProgress
 from orchestrator.web.admin.instances import to_instance_response
 from orchestrator.web.instance_status import GpuStatsCache, InstanceRow, InstanceRows
 from orchestrator.web.metrics.fleet import collect_instance_metrics, collect_job_metrics
@@ -80,7 +83,9 @@ def test_a_gpu_of_another_machine_is_shown_as_reported_from_there() -> None:
 
 
 def test_instance_response_has_gpu_readings_and_shards() -> None:
-    shown = to_instance_response(row(), NOW)
+    progress = ShardProgress(index=0, node_id="3", value=12, maximum=20, fraction=0.55)
+    other = replace(progress, index=1, value=3)
+    shown = to_instance_response(row(), NOW, lambda job_id: [other, progress])
     assert (shown.utilisation, shown.temperature, shown.power) == (0.97, 64, 412.5)
     assert (shown.profile, shown.restarts) == ("blackwell-96gb", 3)
     assert shown.models_held == ["flux-1-dev", "sdxl-1.0"]
@@ -88,6 +93,26 @@ def test_instance_response_has_gpu_readings_and_shards() -> None:
         ("running", 7.5, 2),
         ("waiting", 2.0, 2),
     ]
+    assert [(shard.account, shard.step, shard.steps, shard.progress) for shard in shown.shards] == [
+        ("acct", 12, 20, 0.55),
+        ("acct", None, None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "shards", "shown"),
+    [
+        (InstanceState.READY, 0, "ready"),
+        (InstanceState.DRAINING, 1, "draining"),
+        (InstanceState.DRAINING, 0, "drained"),
+        (InstanceState.FAILED, 0, "failed"),
+    ],
+)
+def test_a_draining_instance_is_drained_once_it_has_no_shards(
+    state: InstanceState, shards: int, shown: str
+) -> None:
+    changed = replace(row(), info=replace(INFO, state=state), assigned_shards=row().assigned_shards[:shards])
+    assert changed.state == shown
 
 
 def test_metrics_of_an_instance_with_a_gpu() -> None:

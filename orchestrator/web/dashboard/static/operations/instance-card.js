@@ -38,7 +38,7 @@ export class InstanceCard {
     this.state.dataset.state = instance.state;
     this.error.textContent = instance.detail ?? "";
     this.drain.disabled = instance.state !== "ready";
-    this.resume.disabled = instance.state !== "draining";
+    this.resume.disabled = instance.state !== "draining" && instance.state !== "drained";
     // The service did not start an adopted instance and cannot restart it.
     this.restart.disabled = instance.adopted;
     this.details.replaceChildren(...definitions(instanceDetails(instance)));

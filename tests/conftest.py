@@ -34,6 +34,7 @@ LONGEST_FIRST = (
     "comfyui/test_three_instances.py",
     "comfyui/test_delivery_trouble_real.py",
     "comfyui/test_quantize_real.py",
+    "comfyui/test_clients_real.py",
     "comfyui/test_own_graphs_real.py",
     "integration/test_chaos.py",
     "integration/test_roles.py",
@@ -50,6 +51,9 @@ SHARED_SERVERS = {
     "tests/comfyui/test_openai_real.py": "comfyui",
     "tests/comfyui/test_exact_sizes_real.py": "comfyui",
     "tests/comfyui/test_dialects_real.py": "comfyui",
+    # On a server of their own, beside the longest files.
+    "tests/comfyui/test_own_graphs_real.py": "comfyui of callers",
+    "tests/comfyui/test_clients_real.py": "comfyui of callers",
     "tests/comfyui/test_delivery_real.py": "comfyui_with_pack",
     "tests/comfyui/test_node_pack_real.py": "comfyui_with_pack",
     "tests/comfyui/test_output_check_real.py": "comfyui_with_pack",

@@ -46,8 +46,10 @@ from orchestrator.app.web_app import (
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.publishing.shared_directory import SharedDirectory
 from orchestrator.data_directory import make_data_private
+from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiredFileSweeper
+from orchestrator.execution.graph_instances import FleetGraphs
 from orchestrator.execution.job_lifecycle import Clock
 from orchestrator.execution.live.waiting_callers import WaitingCallers
 from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
@@ -229,6 +231,7 @@ def build_live_routes(
         fleet=execution.fleet,
         loras=execution.shared_loras,
         callers=callers,
+        graphs=FleetGraphs(execution.fleet, CapabilityCache(execution.fleet, {})),
     )
     return LiveRoutes(sources, operator_secrets.internal_secret)
 

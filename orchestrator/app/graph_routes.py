@@ -8,16 +8,16 @@ from typing import Protocol
 from aiohttp import web
 
 from comfy_instances.protocol.node_facts import RECORDED_VERSION, load_core_node_facts, load_pack_node_facts
-from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
 from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.graph_files import GraphFiles
 from orchestrator.intake.graph_results import GraphResults
-from orchestrator.intake.own_graphs import OwnGraphPreparer
+from orchestrator.intake.own_graphs import InstanceGraphs, OwnGraphPreparer
 from orchestrator.own_graphs.limits import GraphLimits
 from orchestrator.own_graphs.policy import GraphPolicy
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.web.dialects.comfy.graph_jobs import GraphJobs
+from orchestrator.web.dialects.comfy.native_facts import NativeFactRoutes, NodeFactSource
 from orchestrator.web.dialects.comfy.native_files import NativeFileRoutes
 from orchestrator.web.dialects.comfy.native_routes import NativeJobRoutes
 from orchestrator.web.dialects.comfy.native_socket import ClientSockets
@@ -32,7 +32,10 @@ from orchestrator.web.jobs.result_sender import ResultSender
 
 #: Classes whose files the check of outputs cannot look at.
 UNCHECKED_OUTPUTS = {"SaveLatent": "this service checks all pictures, and cannot look at latents"}
-InstanceFacts = FleetGraphs | UnknownInstances
+
+
+class InstanceFacts(InstanceGraphs, NodeFactSource, Protocol):
+    """What instances say of callers' graphs."""
 
 
 class RouteGroup(Protocol):
@@ -128,10 +131,10 @@ def build_graph_routes(
         NativeFileRoutes(
             jobs,
             delivery.sender,
-            instances,
             fleet,
             marker=delivery.jobs.marker,
             version=RECORDED_VERSION,
         ),
+        NativeFactRoutes(jobs.preparer.policy, instances),
         RouterRoutes(service, updates, delivery.jobs),
     )

@@ -67,7 +67,7 @@ def build_hosted_dialects(
             public_url,
         ),
         A1111Routes(service, delivery, updates, options, limits),
-        A1111InfoRoutes(service, delivery, options, limits),
+        A1111InfoRoutes(service, delivery, options, limits, service.request_preparer.lora_resolver),
         HuggingFaceRoutes(service, delivery),
     )
 

@@ -52,13 +52,12 @@ from orchestrator.execution.scheduler import Scheduler
 from orchestrator.execution.shared_loras import SharedLoras
 from orchestrator.execution.uploads import InputUploader
 from orchestrator.execution.warming import ModelWarmer, WarmPolicy
-from orchestrator.intake.graph_files import GRAPH_FILE_PREFIX
 from orchestrator.intake.license_policy import LicensePolicy
 from orchestrator.intake.lora_resolver import LoraResolver, SharedLoraSource
 from orchestrator.intake.request_preparer import RequestPreparer
 from orchestrator.intake.uploaded_files import LIFETIME, UPLOAD_PREFIX
 from orchestrator.jobs.events import EventHub
-from orchestrator.jobs.objects import INPUT_PREFIX, LORA_PREFIX, OUTPUT_PREFIX
+from orchestrator.jobs.objects import GRAPH_FILE_PREFIX, INPUT_PREFIX, LORA_PREFIX, OUTPUT_PREFIX
 from orchestrator.jobs.traces import record_finished_job
 from orchestrator.media.marking import MediaMarker
 from orchestrator.moderation import Moderation

@@ -26,6 +26,7 @@ from orchestrator.app.shared_models import fetch_published_models, follow_publis
 from orchestrator.app.task_failures import observe_task_failures
 from orchestrator.app.web_app import ExecutionViews, build_delivery, build_execution_views, build_web_app
 from orchestrator.execution.live.link import SchedulerLink
+from orchestrator.execution.live.remote_graphs import RemoteGraphs
 from orchestrator.execution.live.stored_events import StoredJobEvents
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings, SettingsError
@@ -133,4 +134,5 @@ def _build_mirrored_views(
         fleet=link.mirror,
         scheduler=link.mirror,
         admin=(instances, models, warming),
+        graphs=RemoteGraphs(link),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol
@@ -24,7 +24,7 @@ from orchestrator.app.operator_secrets import OperatorSecrets
 from orchestrator.app.publishing import build_publishing_routes
 from orchestrator.billing.price_files import load_costs
 from orchestrator.execution.capabilities import CapabilityCache
-from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
+from orchestrator.execution.graph_instances import FleetGraphs
 from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.execution.result_links import ResultLinks
 from orchestrator.service import GenerationService
@@ -178,10 +178,10 @@ class ExecutionViews:
     metrics: Metrics
     #: Instances and queue, models, and loads ahead, for operators. The first is on the operations page too.
     admin: tuple[RouteGroup, RouteGroup, RouteGroup]
+    #: What the instances say of callers' own graphs.
+    graphs: InstanceFacts
     #: Routes for other processes of the installation.
     internal: tuple[RouteGroup, ...] = ()
-    #: What the instances say of callers' own graphs.
-    graphs: InstanceFacts = field(default_factory=UnknownInstances)
 
 
 def build_execution_views(

@@ -25,7 +25,7 @@ from orchestrator.backup.manifest import (
     write_object_list,
 )
 from orchestrator.backup.models import copy_models
-from orchestrator.backup.objects import copy_objects
+from orchestrator.backup.objects import copy_objects, list_caller_files
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.private_files import create_private_directories, write_private
 from orchestrator.storage.object_store import ObjectStore
@@ -64,7 +64,7 @@ async def create_backup(
         summary = await asyncio.to_thread(summarize_database, database)
         named = await asyncio.to_thread(list_named_objects, database)
         objects, counts = named, ObjectCounts(named=len(named))
-        if open_object_store and named:
+        if open_object_store:
             async with open_object_store() as object_store:
                 objects, counts = await _copy_objects(source, directory, named, object_store)
         write_object_list(directory / OBJECT_LIST_NAME, objects)
@@ -87,21 +87,24 @@ async def create_backup(
 async def _copy_objects(
     source: DataLocation, directory: Path, named: list[NamedObject], object_store: ObjectStore
 ) -> tuple[list[NamedObject], ObjectCounts]:
-    """Return all named objects, with what was learned of the copied ones, and the counts."""
-    found = await copy_objects(object_store, named, directory)
+    """Return all named objects and copied files of callers, with what was learned, and the counts."""
+    files = await list_caller_files(object_store)
+    found = await copy_objects(object_store, [*named, *files], directory)
     # A caller may have removed a job, or its files may have expired, since the database was copied.
     needed = {one.key for one in await asyncio.to_thread(list_named_objects, source.database)}
     missing = [key for key in sorted(found.missing) if key in needed]
+    copied = {one.key: one for one in found.copied}
+    kept = [copied[one.key] for one in files if one.key in copied]
     counts = ObjectCounts(
         named=len(named),
         copied=len(found.copied),
         copied_bytes=sum(one.size or 0 for one in found.copied),
+        caller_files=len(kept),
         missing=tuple(missing),
         damaged=tuple(sorted(found.damaged)),
         deleted=len(found.missing) - len(missing),
     )
-    copied = {one.key: one for one in found.copied}
-    return [copied.get(one.key, one) for one in named], counts
+    return [*(copied.get(one.key, one) for one in named), *kept], counts
 
 
 def _copy_models(source: DataLocation, directory: Path) -> list[Path]:

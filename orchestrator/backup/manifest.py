@@ -59,6 +59,8 @@ class ObjectCounts(_Document):
     named: int = 0
     copied: int = 0
     copied_bytes: int = 0
+    #: Number of copied objects that no job names, such as files for callers' own graphs.
+    caller_files: int = 0
     #: Keys that jobs need and the object store does not have.
     missing: tuple[str, ...] = ()
     #: Keys whose data do not have the recorded digest; they are not copied.

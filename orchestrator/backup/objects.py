@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.backup.manifest import object_path
+from orchestrator.jobs.objects import CALLER_PREFIXES
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.private_files import create_private_directories
 from orchestrator.storage.object_store import ObjectStore
@@ -20,6 +21,9 @@ _CONCURRENCY = 4
 #: How long an upload is repeated while the object store is unavailable.
 _UPLOAD_TIMEOUT_SECONDS = 60.0
 _UNKNOWN_TYPE = "application/octet-stream"
+#: Stands for the digest of an object that no row describes.
+_UNKNOWN_DIGEST = ""
+_PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -40,6 +44,19 @@ class RestoredObjects:
     missing: list[str] = field(default_factory=list)
 
 
+async def list_caller_files(object_store: ObjectStore) -> list[NamedObject]:
+    """Return the objects of callers that the database does not name; their digests are not known yet.
+
+    Raises ObjectStoreError.
+    """
+    found: list[NamedObject] = []
+    for prefix in CALLER_PREFIXES:
+        next_page = object_store.list_objects(prefix)
+        while page := await next_page(_PAGE):
+            found += [NamedObject(key=one.key, sha256=_UNKNOWN_DIGEST) for one in page]
+    return found
+
+
 async def copy_objects(
     object_store: ObjectStore, objects: Iterable[NamedObject], directory: Path
 ) -> CopiedObjects:
@@ -53,12 +70,13 @@ async def copy_objects(
         except ObjectNotFound:
             found.missing.append(named.key)
             return
-        if await asyncio.to_thread(_digest, data) != named.sha256:
+        digest = await asyncio.to_thread(_digest, data)
+        if named.sha256 not in (digest, _UNKNOWN_DIGEST):
             found.damaged.append(named.key)
             return
         await asyncio.to_thread(_write_flushed, object_path(directory, named.key), data)
         content_type = named.content_type or stat.content_type
-        found.copied.append(replace(named, size=len(data), content_type=content_type))
+        found.copied.append(replace(named, sha256=digest, size=len(data), content_type=content_type))
 
     await _run_bounded(copy, objects)
     return found

@@ -19,7 +19,7 @@ class FleetGraphs:
     fleet: Fleet
     capabilities: CapabilityCache
 
-    def find_problems(self, model: OwnGraphModel) -> Sequence[GraphProblem]:
+    async def find_problems(self, model: OwnGraphModel) -> Sequence[GraphProblem]:
         """Return why no ready instance can run a graph: what the nearest one lacks; nothing if one can."""
         found = []
         for info in self.fleet.instances():
@@ -28,22 +28,10 @@ class FleetGraphs:
                 found.append(capabilities.find_problems(model))
         return min(found, key=len, default=[])
 
-    def node_facts(self) -> Mapping[str, Any] | None:
+    async def node_facts(self) -> Mapping[str, Any] | None:
         """Return the node facts of an instance that is ready; None if there is none."""
         for info in self.fleet.instances():
             facts = self.capabilities.get(info.id).node_facts
             if info.state is InstanceState.READY and facts is not None:
                 return facts
-        return None
-
-
-class UnknownInstances:
-    """For processes without a fleet: the scheduler fails the jobs that no instance can run."""
-
-    def find_problems(self, model: OwnGraphModel) -> Sequence[GraphProblem]:
-        """Return nothing."""
-        return ()
-
-    def node_facts(self) -> Mapping[str, Any] | None:
-        """Return None: they are not known here."""
         return None

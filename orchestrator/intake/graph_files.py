@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -23,15 +24,17 @@ from blake3 import blake3
 
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.fair_slots import FairSlots
+from orchestrator.jobs.objects import GRAPH_FILE_PREFIX
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.storage.object_store import ObjectStore
 
-GRAPH_FILE_PREFIX = "graph-files/"
 _NAMESPACE = UUID("5f0c1f0e-6f0a-4d0c-9a52-0d3f3c0a7c11")
 HASH_PATTERN = re.compile(r"blake3:[0-9a-f]{64}")
 _PAGE = 1000
-#: Longest name in bytes; keys of object storage have a limit.
+#: Longest name in bytes.
 MAX_NAME_BYTES = 300
+#: Longest part of a key: servers that keep objects as files take no longer ones.
+_MAX_KEY_PART = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +194,10 @@ def _id_of(account_id: str, hash: str) -> str:
 
 
 def _name_key(account_id: str, name: str) -> str:
-    encoded = base64.urlsafe_b64encode(name.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+    data = name.encode("utf-8", "surrogatepass")
+    encoded = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    if len(encoded) > _MAX_KEY_PART:
+        encoded = f"sha256-{hashlib.sha256(data).hexdigest()}"
     return f"{_folder(account_id)}names/{encoded}"
 
 

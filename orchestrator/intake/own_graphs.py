@@ -51,7 +51,7 @@ MIN_SECONDS = 30.0
 class InstanceGraphs(Protocol):
     """What instances say of a graph."""
 
-    def find_problems(self, model: OwnGraphModel) -> Sequence[GraphProblem]:
+    async def find_problems(self, model: OwnGraphModel) -> Sequence[GraphProblem]:
         """Return why no instance can run a graph; nothing if one can, or if that is not known."""
         ...
 
@@ -120,7 +120,7 @@ class OwnGraphPreparer:
         resolved = await self._resolve_files(account_id, checked)
         graph, inputs = resolved.graph, resolved.inputs
         model = own_graph_model(graph, checked.outputs)
-        self._check_instances(model)
+        await self._check_instances(model)
         seconds = self._seconds_to_hold(checked, request.max_seconds)
         rate = self._micros_per_second()
         keys = list(inputs)
@@ -221,9 +221,9 @@ class OwnGraphPreparer:
         name = reference.removesuffix("[input]").strip()
         return await self.files.find(account_id, reference) or await self.files.find_by_name(account_id, name)
 
-    def _check_instances(self, model: OwnGraphModel) -> None:
+    async def _check_instances(self, model: OwnGraphModel) -> None:
         """Reject a graph whose weights or classes no instance has."""
-        found = self.instances.find_problems(model)
+        found = await self.instances.find_problems(model)
         if not found:
             return
         problems = [

@@ -32,6 +32,10 @@ OUTPUT_PREFIX, INPUT_PREFIX = "outputs/", "inputs/"
 #: Of the files of training jobs; unlike `outputs/`, rules of the bucket keep them for long.
 LORA_PREFIX = "loras/"
 OBJECT_PREFIXES = (INPUT_PREFIX, OUTPUT_PREFIX, LORA_PREFIX)
+#: Prefixes of objects that no job names, and that callers miss when they are lost: files for their own
+#: graphs, and what they have chosen for a key.
+GRAPH_FILE_PREFIX, KEY_OPTIONS_PREFIX = "graph-files/", "a1111-options/"
+CALLER_PREFIXES = (GRAPH_FILE_PREFIX, KEY_OPTIONS_PREFIX)
 #: How long a deletion stays on record after the object was deleted.
 DELETION_KEPT = timedelta(days=1)
 _KEY = re.compile(r"(?:inputs|outputs|loras)/[^/]+/(?P<owner>[\w-]+)-[0-9a-f]{64}\.[\w.+-]+")

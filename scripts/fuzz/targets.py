@@ -26,6 +26,7 @@ from orchestrator.catalog.import_export import InvalidWorkflow, import_workflow,
 from orchestrator.catalog.rendering.graph import parse_graph
 from orchestrator.catalog.rendering.render import CompiledGraph
 from orchestrator.errors import InvalidRequest, ServiceError
+from orchestrator.intake.own_graphs import estimate_seconds
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.archives import ArchiveLimits, open_archive
 from orchestrator.media.errors import CorruptMedia
@@ -37,10 +38,15 @@ from orchestrator.media.provenance import strip_graph_metadata
 from orchestrator.media.sniffing import detect_content_type
 from orchestrator.media.tensors import check_finite, parse_safetensors_header
 from orchestrator.media.thumbnails import make_thumbnail
+from orchestrator.own_graphs.model import own_graph_model
+from orchestrator.own_graphs.policy import GraphPolicy
+from orchestrator.own_graphs.rejections import GraphRejected
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.web.dialects.a1111 import translation as a1111
 from orchestrator.web.dialects.a1111.schemas import TextToImageBody
 from orchestrator.web.dialects.fal import translation as fal
+from orchestrator.web.dialects.huggingface import translation as huggingface
+from orchestrator.web.dialects.huggingface.translation import TextToImageRequest
 from orchestrator.web.dialects.openai import images as openai_images
 from orchestrator.web.dialects.openai import videos as openai_videos
 from orchestrator.web.dialects.openai.image_bodies import (
@@ -242,6 +248,33 @@ def _draw(fields: Mapping[str, Any]) -> GenerationRequest:
     return a1111.to_request(body, shipped_catalog(), "sdxl-1.0", {}, idempotency_key=None)
 
 
+def _text_to_image(fields: Mapping[str, Any]) -> GenerationRequest:
+    try:
+        body = TextToImageRequest.model_validate(fields)
+    except ValidationError as error:
+        raise first_validation_error(error) from error
+    asked = "black-forest-labs/FLUX.1-schnell"
+    return huggingface.to_request(body, shipped_catalog(), asked, "image/png", idempotency_key=None)
+
+
+@cache
+def graph_policy() -> GraphPolicy:
+    """The policy of callers' own graphs, without files."""
+    return GraphPolicy(facts=load_core_node_facts())
+
+
+def fuzz_own_graphs(data: bytes) -> None:
+    """Graphs of callers: whatever is checked is rejected or can be sent."""
+    try:
+        graph = parse_json_object(data)
+    except ServiceError:
+        return
+    with suppress(GraphRejected):
+        checked = graph_policy().check(graph)
+        own_graph_model(checked.nodes, checked.outputs)
+        estimate_seconds(checked)
+
+
 #: From the fields of a body, and whether they are those of a form, to the request. Raises ServiceError.
 DIALECTS: tuple[Translate, ...] = (
     lambda fields, form: pixel_factory.to_request(
@@ -274,6 +307,7 @@ DIALECTS: tuple[Translate, ...] = (
         "fal-ai/flux/schnell", "flux-1-schnell", fields, shipped_catalog(), idempotency_key=None
     ),
     lambda fields, form: _draw(fields),
+    lambda fields, form: _text_to_image(fields),
 )
 
 #: Every target by its name, which is also that of its folder in the corpus.
@@ -287,6 +321,7 @@ TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "large_json": fuzz_large_json,
     "media": fuzz_media,
     "messages": fuzz_messages,
+    "own_graphs": fuzz_own_graphs,
     "payloads": fuzz_payloads,
     "renderer": fuzz_renderer,
     "responses": fuzz_responses,

@@ -1,29 +1,36 @@
-"""Fixtures: two real ComfyUI servers on the CPU, one of them with our node pack, for all files.
+"""Fixtures: two real ComfyUI servers on the CPU, one of them with our node pack, for all files; a service.
 
 A start costs ten seconds of a core. Files that stop their server, or want other options, start their own.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from comfy_instances.install.install import link_node_packs
+from comfy_instances.process.child import find_free_port
 from orchestrator.catalog.parameters.example_values import (
     EXAMPLE_DATASET_FOLDER,
     EXAMPLE_IMAGE,
     EXAMPLE_VIDEO,
 )
+from tests.support.node_project import comfy_packages, node_project  # noqa: F401 - fixtures for tests here
 from tests.support.real_comfyui import RealServer, installation
-from tests.support.service import ROOT
+from tests.support.service import ROOT, ServiceProcess, running
+from tests.support.tls_front import TlsFront, tls_front
 
 PACK = ROOT / "custom_nodes" / "pixel_factory"
+#: Models that clients of the field are offered: without weights, and with tiny ones.
+OFFERED = ("sd-1.5", "4x-ultrasharp")
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +52,38 @@ def comfyui_with_pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real
     (base / "input").mkdir()
     with _running(base, PACK) as server:
         yield server
+
+
+@dataclass(frozen=True)
+class OpenService:
+    """A service with a real ComfyUI, for the clients of the field: behind TLS, as their defaults ask for."""
+
+    service: ServiceProcess
+    front: TlsFront
+
+    @property
+    def trust(self) -> dict[str, str]:
+        """Return what has programs trust the certificate, whatever library they use."""
+        names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+        return dict.fromkeys(names, str(self.front.authority))
+
+
+@pytest.fixture(scope="session")
+def open_service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenService]:
+    """A service that offers weightless and tiny models, and runs callers' graphs."""
+    base = tmp_path_factory.mktemp("open-service")
+    shutil.copytree(ROOT / "tests" / "workflows", base / "workflows")
+    for model in OFFERED:
+        shutil.copytree(ROOT / "workflows" / model, base / "workflows" / model)
+    port = find_free_port()
+    environment = {
+        "PIXELFACTORY_WORKFLOWS_DIR": str(base / "workflows"),
+        "PIXELFACTORY_PUBLIC_URL": f"https://127.0.0.1:{port}",
+        "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
+    }
+    process = ServiceProcess(base / "data", ("--instances", comfyui.url), environment)
+    with running(process) as service, tls_front(base, port, service.port) as front:
+        yield OpenService(service, front)
 
 
 @contextmanager

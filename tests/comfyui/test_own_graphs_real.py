@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 import pytest
 from PIL import Image
 
@@ -18,10 +18,14 @@ from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from orchestrator.own_graphs.policy import GraphPolicy
 from orchestrator.own_graphs.rejections import GraphRejected
+from tests.comfyui.conftest import OpenService
 from tests.support.callers import new_key
+from tests.support.installation import installed
+from tests.support.polling import wait_until_sync
 from tests.support.python_client import require_client, run_python
 from tests.support.real_comfyui import RealServer, installation
-from tests.support.service import ServiceProcess, running
+from tests.support.s3_server import S3Server
+from tests.support.service import ServiceProcess
 
 INSTALL = installation()
 pytestmark = [
@@ -34,6 +38,7 @@ TEMPLATES = "venv/lib/python*/site-packages/comfyui_workflow_templates_json/temp
 #: Templates that need no weights: they run. The others are checked only.
 RUN = ("basic_datatype_conversion", "basic_mask_operations_and_compositing", "utility_image_stitch")
 LEAST_ACCEPTED = 20
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 SCOPES = ["graphs", "read", "generate", "billing"]
 
 
@@ -60,10 +65,8 @@ def templates() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    data = tmp_path_factory.mktemp("service")
-    with running(ServiceProcess(data, ("--instances", comfyui.url))) as started:
-        yield started
+def service(open_service: OpenService) -> ServiceProcess:
+    return open_service.service
 
 
 def test_accepts_public_templates_of_the_core() -> None:
@@ -135,6 +138,38 @@ async def test_says_what_a_node_says_without_paths_of_the_server(service: Servic
     assert "site-packages" not in text
     assert "/root/" not in text
     assert "comfyui/source" not in text
+
+
+@pytest.mark.slow
+def test_an_api_process_refuses_what_no_instance_can_run(
+    comfyui: RealServer, s3: S3Server, tmp_path: Path
+) -> None:
+    """The scheduler's instances decide, as in a single process."""
+    with installed(tmp_path, s3) as installation:
+        scheduler = installation.prepare("scheduler", "scheduler", "--instances", comfyui.url)
+        scheduler.start()
+        api = installation.api("api")
+        headers = {"Authorization": f"Bearer {new_key(api, scopes=SCOPES)}"}
+        with httpx.Client(base_url=api.url, headers=headers, timeout=60) as http:
+            wait_until_sync(lambda: http.get("/models/checkpoints").json() != [])
+            assert CHECKPOINT in http.get("/models/checkpoints").json()
+            assert http.get("/models/embeddings").json() == []
+            assert http.get("/models/nothing").status_code == 404
+            refused = http.post("/prompt", json={"prompt": loading("nowhere.safetensors")})
+            assert refused.status_code == 400, refused.text
+            (error,) = refused.json()["node_errors"]["1"]["errors"]
+            assert error["type"] == "value_not_in_list"
+            assert http.post("/prompt", json={"prompt": loading(CHECKPOINT)}).status_code == 200
+
+
+def loading(checkpoint: str) -> dict[str, Any]:
+    """A graph that loads a checkpoint, and saves what its VAE makes of nothing."""
+    return {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": checkpoint}},
+        "2": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+        "3": {"class_type": "VAEDecode", "inputs": {"samples": ["2", 0], "vae": ["1", 2]}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
+    }
 
 
 SDK = """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.callers import new_key
-from tests.support.node_project import node_project  # noqa: F401 - a fixture for all tests here
+from tests.support.node_project import comfy_packages, node_project  # noqa: F401 - fixtures for tests here
 from tests.support.service import ServiceProcess, running
 
 WORKFLOWS = Path(__file__).resolve().parent.parent.parent / "workflows"

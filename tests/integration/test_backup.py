@@ -29,6 +29,8 @@ from tests.support.service import ServiceProcess, running
 
 CREDIT = 50.0
 BODY = {"model": "flux-1-schnell", "size": "256x256"}
+#: Longer than names of objects may be on some servers.
+GRAPH_FILE = f"{'photo' * 50}.png"
 EDITED = f"data:image/png;base64,{b64encode(png(256, 256)).decode()}"
 
 
@@ -37,6 +39,8 @@ class BackedUp:
     """What a service had when it was backed up, and its backups."""
 
     key: str
+    #: Key of an account that has uploaded a file for its graphs.
+    graph_key: str
     admin_token: str
     #: Digests of the outputs of jobs that were finished before the backup, by job.
     outputs: dict[str, str]
@@ -89,11 +93,17 @@ def backed_up(s3: S3Server, bucket: str, tmp_path_factory: pytest.TempPathFactor
 async def back_up_under_load(service: ServiceProcess, root: Path, environment: dict[str, str]) -> BackedUp:
     made = BackedUp(
         key=service.key(f"{CREDIT:.2f}"),
+        graph_key=service.run("keys", "create", "--scope", "graphs", "--scope", "read")["key"],
         admin_token=service.admin_token,
         outputs={},
         with_objects=root / "with-objects",
         without_objects=root / "without-objects",
     )
+    async with service.client(made.graph_key) as http:
+        form = aiohttp.FormData()
+        form.add_field("image", png(64, 48), filename=GRAPH_FILE, content_type="image/png")
+        async with http.post("/upload/image", data=form) as response:
+            assert response.status == 200, await response.text()
     async with service.client(made.key) as http:
         for number in range(4):
             job = await wait_for_job(http, await submit(http, number))
@@ -185,7 +195,10 @@ def test_reports_what_a_backup_holds(backed_up: BackedUp) -> None:
     plain, full = (backed_up.reports[name] for name in ("without_objects", "with_objects"))
     assert plain["objects"]["copied"] == 0
     assert plain["objects"]["named"] >= len(backed_up.outputs)
-    assert full["objects"]["copied"] == full["objects"]["named"] - full["objects"]["deleted"]
+    of_jobs = full["objects"]["copied"] - full["objects"]["caller_files"]
+    assert of_jobs == full["objects"]["named"] - full["objects"]["deleted"]
+    # The bytes of the file, what is known of it, and its name.
+    assert full["objects"]["caller_files"] == 3
     assert full["objects"]["missing"] == full["objects"]["damaged"] == []
     assert full["counts"]["jobs"] >= plain["counts"]["jobs"] >= 8
     listed = [
@@ -224,6 +237,14 @@ def test_is_restored_with_an_empty_object_storage(backed_up: BackedUp, s3: S3Ser
     assert report["objects"]["uploaded"] == backed_up.reports["with_objects"]["objects"]["copied"]
     with running(service):
         asyncio.run(check_restored(service, backed_up))
+        asyncio.run(check_graph_file(service, backed_up))
+
+
+async def check_graph_file(service: ServiceProcess, backed_up: BackedUp) -> None:
+    async with service.client(backed_up.graph_key) as http:
+        query = {"type": "input", "filename": GRAPH_FILE}
+        async with http.get("/view", params=query) as response:
+            assert (response.status, await response.read()) == (200, png(64, 48))
 
 
 def test_reports_objects_that_nobody_has(backed_up: BackedUp, s3: S3Server, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ PROGRAMS = {
     "replicate/predict": ("output.webp",),
     "fal/run": ("output.png",),
     "a1111/draw": ("output.png",),
+    "huggingface/text_to_image": ("output.png",),
 }
 IMAGE_SIZES = {
     "lighthouse.png": (1344, 768),

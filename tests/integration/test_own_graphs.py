@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,26 +162,6 @@ await new Promise((done, fail) => new CallWrapper(api, builder)
   .onFailed((error) => fail(error)).run());
 process.exit(0);
 """
-
-
-@pytest.fixture(scope="module")
-def comfy_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = tmp_path_factory.mktemp("comfy-node")
-    (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
-    command = [
-        "npm",
-        "install",
-        "--no-audit",
-        "--no-fund",
-        "--silent",
-        "@comfyorg/sdk",
-        "@saintno/comfyui-sdk",
-    ]
-    try:
-        subprocess.run(command, cwd=project, check=True, timeout=110)
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"needs Node.js with npm and its registry: {error}")
-    return project
 
 
 async def test_typescript_sdk_runs_a_graph_and_downloads(

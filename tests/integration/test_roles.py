@@ -39,7 +39,12 @@ def traces() -> Iterator[OtlpReceiver]:
 def installation(
     s3: S3Server, traces: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    with installed(tmp_path_factory.mktemp("installation"), s3) as installation:
+    base = tmp_path_factory.mktemp("installation")
+    for number in range(2):
+        loras = base / f"simulator-{number}" / "models" / "loras"
+        loras.mkdir(parents=True)
+        (loras / "ink.safetensors").write_bytes(bytes(8))
+    with installed(base, s3) as installation:
         installation.settings |= traces.environment
         yield installation
 
@@ -94,6 +99,18 @@ async def test_a_job_is_seen_by_every_process(apis: tuple[ServiceProcess, Servic
         (asset,) = done["assets"]
     async with aiohttp.ClientSession() as anyone, anyone.get(asset["url"]) as response:
         assert response.status == 200
+
+
+async def test_an_api_process_knows_the_weights_of_the_schedulers_instances(
+    apis: tuple[ServiceProcess, ServiceProcess],
+) -> None:
+    """Graphs of callers name them."""
+    async with apis[0].client(new_key(apis[0], "1.00", scopes=["graphs", "read"])) as http:
+        async with http.get("/models/loras") as response:
+            assert await response.json() == ["ink.safetensors"]
+        async with http.get("/object_info/LoraLoader") as response:
+            loader = (await response.json())["LoraLoader"]
+        assert loader["input"]["required"]["lora_name"][0] == ["ink.safetensors"]
 
 
 async def test_a_published_model_reaches_every_process(

@@ -16,6 +16,8 @@ PACKAGES = (
     *("openai@6", "ai@6", "@ai-sdk/openai@3", "@ai-sdk/openai-compatible@2"),
     *("replicate@1", "@ai-sdk/replicate@2", "@fal-ai/client@1", "@ai-sdk/fal@2"),
 )
+#: Of clients that run callers' own graphs.
+COMFY_PACKAGES = ("@comfyorg/sdk", "@saintno/comfyui-sdk")
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +29,19 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
     command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *PACKAGES]
     subprocess.run(command, cwd=project, check=True, timeout=110)
+    return project
+
+
+@pytest.fixture(scope="session")
+def comfy_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the npm packages that run graphs: Comfy's SDK, and a client of ComfyUI itself."""
+    project = tmp_path_factory.mktemp("comfy-node")
+    (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
+    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *COMFY_PACKAGES]
+    try:
+        subprocess.run(command, cwd=project, check=True, timeout=110)
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"needs Node.js with npm and its registry: {error}")
     return project
 
 

@@ -126,7 +126,7 @@ class SchedulerLink:
         """
         request = CapacityRequest(account_id=account_id, model=model)
         with suppress(ServiceUnavailable):
-            answer = await self._ask(CAPACITY_PATH, request.model_dump_json())
+            answer = await self.ask(CAPACITY_PATH, request.model_dump_json())
             return CapacityResponse.model_validate_json(answer).capacity
         if self._url is None and not self.mirror.expects_instance(monotonic()):
             raise no_scheduler()
@@ -144,12 +144,12 @@ class SchedulerLink:
 
     async def _read_architectures(self, names: list[str]) -> dict[str, tuple[str, ...]]:
         with suppress(ServiceUnavailable):
-            answer = await self._ask(LORAS_PATH, LoraNames(names=tuple(names)).model_dump_json())
+            answer = await self.ask(LORAS_PATH, LoraNames(names=tuple(names)).model_dump_json())
             return dict(LoraArchitectures.model_validate_json(answer).architectures)
         return dict.fromkeys(names, ())
 
-    async def _ask(self, path: str, body: str) -> bytes:
-        """Return the scheduler's answer. Raises ServiceUnavailable."""
+    async def ask(self, path: str, body: str) -> bytes:
+        """Return the scheduler's answer to a question. Raises ServiceUnavailable."""
         if self._url is None:
             raise no_scheduler()
         try:

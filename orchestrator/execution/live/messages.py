@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from comfy_instances.fleet.protocol import InstanceInfo
+from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.execution.capacity import Capacity
 from orchestrator.execution.scheduler.wait_estimator import WaitEstimate
 from orchestrator.jobs.events import ShardPreview, ShardProgress, ShardStarted
@@ -118,3 +119,22 @@ class LoraNames(_Message):
 
 
 SCHEDULER_MESSAGES: TypeAdapter[SchedulerMessage] = TypeAdapter(SchedulerMessage)
+
+
+class GraphQuestion(_Message):
+    """Asks why no instance can run a caller's graph."""
+
+    graph: dict[str, Any]
+    outputs: tuple[str, ...]
+
+
+class GraphProblems(_Message):
+    """Answers a GraphQuestion; empty if an instance can run the graph, or if that is not known."""
+
+    problems: tuple[GraphProblem, ...] = ()
+
+
+class KnownClasses(_Message):
+    """The node facts of an instance that is ready, by class; None if there is none."""
+
+    classes: dict[str, Any] | None = None

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiohttp import WSMsgType, web
 from pydantic import BaseModel, ValidationError
 
 from comfy_instances.fleet.protocol import InstanceInfo
 from comfy_instances.tasks import spawn
+from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.errors import InvalidRequest, NotAuthenticated
 from orchestrator.execution.capacity import Capacity
 from orchestrator.execution.live.link import CAPACITY_PATH, LIVE_PATH, LORAS_PATH, PING_SECONDS
@@ -25,6 +27,8 @@ from orchestrator.execution.live.messages import (
     CapacityResponse,
     FleetMessage,
     FleetSnapshot,
+    GraphProblems,
+    GraphQuestion,
     InstanceSnapshot,
     JobChangedMessage,
     LoraArchitectures,
@@ -32,6 +36,7 @@ from orchestrator.execution.live.messages import (
     ShardMessage,
     WaitMessage,
 )
+from orchestrator.execution.live.remote_graphs import GRAPH_PROBLEMS_PATH, NODE_FACTS_PATH
 from orchestrator.execution.live.waiting_callers import WaitingCallers
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs.events import (
@@ -43,6 +48,7 @@ from orchestrator.jobs.events import (
     ShardStarted,
     Subscription,
 )
+from orchestrator.own_graphs.model import OwnGraphModel, own_graph_model
 from orchestrator.web.auth import bearer_token, is_secret
 from orchestrator.web.http.bodies import allow_large_body, read_body
 
@@ -63,6 +69,14 @@ class InstanceList(Protocol):
     def instances(self) -> list[InstanceInfo]: ...
 
 
+class GraphInstances(Protocol):
+    """What the instances say of callers' own graphs."""
+
+    async def find_problems(self, model: OwnGraphModel) -> Sequence[GraphProblem]: ...
+
+    async def node_facts(self) -> Mapping[str, Any] | None: ...
+
+
 class LoraReader(Protocol):
     """Reads what shared LoRAs fit."""
 
@@ -79,6 +93,7 @@ class LiveSources:
     fleet: InstanceList
     loras: LoraReader
     callers: WaitingCallers
+    graphs: GraphInstances
 
     def fleet_snapshot(self) -> FleetSnapshot:
         """Return what API processes may know of the fleet now."""
@@ -111,6 +126,8 @@ class LiveRoutes:
             web.get(LIVE_PATH, self.follow),
             web.post(CAPACITY_PATH, self.get_capacity),
             web.post(LORAS_PATH, self.get_lora_architectures),
+            web.post(GRAPH_PROBLEMS_PATH, self.get_graph_problems),
+            web.post(NODE_FACTS_PATH, self.get_node_facts),
         ]
 
     async def follow(self, request: web.Request) -> web.WebSocketResponse:
@@ -146,6 +163,20 @@ class LiveRoutes:
         asked = await _read(request, LoraNames)
         found = await self._sources.loras.read_architectures(asked.names)
         return _respond(LoraArchitectures(architectures=found))
+
+    async def get_graph_problems(self, request: web.Request) -> web.Response:
+        """Answer why no instance can run a caller's graph."""
+        self._require_secret(request)
+        asked = await _read(request, GraphQuestion)
+        problems = await self._sources.graphs.find_problems(own_graph_model(asked.graph, asked.outputs))
+        return _respond(GraphProblems(problems=tuple(problems)))
+
+    async def get_node_facts(self, request: web.Request) -> web.Response:
+        """Answer which node classes and weights there are."""
+        self._require_secret(request)
+        facts = await self._sources.graphs.node_facts()
+        text = await asyncio.to_thread(lambda: json.dumps({"classes": facts}))
+        return web.Response(text=text, content_type="application/json")
 
     def _require_secret(self, request: web.Request) -> None:
         if not is_secret(bearer_token(request), self._secret):

@@ -29,6 +29,7 @@ ERROR_CODES: Mapping[str, str] = {
     "asset_in_use": "The file is a result and belongs to its job.",
     "storage_full": "The account keeps as many files for its graphs as it may.",
     "idempotency_key_reuse": "The `Idempotency-Key` was used before; here, a key is for one job only.",
+    "folder_not_found": "There is no folder of weights with this name; `GET /models` lists all.",
     "job_id_reuse": "The chosen `prompt_id` was used before.",
     "unusable_graph": "A server would not run the graph; `problems` says why.",
     "graph_too_large": "The graph has too many nodes.",

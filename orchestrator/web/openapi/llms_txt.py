@@ -131,6 +131,26 @@ are retried \
 for a day under the same `webhook-id`, so process each id once.
 """
 
+DIALECT_SECTION = """
+## APIs of other services
+
+The same models, keys and prices, for clients of these APIs. Each has its own shapes of requests and errors.
+
+| API | Address to configure | Models |
+|---|---|---|
+| OpenAI images and videos | `{base_url}/v1` | any id or name of this list |
+| Replicate | `REPLICATE_BASE_URL={base_url}`; JavaScript `{base_url}/v1` | `OWNER/NAME`, `pixel-factory/ID` |
+| fal | `{base_url}/fal`; queue `{base_url}/fal/queue`; `Authorization: Key $API_KEY` | `pixel-factory/ID` |
+| AUTOMATIC1111 (`/sdapi/v1`) | `{base_url}`; HTTP Basic, the key is the password | `sd_model_checkpoint` |
+| Hugging Face `text_to_image` | `{base_url}/hf/MODEL` | in the address |
+| PixelAPI | `{base_url}/v1/image/generate` | `model` |
+| PixelDojo | `{base_url}/api/v1/models/MODEL/run` | in the address |
+| Pixazo | `{base_url}`, with paths such as `/flux-dev/v1/dev/textToImage` | in the address |
+| Comfy Router | `COMFY_ROUTER_BASE_URL={base_url}` | `OWNER/ID` of `GET /v2/models` |
+| Comfy API v2, own graphs | `COMFY_BASE_URL={base_url}` | graphs; needs a key with the scope `graphs` |
+| ComfyUI (`/prompt`, `/ws`, `/history`) | `{base_url}` | graphs; needs a key with the scope `graphs` |
+"""
+
 ERROR_SECTION = """
 ## Errors
 
@@ -164,6 +184,7 @@ def render_llms_txt(catalog: Catalog, prices: PriceBook, base_url: str) -> str:
         IMAGE_SECTION.format(base_url=base_url, image_model=image_model),
         VIDEO_SECTION.format(base_url=base_url, video_model=video_model),
         JOBS_SECTION,
+        DIALECT_SECTION.format(base_url=base_url),
         *_render_models(catalog, prices),
         WEBHOOK_SECTION,
         ERROR_SECTION,

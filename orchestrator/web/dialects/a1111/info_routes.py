@@ -11,6 +11,7 @@ from aiohttp import web
 
 from orchestrator.catalog import Catalog, Model, ModelKind
 from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.jobs import Job
 from orchestrator.media.input_images import ImageLimits, read_image
 from orchestrator.media.payloads import InputRejected, PayloadDecoder
@@ -78,15 +79,28 @@ LISTS: Mapping[str, tuple[str, Any]] = {
 #: Fields of `extra-single-image` that must ask for nothing.
 _ZERO_FIELDS = ("gfpgan_visibility", "codeformer_visibility", "extras_upscaler_2_visibility")
 NO_UPSCALER = "None"
+#: LoRAs of the account that a list has at most.
+MAX_LORAS = 100
+
+
+def _lora_metadata(trigger_word: str | None) -> dict[str, str]:
+    """Return what programs show of a LoRA, in the field in which trainers write it."""
+    return {"modelspec.trigger_phrase": trigger_word} if trigger_word else {}
 
 
 class A1111InfoRoutes:
     """Options, models, upscalers, and texts of PNGs."""
 
     def __init__(
-        self, service: GenerationApi, delivery: OutputDelivery, options: KeyOptions, limits: ImageLimits
+        self,
+        service: GenerationApi,
+        delivery: OutputDelivery,
+        options: KeyOptions,
+        limits: ImageLimits,
+        loras: LoraResolver,
     ) -> None:
         self._service = service
+        self._loras = loras
         self._delivery = delivery
         self._options = options
         self._limits = limits
@@ -167,9 +181,18 @@ class A1111InfoRoutes:
 
     @openapi_operation(response=EntriesResponse, access=Access.BASIC, tag="a1111")
     async def list_loras(self, request: web.Request) -> web.Response:
-        """List LoRAs: `GET /api/v1/loras` has them."""
-        await authenticate_a1111(request, ApiKeyScope.READ)
-        return web.json_response([])
+        """List the LoRAs that prompts can name: the newest of the account, and those for all accounts."""
+        key = await authenticate_a1111(request, ApiKeyScope.READ)
+        page = await self._loras.store.list_loras(key.account.id, MAX_LORAS)
+        own = [lora for lora in page.items if not self._loras.expiry.is_lora_expired(lora)]
+        names = dict.fromkeys([*(lora.name for lora in own), *self._loras.shared.names()])
+        words = {lora.name: lora.trigger_word for lora in reversed(own)}
+        return web.json_response(
+            [
+                {"name": name, "alias": name, "path": "", "metadata": _lora_metadata(words.get(name))}
+                for name in names
+            ]
+        )
 
     @openapi_operation(
         response=ValuesResponse,

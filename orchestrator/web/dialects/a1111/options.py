@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from orchestrator.jobs.objects import KEY_OPTIONS_PREFIX
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.storage.object_store import ObjectStore
-
-#: Prefix of the keys of all options.
-OPTIONS_PREFIX = "a1111-options/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,7 @@ class KeyOptions:
     async def get_model(self, key_id: str) -> str | None:
         """Return the name of the key's model; None if none was chosen. Raises ObjectStoreError."""
         try:
-            raw = await self.objects.get_current(f"{OPTIONS_PREFIX}{key_id}.json")
+            raw = await self.objects.get_current(f"{KEY_OPTIONS_PREFIX}{key_id}.json")
         except ObjectNotFound:
             return None
         model = json.loads(raw).get("sd_model_checkpoint")
@@ -30,4 +28,4 @@ class KeyOptions:
     async def set_model(self, key_id: str, model: str) -> None:
         """Choose the key's model. Raises ObjectStoreError."""
         raw = json.dumps({"sd_model_checkpoint": model}).encode()
-        await self.objects.put(f"{OPTIONS_PREFIX}{key_id}.json", raw, "application/json")
+        await self.objects.put(f"{KEY_OPTIONS_PREFIX}{key_id}.json", raw, "application/json")

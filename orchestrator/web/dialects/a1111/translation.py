@@ -113,6 +113,10 @@ def makes_pictures(model: Model) -> bool:
     return model.kind is ModelKind.IMAGE and model.makes_images
 
 
+#: Fields that programs send for every model, whether it has them or not.
+_SENT_BY_ALL = frozenset({"negative_prompt", "steps", "cfg_scale", "width", "height"})
+
+
 def to_request(
     body: GenerationBody,
     catalog: Catalog,
@@ -125,6 +129,9 @@ def to_request(
     known = {parameter for model in catalog.models_of(name) for parameter in model.parameters}
     fields, warnings = _take_own_fields(body, known)
     fields |= _main_fields(body, catalog, name, has_image=bool(images))
+    for field in sorted(_SENT_BY_ALL & fields.keys() - known):
+        del fields[field]
+        warnings.append(f"`{field}` has no effect: the model has no such parameter")
     request = to_run_request(
         name,
         {**fields, **images},

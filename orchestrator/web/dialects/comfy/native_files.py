@@ -1,25 +1,20 @@
-"""ComfyUI's own API: uploads, downloads, and what the server has."""
+"""ComfyUI's own API: uploads, downloads, and what the server is."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.execution.graph_instances import FleetGraphs, UnknownInstances
 from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.intake.graph_files import GraphFiles
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge, LosesFrames
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.own_graphs.policy import GraphPolicy
 from orchestrator.own_graphs.result_names import NamedOutput, name_outputs
-from orchestrator.own_graphs.values import UPLOADED_PREFIX, is_unsafe_path
+from orchestrator.own_graphs.values import is_unsafe_path
 from orchestrator.web.dialects.comfy.bodies import ComfyUiBody, ComfyUiList
 from orchestrator.web.dialects.comfy.graph_jobs import GraphJobs, authenticate_graphs, send_result
 from orchestrator.web.dialects.comfy.native_routes import both
@@ -34,18 +29,15 @@ from orchestrator.web.openapi.operation import openapi_operation
 
 _TAG = "comfy"
 _PREVIEW = re.compile(r"(webp|jpeg);(\d{1,3})", re.ASCII)
-#: Fields of a class that ComfyUI reports and recorded facts leave out.
-_EXTRA = {"display_name": "", "description": "", "python_module": "nodes", "deprecated": False}
 
 
 class NativeFileRoutes:
-    """Files of the caller, and facts of the instances."""
+    """Files of the caller, and what runs graphs."""
 
     def __init__(
         self,
         jobs: GraphJobs,
         sender: ResultSender,
-        instances: FleetGraphs | UnknownInstances,
         fleet: FleetInstances,
         *,
         marker: DerivedMediaMarker,
@@ -54,9 +46,7 @@ class NativeFileRoutes:
         """`version` is that of the ComfyUI whose nodes are allowed."""
         self._jobs = jobs
         self._files: GraphFiles = jobs.preparer.files
-        self._policy: GraphPolicy = jobs.preparer.policy
         self._sender = sender
-        self._instances = instances
         self._fleet = fleet
         self._marker = marker
         self._version = version
@@ -66,8 +56,6 @@ class NativeFileRoutes:
             *both(web.post, "/upload/image", self.upload),
             *both(web.post, "/upload/mask", self.upload),
             *both(web.get, "/view", self.view),
-            *both(web.get, "/object_info", self.list_classes),
-            *both(web.get, "/object_info/{name}", self.get_class),
             *both(web.get, "/system_stats", self.get_system_stats),
             *both(web.get, "/features", self.get_features),
             *both(web.get, "/embeddings", self.list_nothing),
@@ -85,7 +73,7 @@ class NativeFileRoutes:
         key = await authenticate_graphs(request)
         form = await read_form(request) if is_form(request) else []
         upload = next((field for field in form if field.name == "image"), None)
-        texts = {field.name: str(field.value) for field in form if isinstance(field.value, str)}
+        texts = {field.name: _text_of(field) for field in form if field.name != "image"}
         if upload is None or not upload.filename:
             raise InvalidRequest(
                 "Send a multipart form with the file `image`", code="invalid_request", param="image"
@@ -175,40 +163,6 @@ class NativeFileRoutes:
         )  # fmt: skip
         return build_file_response(request, info, await self._files.read(file))
 
-    @openapi_operation(response=ComfyUiBody, response_description="Facts by class.", tag=_TAG)
-    async def list_classes(self, request: web.Request) -> web.Response:
-        """List the node classes that graphs of yours may hold, with the weights that there are."""
-        await authenticate_graphs(request)
-        text = await asyncio.to_thread(lambda: json.dumps(self._classes()))
-        return web.Response(text=text, content_type="application/json")
-
-    @openapi_operation(response=ComfyUiBody, response_description="Facts of the class.", tag=_TAG)
-    async def get_class(self, request: web.Request) -> web.Response:
-        """Get the facts of a node class."""
-        await authenticate_graphs(request)
-        name = request.match_info["name"]
-        return web.json_response({name: found} if (found := self._class(name)) is not None else {})
-
-    def _classes(self) -> dict[str, Any]:
-        found = {name: self._class(name) for name in self._policy.facts}
-        return {name: entry for name, entry in found.items() if entry is not None}
-
-    def _class(self, name: str) -> dict[str, Any] | None:
-        """Return the facts of an allowed class; None for others, and for those that no instance has."""
-        if not self._policy.is_allowed(name):
-            return None
-        live = self._instances.node_facts()
-        if live is not None and name not in live:
-            return None
-        entry: Mapping[str, Any] = self._policy.facts[name] if live is None else live[name]
-        return {
-            **_EXTRA,
-            "name": name,
-            "output_node": False,
-            **entry,
-            "input": _public_inputs(entry["input"]),
-        }
-
     @openapi_operation(response=ComfyUiBody, response_description="`system` and `devices`.", tag=_TAG)
     async def get_system_stats(self, request: web.Request) -> web.Response:
         """Get the version, and the devices that run graphs."""
@@ -243,6 +197,11 @@ class NativeFileRoutes:
         return web.json_response([])
 
 
+def _text_of(field: FormField) -> str:
+    """Return the value of a field; some clients send texts as files."""
+    return field.value if isinstance(field.value, str) else field.value[:1000].decode("utf-8", "replace")
+
+
 def _file_name(upload: FormField, folder: str) -> str:
     """Return the name of an upload. Raises InvalidRequest for one that leads out of the caller's folder."""
     name = f"{folder.strip('/')}/{upload.filename}" if folder.strip("/") else upload.filename
@@ -253,32 +212,3 @@ def _file_name(upload: FormField, folder: str) -> str:
             param="image",
         )
     return name
-
-
-def _public_inputs(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the inputs of a class without files of callers: uploads, and LoRAs of their trainings."""
-    return {
-        section: {name: _public_input(spec) for name, spec in (inputs or {}).items()}
-        if isinstance(inputs, Mapping)
-        else inputs
-        for section, inputs in sections.items()
-    }
-
-
-def _public_input(spec: Any) -> Any:
-    if not isinstance(spec, list | tuple) or not spec:
-        return spec
-    options = spec[1] if len(spec) > 1 and isinstance(spec[1], Mapping) else {}
-    is_upload = any(name.endswith("_upload") and options[name] for name in options)
-    first = _public_choices(spec[0], is_upload) if isinstance(spec[0], list) else spec[0]
-    if isinstance(options.get("options"), list):
-        options = {**options, "options": _public_choices(options["options"], is_upload)}
-    return [first, *([options] if len(spec) > 1 else [])]
-
-
-def _public_choices(choices: list[Any], is_upload: bool) -> list[Any]:
-    if is_upload:
-        return []
-    return [
-        choice for choice in choices if not (isinstance(choice, str) and choice.startswith(UPLOADED_PREFIX))
-    ]

@@ -148,8 +148,10 @@ class NativeJobRoutes:
 
     @openapi_operation(response=ComfyUiBody, response_description="Entries by prompt id.", tag=_TAG)
     async def list_history(self, request: web.Request) -> web.Response:
-        """List your finished graphs, newest first; `max_items` limits their number."""
-        key = await authenticate_graphs(request)
+        """List your finished graphs, newest first: `max_items`, or the one with `prompt_id`."""
+        key = await authenticate_graphs(request, is_poll=True)
+        if (id := request.query.get("prompt_id")) is not None:
+            return await self._respond_history(await self._find_own(key.account.id, id))
         text = request.query.get("max_items", "")
         limit = (
             min(int(text), MAX_LISTED) if text.isascii() and text.isdigit() and len(text) < 6 else MAX_LISTED
@@ -169,12 +171,14 @@ class NativeJobRoutes:
     )
     async def get_history(self, request: web.Request) -> web.Response:
         """Get a finished graph of yours."""
-        record = await self._find(request)
+        return await self._respond_history(await self._find(request))
+
+    async def _respond_history(self, record: JobRecord | None) -> web.Response:
+        """Return the entry of a graph by its prompt id; an empty object while it runs."""
         if record is None or not record.job.is_finished:
             return web.json_response({})
-        return web.json_response(
-            {prompt_id(record): history_entry(record, await read_texts(self._jobs, record))}
-        )
+        entry = history_entry(record, await read_texts(self._jobs, record))
+        return web.json_response({prompt_id(record): entry})
 
     @openapi_operation(response=ComfyUiBody, response_description="The entry by its prompt id.", tag=_TAG)
     async def get_cloud_history(self, request: web.Request) -> web.Response:

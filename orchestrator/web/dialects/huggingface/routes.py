@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from types import MappingProxyType
-from typing import Any
-
 from aiohttp import web
-from pydantic import Field
 
-from orchestrator.errors import InvalidRequest, invalid_field
-from orchestrator.intake.model_names import errors_name_model
+from orchestrator.errors import InvalidRequest
 from orchestrator.web.auth import authenticate
-from orchestrator.web.dialects.hosted_names import require_hosted_name
-from orchestrator.web.dialects.run_input import to_run_request
-from orchestrator.web.http.request_model import RequestModel, read_request_model
+from orchestrator.web.dialects.huggingface.translation import TextToImageRequest, to_request
+from orchestrator.web.http.request_model import read_request_model
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import job_headers, parse_idempotency_key, wait_for_result
 from orchestrator.web.openapi.operation import ParameterSpec, openapi_operation
 from orchestrator.web.protocols import GenerationApi
 
-DIALECT_NAME = "huggingface"
-#: Ids of repositories with the weights of a model of the catalog, in lower case.
-REPOSITORIES: Mapping[str, str] = MappingProxyType(
-    {
-        "black-forest-labs/flux.1-schnell": "flux-1-schnell",
-        "black-forest-labs/flux.1-dev": "flux-1-dev",
-        "black-forest-labs/flux.1-krea-dev": "flux-1-krea-dev",
-        "black-forest-labs/flux.2-dev": "flux-2-dev",
-        "black-forest-labs/flux.2-klein-4b": "flux-2-klein-4b",
-        "black-forest-labs/flux.2-klein-9b": "flux-2-klein-9b",
-        "stabilityai/stable-diffusion-xl-base-1.0": "sdxl-1.0",
-        "stabilityai/stable-diffusion-3.5-large": "sd-3.5-large",
-        "stable-diffusion-v1-5/stable-diffusion-v1-5": "sd-1.5",
-        "hidream-ai/hidream-i1-full": "hidream-i1",
-        "baidu/ernie-image": "ernie-image",
-    }
-)
-#: `Accept` of a response in another format than that of the model.
-_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/webp": "webp"}
 ACCEPT = {"Accept": ParameterSpec({"type": "string"}, "image/png, image/jpeg or image/webp.")}
-#: Options of the hosted API, which concern its own servers.
-_OPTIONS = frozenset({"use_cache", "wait_for_model"})
-
-
-class TextToImageRequest(RequestModel):
-    """Body of `POST /hf/{model}`."""
-
-    inputs: str = Field(description="Description of the image.", examples=["A lighthouse at dawn"])
-    parameters: dict[str, Any] | None = Field(
-        None,
-        description="Parameters of the model, by its own names or by those of the task:"
-        " `negative_prompt`, `guidance_scale`, `num_inference_steps`, `width`, `height`, `seed`.",
-    )
-    options: dict[str, Any] | None = Field(None, description="`use_cache`, `wait_for_model`: no effect.")
 
 
 class HuggingFaceRoutes:
@@ -86,45 +45,19 @@ class HuggingFaceRoutes:
         body = await read_request_model(request, TextToImageRequest)
         catalog = self._service.catalog_for(key)
         asked = request.match_info["model"].strip("/")
-        name = require_hosted_name(catalog, asked, REPOSITORIES)
-        with errors_name_model(name, catalog):
-            generation = to_run_request(
-                name,
-                _to_fields(body, request.headers.get("Accept", "")),
-                catalog,
-                own_names={},
-                idempotency_key=parse_idempotency_key(request),
-            )
+        generation = to_request(
+            body,
+            catalog,
+            asked,
+            request.headers.get("Accept", ""),
+            idempotency_key=parse_idempotency_key(request),
+        )
         model = catalog.model_of_request(generation.model, generation.served_by)
         if not model.makes_images:
             raise InvalidRequest(f"Model {asked} does not make images", code="unsupported_model")
-        warnings = [f"`{name[:40]}` in `options` has no effect" for name in body.options or {}]
-        generation = replace(
-            generation,
-            warnings=(*generation.warnings, *warnings),
-            field_names={**generation.field_names, "prompt": "inputs"},
-            origin=f"{DIALECT_NAME}/{asked}",
-        )
         record = await submit_job(request, self._service, key, generation, waits_for_result=True)
         record = await wait_for_result(self._service, record)
         output = record.outputs[0]
         data = await self._delivery.load_file(output.key)
         await self._service.record_bytes_sent(record)
         return web.Response(body=data, content_type=output.content_type, headers=job_headers(record))
-
-
-def _to_fields(body: TextToImageRequest, accept: str) -> dict[str, Any]:
-    """Return the fields of a run. Raises InvalidRequest."""
-    fields = {name: value for name, value in (body.parameters or {}).items() if value is not None}
-    if "prompt" in fields:
-        raise invalid_field("prompt", "is the field `inputs` here; leave it out of `parameters`")
-    for name in ("num_images_per_prompt", "num_images", "n"):
-        if fields.pop(name, 1) != 1:
-            raise invalid_field(name, "must be 1: the response is one image")
-    unknown = next((name for name in body.options or {} if name not in _OPTIONS), None)
-    if unknown is not None:
-        raise invalid_field("options", f"has no {unknown[:40]!r}; it has {', '.join(sorted(_OPTIONS))}")
-    asked = accept.partition(";")[0].split(",")[0].strip().lower()
-    if asked in _FORMATS and "output_format" not in fields:
-        fields["output_format"] = _FORMATS[asked]
-    return {"prompt": body.inputs, **fields}

@@ -5,15 +5,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
+from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from orchestrator.app.resources import load_catalog_and_tariff
 from orchestrator.billing.model_listing import list_model
@@ -21,6 +28,8 @@ from orchestrator.catalog import Model
 from orchestrator.catalog.markdown_tables import format_model_table, format_parameter_table
 from orchestrator.cli.main import build_app
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings
+from orchestrator.web.openapi.docs_site import DocsSite
+from orchestrator.web.openapi.error_codes import ERROR_CODES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -38,7 +47,13 @@ OTHER_DOCUMENTS = (
     ROOT / "examples" / "README.md",
     *(path for folder in ("orchestrator", "pricing", "workflows") for path in (ROOT / folder).glob("*.md")),
 )
-_GENERATED = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
+#: Generated tables: the page of each, whose comments `<!-- NAME -->` and `<!-- /NAME -->` enclose it.
+GENERATED_PAGES = {
+    "settings": SETTINGS_PAGE,
+    "errors": DOCS / "reference" / "errors.md",
+    "sizes": DOCS / "how-to" / "sizing.md",
+}
+RESULTS = ROOT / "scripts" / "bench" / "results"
 _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 #: A file or folder of the repository, named in backticks.
 _NAMED_PATH = re.compile(
@@ -70,6 +85,57 @@ def _default(value: object) -> str:
             else f"in the user's data directory: `{value.name}`"
         )
     return f"`{value}`"
+
+
+def errors_table() -> str:
+    rows = ["| code | meaning |", "| --- | --- |"]
+    rows += [f"| `{code}` | {meaning} |" for code, meaning in ERROR_CODES.items()]
+    return "\n".join(rows) + "\n"
+
+
+def sizes_table() -> str:
+    """What one service takes, from the latest measurements."""
+
+    def read(name: str) -> Any:
+        return json.loads((RESULTS / f"{name}.json").read_text())["result"]
+
+    idle, soak, overhead, stores = read("idle"), read("soak"), read("overhead"), read("stores")
+    end_to_end, store = stores["end_to_end"][0], stores["store"][0]
+    processes = read("failover")["memory_mb"]
+    api = max(found["rss_mb"] for name, found in processes.items() if name.startswith("api"))
+    scheduler = max(found["rss_mb"] for name, found in processes.items() if name.startswith("scheduler"))
+    database, log = soak["growth"]["database_bytes_per_operation"], soak["growth"]["log_bytes_per_operation"]
+    rows = {
+        "memory of the service, after its start": f"{idle['service']['rss_mb']:.0f} MB",
+        "memory of the service, after 500 images": f"{idle['service after 500 images']['rss_mb']:.0f} MB",
+        f"memory of the service, after {soak['last']['operations']:,} operations of all kinds": (
+            f"{soak['last']['rss_bytes'] / 1e6:.0f} MB"
+        ),
+        "memory of an API process, of a scheduler": f"{api:.0f} MB, {scheduler:.0f} MB",
+        "memory of the embedded S3 server": f"{idle['S3 server (weed)']['rss_mb']:.0f} MB",
+        "time that the service adds to a request": f"{overhead['served, url']['added']['median_ms']:.0f} ms",
+        "jobs per second, all parts on two cores, with SQLite": f"{end_to_end['sqlite_per_second']:.0f}",
+        "jobs per second, the same with PostgreSQL": f"{end_to_end['postgres_per_second']:.0f}",
+        "accepted jobs per second of the store alone, SQLite": f"{store['sqlite_per_second']:.0f}",
+        "database per job": f"{database[-1] / 1e3:.1f} kB",
+        "log per request": f"{log[-1] / 1e3:.1f} kB",
+    }
+    return (
+        "\n".join(["| what | measured |", "| --- | ---: |", *(f"| {a} | {b} |" for a, b in rows.items())])
+        + "\n"
+    )
+
+
+GENERATORS = {"settings": settings_table, "errors": errors_table, "sizes": sizes_table}
+
+
+def with_generated(name: str) -> str:
+    """The page of a generated table, with the table as it is now."""
+    text = GENERATED_PAGES[name].read_text("utf-8")
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    assert begin in text
+    assert end in text
+    return text[: text.index(begin) + len(begin)] + GENERATORS[name]() + text[text.index(end) :]
 
 
 def verbs_of(command: object) -> dict[str, object]:
@@ -108,10 +174,10 @@ def test_lists_every_model() -> None:
     assert MODELS.read_text("utf-8") == models_document(), "run `python -m tests.test_docs`"
 
 
-def test_lists_every_setting() -> None:
-    found = _GENERATED.search(SETTINGS_PAGE.read_text())
-    assert found is not None
-    assert found[0] == settings_table(), "run `python -m tests.test_docs`"
+@pytest.mark.parametrize("name", GENERATED_PAGES)
+def test_generated_tables_are_those_of_the_code(name: str) -> None:
+    """Settings, error codes, and sizes from the latest measurements."""
+    assert GENERATED_PAGES[name].read_text("utf-8") == with_generated(name), "run `python -m tests.test_docs`"
 
 
 def test_lists_every_command() -> None:
@@ -169,8 +235,10 @@ def test_every_page_is_in_the_navigation() -> None:
     assert [page for page in pages if not re.search(rf"[:-] {re.escape(page)}$", navigation, re.M)] == []
 
 
-def test_pages_build_strictly(tmp_path: Path) -> None:
-    """Strict: a link to a missing page or heading, or a missing included file, is an error."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built pages. A link to a missing page or heading, or a missing included file, is an error."""
+    tmp_path = tmp_path_factory.mktemp("site")
     zensical = Path(sys.executable).with_name("zensical")
     if not zensical.exists():
         pytest.skip("needs Zensical (scripts/install docs)")
@@ -181,7 +249,49 @@ def test_pages_build_strictly(tmp_path: Path) -> None:
     command = [str(zensical), "build", "--strict"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "site" / "how-to" / "callers" / "index.html").exists()
+    return tmp_path / "site"
+
+
+def test_pages_build_strictly(site: Path) -> None:
+    assert (site / "how-to" / "callers.html").exists()
+
+
+async def test_the_service_shows_the_pages(site: Path) -> None:
+    shown, pages = DocsSite(site), _files(site, "*.html")
+    (script,) = _files(site, "bundle.*.js")
+
+    async def show(request: web.Request) -> web.StreamResponse:
+        return shown.respond(request)
+
+    app = web.Application()
+    app.router.add_get("/docs/{path:.*}", show)
+    async with TestClient(TestServer(app)) as client:
+        for file in pages:
+            path = f"/docs/{file.relative_to(site).as_posix()}"
+            response = await client.get(path)
+            assert response.status == 200, path
+            policy = response.headers["Content-Security-Policy"]
+            assert "script-src 'self' 'sha256-" in policy
+            scripts = re.findall(
+                r"<script(?![^>]*\bsrc=)[^>]*>(.+?)</script>", await response.text(), re.DOTALL
+            )
+            runnable = [script for script in scripts if not script.lstrip().startswith("{")]
+            digests = {b64encode(sha256(script.encode()).digest()).decode() for script in runnable}
+            assert runnable
+            assert [digest for digest in digests if digest not in policy] == [], path
+            targets = re.findall(r'(?:href|src)="([^"#?:]+)(?:[#?][^"]*)?"', await response.text())
+            lost = {target for target in targets if not (file.parent / target).resolve().is_file()}
+            assert not (lost if file.name != "404.html" else ()), path
+        page = await client.get("/docs/how-to/callers", allow_redirects=False)
+        assert (page.status, page.headers["Location"]) == (302, "/docs/how-to/callers.html")
+        for missing in ("nothing", "..%2F..%2Fmkdocs.yml", "%2e%2e/mkdocs.yml"):
+            assert (await client.get(URL(f"/docs/{missing}", encoded=True))).status in (404, 500), missing
+        kept = await client.get(f"/docs/{script.relative_to(site).as_posix()}")
+        assert "immutable" in kept.headers["Cache-Control"]
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.rglob(pattern))
 
 
 def test_readme_is_short() -> None:
@@ -196,4 +306,5 @@ def test_changelog_has_the_version() -> None:
 
 if __name__ == "__main__":
     MODELS.write_text(models_document(), "utf-8")
-    SETTINGS_PAGE.write_text(_GENERATED.sub(lambda _: settings_table(), SETTINGS_PAGE.read_text()))
+    for page in GENERATED_PAGES:
+        GENERATED_PAGES[page].write_text(with_generated(page), "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from orchestrator.web.dialects.pixel_factory.errors import ErrorResponse
 from orchestrator.web.dialects.pixel_factory.schemas import QuoteResponse
 from orchestrator.webhooks.sender import generate_signing_secret
 from tests.support.images import png
+from tests.support.node_project import run_node
+from tests.support.programs import run_program
+from tests.support.python_client import run_python
 from tests.support.service import ServiceProcess, pixelfactory
 
 
@@ -158,6 +162,25 @@ def test_llms_txt_verifies_webhook_signatures(service: ServiceProcess) -> None:
     }
     assert names["verify"](secret, headers, body.encode())
     assert not names["verify"](secret, headers, body.encode() + b" ")
+
+
+def test_code_samples_run_as_they_are(
+    service: ServiceProcess, document: dict[str, Any], tmp_path: Path
+) -> None:
+    operation = operations(document)["POST /v1/images/generations"]
+    curl, python, javascript = (sample["source"] for sample in operation["x-codeSamples"])
+    url, key = service.url, service.key("5.00")
+    (tmp_path / "sample.sh").write_text(curl)
+    outputs = [run_python(tmp_path, python, PIXELFACTORY_URL=url, PIXELFACTORY_KEY=key)]
+    if shutil.which("curl") is not None:
+        outputs.append(
+            run_program(tmp_path, "sh", "sample.sh", seconds=60, PIXELFACTORY_URL=url, PIXELFACTORY_KEY=key)
+        )
+    if shutil.which("node") is not None:
+        outputs.append(run_node(tmp_path, javascript, PIXELFACTORY_URL=url, PIXELFACTORY_KEY=key))
+    for output in outputs:
+        (made,) = json.loads(output)["data"]
+        assert made["b64_json"]
 
 
 def test_unknown_paths_are_named_in_the_error(service: ServiceProcess) -> None:

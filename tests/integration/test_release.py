@@ -88,8 +88,10 @@ def test_wheel_has_everything_that_packages_read(wheel: Path) -> None:
     ).stdout.decode()
     expected = {name for name in tracked.split("\0") if name and (ROOT / name).is_file()}
     with zipfile.ZipFile(wheel) as archive:
-        missing = expected - set(archive.namelist())
+        names = set(archive.namelist())
+    missing = expected - names
     assert not missing, sorted(missing)[:20]
+    assert {f"orchestrator/web/docs_site/{page}.html" for page in ("index", "how-to/operators")} <= names
 
 
 @pytest.mark.slow
@@ -123,6 +125,8 @@ def test_wheel_serves_and_generates_outside_of_the_clone(wheel: Path, tmp_path: 
         assert (tmp_path / "cat.webp").read_bytes()[8:12] == b"WEBP"
         listed = subprocess.run([command, "models", "list", "--json"], **run)  # type: ignore[call-overload]
         assert len(json.loads(listed.stdout)) > 50
+        with urlopen(f"{url}/docs", timeout=30) as page:
+            assert page.url.endswith("/docs/index.html")
     finally:
         service.send_signal(signal.SIGTERM)
         service.wait(60)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from orchestrator.web.dialects.error_responses import find_error_format
+from orchestrator.web.openapi.code_samples import build_code_samples
 from orchestrator.web.openapi.documented_routes import DocumentedRoute, list_documented_routes
 from orchestrator.web.openapi.error_codes import ERROR_CODES
 from orchestrator.web.openapi.examples import ExampleGenerator
@@ -144,11 +145,12 @@ class _OperationBuilder:
         parameters = _build_parameters(route)
         if parameters:
             operation["parameters"] = parameters
+        body = None
         if route.spec.body:
-            operation["requestBody"] = {
-                "required": True,
-                "content": self._request_content(route, route.spec.body),
-            }
+            content = self._request_content(route, route.spec.body)
+            operation["requestBody"] = {"required": True, "content": content}
+            body = content["application/json"]["example"]
+        operation["x-codeSamples"] = build_code_samples(route, body)
         return operation
 
     def _request_content(self, route: DocumentedRoute, body: type[BaseModel]) -> dict[str, Any]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,6 +189,42 @@ def test_docs_page_shows_every_operation_and_error_code(document: dict[str, Any]
     page = render_docs_page(document)
     assert [name for name, one in operations(document) if f'id="{one["operationId"]}"' not in page] == []
     assert [code for code in ERROR_CODES if f"<code>{code}</code>" not in page] == []
+
+
+def test_every_operation_has_code_that_each_language_reads(document: dict[str, Any], tmp_path: Path) -> None:
+    modules = []
+    for name, operation in operations(document):
+        curl, python, javascript = operation["x-codeSamples"]
+        ast.parse(python["source"])
+        method, path = name.split(" ", 1)
+        fixed = path.partition("{")[0]
+        assert f"requests.{method.lower()}(" in python["source"], name
+        assert all(f"PIXELFACTORY_URL{end}{fixed}" in sample["source"] for sample, end in (
+            (curl, ""), (javascript, "}"),
+        )), name  # fmt: skip
+        words = shlex.split(curl["source"].replace("\\\n", " "))
+        if "--json" in words:
+            example = operation["requestBody"]["content"]["application/json"]["example"]
+            assert json.loads(words[words.index("--json") + 1]) == example
+        modules.append(f"async () => {{\n{javascript['source']}\n}}")
+    if shutil.which("node") is None:
+        pytest.skip("needs Node.js (Debian: apt install nodejs)")
+    program = tmp_path / "samples.mjs"
+    program.write_text(f"export default [\n{','.join(modules)}\n];\n")
+    subprocess.run(["node", "--check", str(program)], check=True)
+
+
+def test_code_samples_send_the_credential_of_their_operation(document: dict[str, Any]) -> None:
+    sent = {
+        "get /v1/models": "",
+        "post /v1/images/generations": "Authorization: Bearer $PIXELFACTORY_KEY",
+        "post /flux-dev/v1/dev/textToImage": "Ocp-Apim-Subscription-Key: $PIXELFACTORY_KEY",
+        "get /admin/v1/instances": "Authorization: Bearer $PIXELFACTORY_ADMIN_TOKEN",
+    }
+    for name, header in sent.items():
+        method, path = name.split()
+        source = document["paths"][path][method]["x-codeSamples"][0]["source"]
+        assert (header in source) if header else ("-H" not in source), name
 
 
 def raised_error_codes() -> Iterator[str]:

@@ -45,10 +45,10 @@ from orchestrator.catalog.publishing.submission import (
     EditedFiles,
     add_fixed_files,
     edit_files,
+    list_fixed_inputs,
     list_unanswered,
 )
-from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME
-from orchestrator.catalog.rendering.expressions import is_template
+from orchestrator.catalog.publishing.version_files import MANIFEST_NAME
 from orchestrator.cli.console import (
     CliError,
     DataDirOption,
@@ -174,22 +174,16 @@ def _with_origins(imported: ImportedModel, installed: InstalledNodes) -> Importe
 
 def _describe_made(found: ImportedModel, made: EditedFiles) -> ImportedModel:
     """Return an import as the author's changes, and the version before, have left it."""
-    template = json_.loads(made.files[GRAPH_NAME])
-    values = {f"{id}.{name}": value for id in template for name, value in template[id]["inputs"].items()}
-    bound = {place: str(values[place]) for place in found.bound_inputs if _is_expression(values.get(place))}
-    fixed = {place: values.get(place) for place in found.bound_inputs if place not in bound}
+    fixed = list_fixed_inputs(found, made.files)
+    bound = {place: text for place, text in found.bound_inputs.items() if place not in fixed}
     questions = list_unanswered(found.open_questions, made.files, has_price=made.has_price)
     return dataclasses.replace(
         found,
         bound_inputs=bound,
-        fixed_inputs={**found.fixed_inputs, **fixed},
+        fixed_inputs=fixed,
         changes=(*found.changes, *made.kept),
         open_questions=(*questions, *made.file_notes),
     )
-
-
-def _is_expression(value: Any) -> bool:
-    return isinstance(value, str) and is_template(value) and FIXED_FILES not in value
 
 
 def _named_files(imported: ImportedModel) -> list[str]:

@@ -173,6 +173,31 @@ def test_draws_publishes_and_calls_a_model(canvas: Page, studio: Studio) -> None
         client.images.generate(model="swatch", prompt="x", extra_body={"color": 0xFFFFFF})
 
 
+def test_an_image_that_is_unticked_stays_the_author_s(canvas: Page, studio: Studio) -> None:
+    (studio.base / "input").mkdir(exist_ok=True)
+    Image.new("RGB", (24, 24), (0, 0, 255)).save(studio.base / "input" / "seal.png")
+    drawn = {
+        "photo": {"class": "LoadImage", "values": {"image": "seal.png"}},
+        "twice": {
+            "class": "RepeatImageBatch",
+            "values": {"amount": 2},
+            "links": {"image": ["photo", 0]},
+        },
+        "save": {"class": "SaveImage", "links": {"images": ["twice", 0]}},
+    }
+    add_nodes(canvas, drawn)
+    shown = open_publish_dialog(canvas, "sealed")
+    shown.get_by_label("requests set image").uncheck()
+    expect(shown.get_by_text("stays seal.png")).to_be_visible()
+    shown.get_by_label("License").fill("cc0-1.0")
+    shown.get_by_role("button", name="Check again").click()
+    expect(shown.get_by_text("for 2 results")).to_be_visible()
+    shown.get_by_role("button", name="Publish", exact=True).click()
+    expect(shown.get_by_text("sealed is live")).to_be_visible()
+    size, data = call(studio, "sealed")
+    assert (size, data[:3]) == ((24, 24), b"\0\0\xff")
+
+
 def test_replaces_a_model_and_rolls_it_back(canvas: Page, studio: Studio) -> None:
     add_nodes(canvas, GRAPH)
     first = publish(canvas, "changing")

@@ -153,7 +153,8 @@ async def test_import_takes_the_author_s_files_from_comfyui_and_export_writes_th
     file = put(tmp_path, graph)
     done = await asyncio.to_thread(_command, live, "models", "import", file, "--id", "seal", *options)
     assert done.returncode == 0, done.stderr
-    assert "1.image = {{ fixed_files.image }}" in done.stdout
+    assert "Set by requests" not in done.stdout.partition("Fixed")[2]
+    assert "1.image = animals/seal.png" in done.stdout.partition("Fixed")[2]
     taken = tmp_path / "taken.json"
     done = await asyncio.to_thread(_command, live, "models", "export", "seal", "-o", str(taken))
     assert done.returncode == 0, done.stderr

@@ -220,6 +220,7 @@ async def test_every_run_loads_a_file_that_the_author_fixed(
     status, answer = await publish(service, author, "sealed", prompt=prompt, replace=True, publish=True)
     assert status == 201, answer
     assert not answer["report"]["parameters"]
+    assert answer["report"]["fixed"]["1.image"] == "seal.png"
     assert colour_of((await make(service, caller, "sealed"))[1]) == (0, 0, 255)
     shown = await send(service, author, "GET", f"{MODELS}/sealed/workflow")
     assert shown[1]["prompt"]["1"]["inputs"]["image"] == "seal.png"

@@ -105,7 +105,7 @@ export class ManifestForm {
     });
     const name = this.input(spec, "name", "text");
     name.title = (spec.where ?? []).join(", ");
-    const required = spec.required ? el("small", { textContent: " required" }) : null;
+    const required = spec.required && !isFixed ? el("small", { textContent: " required" }) : null;
     const cells = [
       el("td", {}, offered),
       el("td", {}, name),

@@ -22,7 +22,7 @@ from orchestrator.catalog.example_files import (
     decode_data_url,
     format_example_files,
 )
-from orchestrator.catalog.fixed_files import FIXED_FILES_NAME, take_fixed_files
+from orchestrator.catalog.fixed_files import FIXED_FILES_NAME, fixed_file_expression, take_fixed_files
 from orchestrator.catalog.import_export.importer import (
     FACTS_QUESTION,
     PRICE_QUESTION,
@@ -46,6 +46,7 @@ from orchestrator.catalog.publishing.manifest_edits import (
 from orchestrator.catalog.publishing.path_guard import find_outside_paths
 from orchestrator.catalog.publishing.task_checks import check_task
 from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME
+from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.errors import InvalidRequest
 
 #: The author's canvas, which ComfyUI opens again.
@@ -99,6 +100,11 @@ class SubmittedModel:
     questions: tuple[str, ...] = ()
 
     @property
+    def fixed_inputs(self) -> dict[str, Any]:
+        """The inputs that no request sets, also by the author's changes: `NODE.INPUT` and value."""
+        return list_fixed_inputs(self.imported, self.files)
+
+    @property
     def usable(self) -> bool:
         """Whether a server that has the weights and packs runs the graph."""
         return all(problem.is_warning for problem in self.problems)
@@ -147,7 +153,9 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
     found = [*imported.problems, *find_problems(model, facts)]
     missing, awaited = find_missing(model.manifest), []
     if submission.is_dry_run and not submission.example_files and FIXED_FILES in missing:
-        awaited = [missing.pop(FIXED_FILES)]
+        names = ", ".join(file.name for file in model.manifest.fixed_files.values() if not file.sha256)
+        awaited = [f"the files that every run loads are kept when the model is saved with them: {names}"]
+        del missing[FIXED_FILES]
     return SubmittedModel(
         model=model,
         imported=imported,
@@ -257,6 +265,21 @@ def edit_files(
         return EditedFiles(dict(files), kept=kept, has_price=has_price)
     edited = _with_manifest(files, changed, new_graph)
     return EditedFiles(edited, taken_from, kept, has_price=has_price)
+
+
+def list_fixed_inputs(imported: ImportedModel, files: Mapping[str, str]) -> dict[str, Any]:
+    """Return what no request sets of an import, in the model with these files: `NODE.INPUT` and value."""
+    template = json.loads(files[GRAPH_NAME])
+    rows = tomllib.loads(files[MANIFEST_NAME]).get(FIXED_FILES, {})
+    names = {fixed_file_expression(slot): row["name"] for slot, row in rows.items()}
+    fixed = dict(imported.fixed_inputs)
+    for place in imported.bound_inputs:
+        id, _, input = place.partition(".")
+        value = template.get(id, {}).get("inputs", {}).get(input)
+        value = names.get(value, value) if isinstance(value, str) else value
+        if value is not None and not (isinstance(value, str) and is_template(value)):
+            fixed[place] = value
+    return fixed
 
 
 def list_unanswered(

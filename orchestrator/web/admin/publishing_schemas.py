@@ -281,7 +281,7 @@ def to_publish_report(
         owner=manifest.owner,
         taken_from=built.taken_from,
         parameters=[_to_parameter(name, built) for name in model.parameters],
-        fixed=dict(built.imported.fixed_inputs),
+        fixed=built.fixed_inputs,
         unknown_classes=dict(built.imported.unknown_classes),
         problems=[
             ReportedProblem(

@@ -177,6 +177,8 @@ def test_texts_that_name_a_parameter_stay_when_it_is_renamed_or_fixed(text: str)
 def test_a_fixed_seed_is_that_of_the_graph() -> None:
     built = submit(with_input("sampler", seed=77), manifest=COMPLETE | {"parameters": {"seed": None}})
     assert "seed" not in built.model.parameters
+    assert built.fixed_inputs["sampler.seed"] == 77
+    assert "sampler.steps" not in built.fixed_inputs
     graph = built.model.render_graph(built.model.example_params(), filename_prefix="x")
     assert graph["sampler"]["inputs"]["seed"] == 77
 

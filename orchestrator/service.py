@@ -50,7 +50,7 @@ from orchestrator.jobs import (
     PendingResponse,
     create_shards,
 )
-from orchestrator.jobs.events import EndSubscription, EventHub, JobChanged
+from orchestrator.jobs.events import EventHub, JobChanged, StateSubscription
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import DeletionReason
 from orchestrator.jobs.traces import trace_params
@@ -223,7 +223,7 @@ class GenerationService:
 
     async def wait_for_job(self, job_id: str) -> JobRecord:
         """Wait until a job finishes and return it. Raises ServiceUnavailable if the service stops first."""
-        with self.events.subscribe(job_id, EndSubscription()) as subscription:
+        with self.events.subscribe(job_id, StateSubscription()) as subscription:
             record = await until_store_answers(lambda: self.store.find_job(job_id), "find_job")
             if record and record.job.is_finished:
                 return record

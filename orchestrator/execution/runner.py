@@ -185,7 +185,8 @@ class Runner:
         listener = self._progress_listener(
             run.shard, lambda: None, meter, ProgressEstimator(run.model.source.template)
         )
-        result = await session.resume_prompt(run.attempt.prompt_id, listener)
+        with self.previews.watch(run.job.id, run.attempt.prompt_id, session, is_resumed=True):
+            result = await session.resume_prompt(run.attempt.prompt_id, listener)
         if result is None:
             return None
         prompt = CompletedPrompt(result=result, usage=self._publish_usage(run, result, meter))

@@ -210,7 +210,7 @@ class Subscription:
     #: Whether the subscriber finds the end of the job in the store itself, and needs no notification.
     finds_end: ClassVar[bool] = False
     #: Whether it passes previews on; they are made only for those that do.
-    shows_previews: ClassVar[bool] = True
+    shows_previews = True
 
     def __init__(self) -> None:
         self._pending: OrderedDict[Hashable, JobEvent] = OrderedDict()
@@ -246,10 +246,10 @@ class Subscription:
             self._wake.clear()
 
 
-class EndSubscription(Subscription):
-    """For those who only wait for the end of a job."""
+class StateSubscription(Subscription):
+    """For those who show no previews, or only wait for the end of a job."""
 
-    shows_previews: ClassVar[bool] = False
+    shows_previews = False
 
 
 class EventHub:
@@ -311,6 +311,10 @@ class EventHub:
     def has_preview_listeners(self, job_id: str) -> bool:
         """Return whether a subscriber of the job passes previews on."""
         return any(reader.shows_previews for reader in self._subscriptions.get(job_id, ()))
+
+    def previewed_job_ids(self) -> set[str]:
+        """Return the ids of the jobs with a subscriber that passes previews on."""
+        return {job_id for job_id in self._subscriptions if self.has_preview_listeners(job_id)}
 
     def subscribed_job_ids(self) -> set[str]:
         """Return the ids of the jobs that have subscribers, except those that find the end themselves."""

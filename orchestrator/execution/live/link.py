@@ -216,7 +216,10 @@ class SchedulerLink:
             estimated = frozenset(self._waits_read.job_ids())
             followed = estimated | self._events.subscribed_job_ids() | self._progress_read.job_ids()
             current = CallersMessage(
-                followed=followed, estimated=estimated, awaited=self._responses.live_job_ids()
+                followed=followed,
+                previewed=followed & self._events.previewed_job_ids(),
+                estimated=estimated,
+                awaited=self._responses.live_job_ids(),
             )
             if current != sent:
                 self.mirror.keep_estimates(estimated)

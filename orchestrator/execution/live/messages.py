@@ -87,6 +87,8 @@ class CallersMessage(_Message):
     type: Literal["callers"] = "callers"
     #: Jobs whose events are wanted.
     followed: frozenset[str]
+    #: Those of them whose previews are shown; None from processes of a version that shows all.
+    previewed: frozenset[str] | None = None
     #: Those of them whose waiting time is wanted: it takes a look at the whole queue.
     estimated: frozenset[str] = frozenset()
     #: Jobs whose result a connection waits for, and nothing else brings it.

@@ -196,6 +196,7 @@ class _Connection:
         self._pending: OrderedDict[Hashable, BaseModel] = OrderedDict()
         self._wake = asyncio.Event()
         self._followed: dict[str, ExitStack] = {}
+        self._readers: dict[str, _Forwarding] = {}
         self._fleet: FleetSnapshot | None = None
         #: The latest waiting time of each job for which it is wanted; None before the first.
         self._estimates: dict[str, WaitMessage | None] = {}
@@ -203,15 +204,35 @@ class _Connection:
     def set_callers(self, message: CallersMessage) -> None:
         """Follow the jobs that the process names, and no others."""
         self._sources.callers.set_awaited(self, message.awaited)
+        previewed = message.followed if message.previewed is None else message.previewed
         for job_id in self._followed.keys() - message.followed:
+            del self._readers[job_id]
             self._followed.pop(job_id).close()
+        for job_id in self._followed:
+            self._show_previews(job_id, job_id in previewed)
         for job_id in message.followed - self._followed.keys():
-            stack = self._followed[job_id] = ExitStack()
-            stack.enter_context(self._sources.events.subscribe(job_id, _Forwarding(self, job_id)))
-            for event in self._sources.events.latest_events(job_id):
-                self.put_event(job_id, event)
+            self._follow(job_id, shows_previews=job_id in previewed)
         self._estimates = {job_id: self._estimates.get(job_id) for job_id in message.estimated}
         self._update_estimates()
+
+    def _follow(self, job_id: str, *, shows_previews: bool) -> None:
+        reader = self._readers[job_id] = _Forwarding(self, job_id)
+        reader.shows_previews = shows_previews
+        stack = self._followed[job_id] = ExitStack()
+        stack.enter_context(self._sources.events.subscribe(job_id, reader))
+        for event in self._sources.events.latest_events(job_id):
+            reader.put(event)
+
+    def _show_previews(self, job_id: str, shows_previews: bool) -> None:
+        """Pass previews of a followed job on, or no longer; the latest one at once."""
+        reader = self._readers[job_id]
+        if reader.shows_previews == shows_previews:
+            return
+        reader.shows_previews = shows_previews
+        self._sources.events.on_listeners_changed(job_id)
+        for event in self._sources.events.latest_events(job_id):
+            if isinstance(event, ShardPreview):
+                reader.put(event)
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -281,7 +302,8 @@ class _Forwarding(Subscription):
         self._job_id = job_id
 
     def put(self, event: JobEvent) -> None:
-        self._connection.put_event(self._job_id, event)
+        if self.shows_previews or not isinstance(event, ShardPreview):
+            self._connection.put_event(self._job_id, event)
 
 
 async def _read(request: web.Request, model: type[M]) -> M:

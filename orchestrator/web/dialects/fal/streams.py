@@ -11,7 +11,7 @@ from aiohttp import web
 
 from orchestrator.errors import ServiceError, ServiceUnavailable
 from orchestrator.jobs import JobRecord
-from orchestrator.jobs.events import JobChanged, ShardPreview
+from orchestrator.jobs.events import JobChanged, ShardPreview, StateSubscription
 from orchestrator.web.auth import AUTH_CONTEXT, get_stream_access
 from orchestrator.web.dialects.error_responses import to_error_response
 from orchestrator.web.dialects.fal import translation as fal
@@ -38,7 +38,7 @@ async def stream_status(
     async with (
         open_streams.count(job.account_id),
         open_event_stream(request, {}) as (response, stream),
-        aclosing(updates.stream(job.account_id, job.id)) as changes,
+        aclosing(updates.stream(job.account_id, job.id, StateSubscription())) as changes,
     ):
         try:
             async with end_on_revocation(access):

@@ -52,6 +52,7 @@ class PreviewSelection(Subscription):
 
     def __init__(self, partial_images: int) -> None:
         super().__init__()
+        self.shows_previews = partial_images > 0
         self._schedule = PartialImageSchedule(partial_images)
 
     def slot(self, event: JobEvent) -> Hashable:

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from orchestrator.errors import NotAuthenticated, NotFound
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.jobs.events import JobChanged, ShardProgress
+from orchestrator.jobs.events import JobChanged, ShardProgress, StateSubscription
 from orchestrator.web.auth import AUTH_CONTEXT
 from orchestrator.web.dialects.job_logs import job_log_lines, progress_line
 from orchestrator.web.dialects.replicate.views import PredictionViews
@@ -41,7 +41,7 @@ async def stream_prediction(
     async with (
         request.app[AUTH_CONTEXT].open_streams.count(job.account_id),
         open_event_stream(request, {}) as (response, stream),
-        aclosing(updates.stream(job.account_id, job.id)) as changes,
+        aclosing(updates.stream(job.account_id, job.id, StateSubscription())) as changes,
         end_on_revocation(access),
     ):
         await _PredictionEvents(request, stream, views).send_all(changes)

@@ -82,6 +82,12 @@ class Balance:
         return self.available + self.held
 
 
+def balance_change(entry: LedgerEntry) -> int:
+    """Return what an entry adds to the balance of its account; holds and releases add nothing."""
+    mine = {wallet_account(entry.account_id), held_account(entry.account_id)}
+    return entry.micros * ((entry.target in mine) - (entry.source in mine))
+
+
 def credit_entry(account_id: str, micros: int, reference: str, at: datetime) -> LedgerEntry:
     return _external_entry(EntryKind.CREDIT, account_id, micros, reference, at)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pricing.ledger import EntryKind, LedgerEntry, held_account, wallet_account
+from pricing.ledger import EntryKind, LedgerEntry, balance_change
 from pricing.money import format_usd
 
 _CSV_COLUMNS = ("at", "kind", "change_usd", "balance_usd", "job_id", "reference")
@@ -47,8 +47,7 @@ class Statement:
 
     def balance_change(self, entry: LedgerEntry) -> int:
         """Return what an entry adds to the balance; holds and releases add nothing."""
-        mine = {wallet_account(self.account_id), held_account(self.account_id)}
-        return entry.micros * ((entry.target in mine) - (entry.source in mine))
+        return balance_change(entry)
 
     def to_csv(self) -> str:
         """Return every entry with the balance after it."""

@@ -52,10 +52,12 @@ from orchestrator.execution.expiry import ExpiredFileSweeper
 from orchestrator.execution.graph_instances import FleetGraphs
 from orchestrator.execution.job_lifecycle import Clock
 from orchestrator.execution.live.waiting_callers import WaitingCallers
+from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
 from orchestrator.execution.overdue_jobs import OverdueJobs
 from orchestrator.execution.reconciler import Reconciler
 from orchestrator.execution.stored_jobs import StoredJobs
+from orchestrator.execution.thumbnails import ThumbnailMaker, Thumbnails
 from orchestrator.execution.warming import ModelWarmer
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
@@ -260,9 +262,12 @@ def build_orphan_sweeper(settings: Settings, service: GenerationService) -> Orph
 
 
 async def start_sweepers(settings: Settings, service: GenerationService, stack: AsyncExitStack) -> None:
-    """Start what deletes objects; `stack` stops that."""
+    """Start what deletes objects and makes thumbnails; `stack` stops that."""
     service.deleter.start()
     stack.push_async_callback(service.deleter.stop)
+    marker = DerivedMediaMarker(marker=service.marker, get_model=service.get_model)
+    thumbnails = Thumbnails(service.object_store, service.store, marker)
+    await stack.enter_async_context(ThumbnailMaker(thumbnails, service.events))
     await stack.enter_async_context(ExpiredFileSweeper(service.store, service.deleter, service.expiry))
     orphan_sweeper = build_orphan_sweeper(settings, service)
     await orphan_sweeper.start()

@@ -352,6 +352,7 @@ def _build_operator_routes(
         log_of_changes=log_of_changes,
         sessions=_build_session_manager(settings, service, secrets),
         webhook_urls=service.request_preparer.webhook_urls,
+        loras=service.request_preparer.lora_resolver,
     )
     metrics_token = None if settings.public_metrics else token
     return (

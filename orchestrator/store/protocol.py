@@ -22,10 +22,10 @@ from orchestrator.store.quarantine import QuarantineStore
 from orchestrator.store.repairs import RepairStore
 from orchestrator.store.sessions import SessionStore
 from orchestrator.store.signals import StoreSignals
-from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, Page, UsageRow
+from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, EntryPage, Page, UsageRow
 from pricing.alerts import Alert, AlertMetric
 from pricing.costs import MeteredUsage
-from pricing.ledger import Balance, LedgerEntry
+from pricing.ledger import Balance
 from pricing.statement import Statement
 
 NO_LIMITS = ApiKeyLimits()
@@ -130,8 +130,10 @@ class WalletStore(Protocol):
     async def get_balance(self, account_id: str) -> Balance: ...
 
     async def list_ledger_entries(
-        self, account_id: str, limit: int = 50, cursor: str | None = None
-    ) -> Page[LedgerEntry]: ...
+        self, account_id: str, limit: int = 50, cursor: str | None = None, *, changes_only: bool = False
+    ) -> EntryPage:
+        """Return a page of entries, newest first; with `changes_only` without holds and releases."""
+        ...
 
     async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement: ...
 

@@ -6,13 +6,14 @@ Accounts, keys and usage totals are defined in `orchestrator.billing.values` and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from orchestrator.billing.values import Account, ApiKey, ApiKeyLimits, ApiKeyScope, AuditViolation, UsageRow
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobStatus
+from pricing.ledger import LedgerEntry
 
 __all__ = [
     "INVALID_CURSOR_MESSAGE",
@@ -24,6 +25,7 @@ __all__ = [
     "Claim",
     "DeliveryAttempt",
     "DueReceiver",
+    "EntryPage",
     "JobFilter",
     "MessageReceiver",
     "Page",
@@ -46,6 +48,16 @@ class Page(Generic[Item]):
     cursor: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EntryPage(Page[LedgerEntry]):
+    """A page of an account's ledger, with what a reader needs to follow it."""
+
+    #: Available plus held balance after the newest entry of the page.
+    balance: int = 0
+    #: The models of the jobs of the entries, under the names that their callers used.
+    models: Mapping[str, str] = field(default_factory=dict)
+
+
 def event_position(cursor: str | None) -> int | None:
     """Return the id of the event that a cursor names. Raises InvalidRequest."""
     if cursor is None:
@@ -63,6 +75,11 @@ class JobFilter:
     status: JobStatus | None = None
     models: Sequence[str] | None = None
     oldest_first: bool = False
+    #: Texts that the prompt contains, in upper or lower case.
+    words: Sequence[str] = ()
+    #: Times of acceptance: from the first, before the second.
+    created_from: datetime | None = None
+    created_before: datetime | None = None
     #: For operators: the key of the request, the code of its error, and an instance that ran an attempt.
     key_id: str | None = None
     error_code: str | None = None

@@ -17,6 +17,8 @@ from orchestrator.execution.responses import ResponseTracker
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.store import ApiKey, Page, WebhookMessage
+from orchestrator.store.files import FileStore
+from orchestrator.store.job_search import JobSearchStore
 from orchestrator.store.outbox import OutboxStore
 from orchestrator.store.protocol import (
     AccountStore,
@@ -158,5 +160,7 @@ class WalletAdminStore(AccountStore, WalletStore, UsageStore, Protocol):
     async def count_unfinished_jobs(self, account_id: str) -> int: ...
 
 
-class DashboardStore(ApiKeyStore, WalletStore, UsageStore, AlertStore, OutboxStore, Protocol):
-    """Keys, wallets, usage, alerts and webhook messages."""
+class DashboardStore(
+    ApiKeyStore, WalletStore, UsageStore, AlertStore, OutboxStore, FileStore, JobSearchStore, Protocol
+):
+    """Keys, wallets, usage, alerts, webhook messages, and jobs with their files."""

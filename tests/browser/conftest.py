@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,3 +80,14 @@ def playground(page: Page, service: ServiceProcess) -> Page:
     sign_in(page, new_key(service, "5.00")["key"])
     expect(page.get_by_text("No results yet.")).to_be_visible()
     return page
+
+
+@pytest.fixture(scope="session")
+def axe_script(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, which finds problems of accessibility."""
+    if not shutil.which("npm"):
+        pytest.skip("needs Node.js with npm (Debian: apt install nodejs npm)")
+    folder = tmp_path_factory.mktemp("axe")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "axe-core@4"]
+    subprocess.run(command, cwd=folder, check=True, timeout=110)
+    return (folder / "node_modules/axe-core/axe.min.js").read_text()

@@ -66,9 +66,21 @@ def test_shows_spending_in_wallet_chart_tables_and_ledger(
         expect(spending.get_by_role("row", name=row)).to_be_visible()
     ledger = section(page, "Ledger")
     kinds = ledger.locator("tbody td:nth-child(2) span:first-child")
+    expect(kinds).to_have_text(["Charged", "Charged", "Payment"])
+    expect(ledger.locator("tbody td:nth-child(3)")).to_have_text([f"-{PRICE}", f"-{PRICE}", "+$5.00"])
+    expect(ledger.locator("tbody td:last-child")).to_have_text(["$4.98", "$4.99", "$5.00"])
+    ledger.get_by_label("Show held amounts").check()
     expect(kinds).to_have_text([*["Charged", "Held"] * 2, "Payment"])
-    expect(ledger.locator("tbody td:last-child")).to_have_text([*[PRICE, f"-{PRICE}"] * 2, "+$5.00"])
+    expect(ledger.locator("tbody td:last-child")).to_have_text(["$4.98", "$4.99", "$4.99", "$5.00", "$5.00"])
     assert page.evaluate(UNNAMED_CONTROLS) == []
+
+
+def test_an_entry_of_the_ledger_leads_to_its_result(page: Page, service: ServiceProcess, key: str) -> None:
+    spend(service, key)
+    open_billing_page(page, key)
+    section(page, "Ledger").get_by_role("link", name="flux-1-schnell").click()
+    expect(page.get_by_role("dialog").get_by_text("a cat", exact=True)).to_be_visible()
+    expect(page).to_have_url(f"{service.url}/")
 
 
 def test_changes_the_period_and_downloads_csv(page: Page, service: ServiceProcess, key: str) -> None:

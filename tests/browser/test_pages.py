@@ -118,7 +118,7 @@ def test_every_control_has_a_name(playground: Page) -> None:
         ("Training", "sd-1.5-lora-trainer"),
     ):
         playground.get_by_role("radio", name=mode, exact=True).check()
-        playground.get_by_label("Model").select_option(model)
+        playground.get_by_label("Model", exact=True).select_option(model)
         assert playground.evaluate(UNNAMED_CONTROLS) == []
 
 

@@ -73,6 +73,40 @@ async def test_a_payment_is_more_than_nothing(world: StoreHarness, micros: int) 
         await world.store.credit(world.account.id, micros, "x", world.now)
 
 
+async def test_the_ledger_follows_the_balance_through_its_pages(world: StoreHarness) -> None:
+    await world.succeed(price=20_000, requested_model="sd")
+    failed = await world.add(price=30_000)
+    await world.store.fail_job(failed.job.id, JobError(code="c", message="m"), world.later())
+    await world.store.debit(world.account.id, 5, "correction", world.later())
+    await world.add(price=7)
+    page, rows = await world.store.list_ledger_entries(world.account.id, limit=2), []
+    while True:
+        balance = page.balance
+        for entry in page.items:
+            rows.append((entry.kind.value, ledger.balance_change(entry), balance))
+            balance -= ledger.balance_change(entry)
+        if page.cursor is None:
+            break
+        page = await world.store.list_ledger_entries(world.account.id, limit=2, cursor=page.cursor)
+    assert balance == 0
+    assert rows == [
+        ("hold", 0, 979_995),
+        ("debit", -5, 979_995),
+        ("release", 0, 980_000),
+        ("hold", 0, 980_000),
+        ("capture", -20_000, 980_000),
+        ("hold", 0, 1_000_000),
+        ("credit", 1_000_000, 1_000_000),
+    ]
+    changes = await world.store.list_ledger_entries(world.account.id, limit=2, changes_only=True)
+    rest = await world.store.list_ledger_entries(
+        world.account.id, limit=2, cursor=changes.cursor, changes_only=True
+    )
+    assert [entry.kind.value for entry in (*changes.items, *rest.items)] == ["debit", "capture", "credit"]
+    assert (changes.balance, rest.balance, rest.cursor) == (979_995, 1_000_000, None)
+    assert list(changes.models.values()) == ["sd"]
+
+
 async def test_the_ledger_lists_every_entry(world: StoreHarness) -> None:
     done = await world.succeed(price=20_000)
     failed = await world.add(price=30_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import posixpath
 import re
@@ -11,9 +12,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from PIL import Image
 
 from orchestrator.web.dashboard.pages import load_static_files, render_pages
 from orchestrator.web.dashboard.sessions import SESSION_COOKIE
+from tests.support.images import base64_png
 from tests.support.service import ServiceProcess
 
 SMALL = {"model": "flux-1-schnell", "params": {"prompt": "a cat", "width": 256, "height": 256, "n": 2}}
@@ -195,6 +198,86 @@ async def stream_events(http: aiohttp.ClientSession, *jobs: str) -> list[dict[st
     return [
         json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")
     ]
+
+
+async def test_gallery_finds_deletes_and_shows_jobs(signed_in: aiohttp.ClientSession) -> None:
+    made = {}
+    for prompt in ("a red fox", "a blue whale"):
+        body = {"model": "flux-1-schnell", "params": {**SMALL["params"], "prompt": prompt}}  # type: ignore[dict-item]
+        _, job = await ask(signed_in, "POST", f"{API}/jobs", json=body)
+        made[prompt] = job["jobId"]
+        await stream_events(signed_in, job["jobId"])
+    for query, expected in (
+        ("q=FOX", ["a red fox"]),
+        ("q=a&model=flux-1-schnell", ["a blue whale", "a red fox"]),
+        ("kind=video", []),
+        ("kind=image&status=completed", ["a blue whale", "a red fox"]),
+        ("status=failed", []),
+        ("since=2020-01-01T00:00:00Z&before=2020-01-02T00:00:00%2B01:00", []),
+    ):
+        _, page = await ask(signed_in, "GET", f"{API}/jobs?{query}")
+        found = [job["params"]["prompt"] for job in page["jobs"]]
+        assert [prompt for prompt in found if prompt in made] == expected
+    job_id = made["a red fox"]
+    _, job = await ask(signed_in, "GET", f"{API}/jobs/{job_id}")
+    assert [int(output["seed"]) - int(job["params"]["seed"]) for output in job["outputs"]] == [0, 1]
+    assert (job["shardStates"], job["expired"], job["costUsd"]) == (["succeeded"] * 2, False, job["priceUsd"])
+    for output in job["outputs"]:
+        async with signed_in.get(output["thumbnail"]) as response:
+            assert (response.status, response.content_type) == (200, "image/webp")
+            assert len(await response.read()) <= 40_000
+            assert "private" in response.headers["Cache-Control"]
+    async with signed_in.delete(f"{API}/gallery/{job_id}") as response:
+        assert response.status == 204
+    assert (await ask(signed_in, "GET", f"{API}/jobs/{job_id}"))[0] == 404
+    assert (await ask(signed_in, "GET", job["outputs"][0]["thumbnail"]))[0] == 404
+    _, page = await ask(signed_in, "GET", f"{API}/jobs")
+    found = [job["params"]["prompt"] for job in page["jobs"]]
+    assert [prompt for prompt in found if prompt in made] == ["a blue whale"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "status=done",
+        "since=yesterday",
+        "before=2026-01-01T00:00",
+        "limit=0",
+        "cursor=job_x",
+        f"q={'x' * 201}",
+    ],
+)
+async def test_gallery_rejects_unknown_filters(signed_in: aiohttp.ClientSession, query: str) -> None:
+    status, body = await ask(signed_in, "GET", f"{API}/jobs?{query}")
+    assert (status, body["error"]["param"]) == (400, query.partition("=")[0])
+
+
+async def test_gallery_returns_the_inputs_of_a_job(signed_in: aiohttp.ClientSession) -> None:
+    image = f"data:image/png;base64,{base64_png(64, 48)}"
+    body = {"model": "4x-ultrasharp", "params": {"image": image, "prompt": ""}}
+    status, job = await ask(signed_in, "POST", f"{API}/jobs", json=body)
+    assert status == 202, job
+    assert list(job["inputs"]) == ["image"]
+    async with signed_in.get(job["inputs"]["image"][0]) as response:
+        with Image.open(io.BytesIO(await response.read())) as found:
+            assert found.size == (64, 48)
+    assert (await ask(signed_in, "GET", f"{API}/jobs/{job['jobId']}/inputs/image/1"))[0] == 404
+    assert (await ask(signed_in, "GET", f"{API}/jobs/{job['jobId']}/inputs/prompt/0"))[0] == 404
+
+
+async def test_the_selector_names_the_price_that_is_charged(signed_in: aiohttp.ClientSession) -> None:
+    _, offer = await ask(signed_in, "GET", f"{API}/models")
+    wrong = []
+    for model in offer["models"]:
+        if any(spec["required"] and spec["type"] != "string" for spec in model["parameters"].values()):
+            continue
+        params = {"prompt": "a cat"} if "prompt" in model["parameters"] else {}
+        texts = {name: "x" for name, spec in model["parameters"].items() if spec["required"]}
+        body = {"model": model["id"], "params": texts | params}
+        _, quote = await ask(signed_in, "POST", f"{API}/quote", json=body)
+        if quote.get("cost_usd") != model["price_usd"]:
+            wrong.append((model["id"], model["price_usd"], quote))
+    assert wrong == []
 
 
 async def test_hides_jobs_of_other_accounts(

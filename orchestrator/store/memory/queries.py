@@ -7,9 +7,9 @@ from datetime import date, datetime
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.store.memory.tables import MemoryTables
-from orchestrator.store.values import INVALID_CURSOR_MESSAGE, JobFilter, Page, UsageRow
+from orchestrator.store.values import INVALID_CURSOR_MESSAGE, EntryPage, JobFilter, Page, UsageRow
 from pricing.costs import MeteredUsage
-from pricing.ledger import LedgerEntry
+from pricing.ledger import EntryKind, balance_change
 from pricing.statement import Statement
 
 
@@ -41,7 +41,17 @@ def _matches(job: Job, job_filter: JobFilter) -> bool:
         return False
     if job_filter.status is not None and job.status is not job_filter.status:
         return False
+    if not _matches_prompt_and_time(job, job_filter):
+        return False
     return job_filter.models is None or not {job.model, job.requested_model}.isdisjoint(job_filter.models)
+
+
+def _matches_prompt_and_time(job: Job, job_filter: JobFilter) -> bool:
+    prompt = str(job.params.get("prompt", "")).lower()
+    if not all(word.lower() in prompt for word in job_filter.words):
+        return False
+    start, end = job_filter.created_from, job_filter.created_before
+    return (start is None or job.created_at >= start) and (end is None or job.created_at < end)
 
 
 def _matches_for_operators(tables: MemoryTables, job: Job, job_filter: JobFilter) -> bool:
@@ -60,7 +70,9 @@ def _matches_for_operators(tables: MemoryTables, job: Job, job_filter: JobFilter
     )
 
 
-def list_entries(tables: MemoryTables, account_id: str, limit: int, cursor: str | None) -> Page[LedgerEntry]:
+def list_entries(
+    tables: MemoryTables, account_id: str, limit: int, cursor: str | None, changes_only: bool
+) -> EntryPage:
     """Return a page of entries, newest first. Raises InvalidRequest for an unknown cursor."""
     entries = [entry for entry in tables.entries.values() if entry.account_id == account_id]
     if cursor is not None:
@@ -68,8 +80,16 @@ def list_entries(tables: MemoryTables, account_id: str, limit: int, cursor: str 
         if cursor not in keys:
             raise _invalid_cursor()
         entries = entries[: keys.index(cursor)]
+    balance = sum(map(balance_change, entries))
+    kinds = {EntryKind.HOLD, EntryKind.RELEASE} if changes_only else set()
+    entries = [entry for entry in entries if entry.kind not in kinds]
     items = entries[::-1][:limit]
-    return Page(items=items, cursor=items[-1].key if len(entries) > limit else None)
+    return EntryPage(
+        items=items,
+        cursor=items[-1].key if len(entries) > limit else None,
+        balance=balance,
+        models={id: tables.jobs[id].shown_model for entry in items if (id := entry.job_id) is not None},
+    )
 
 
 def _invalid_cursor() -> InvalidRequest:

@@ -24,10 +24,19 @@ from orchestrator.store.memory.quarantine import MemoryQuarantine
 from orchestrator.store.memory.repairs import MemoryRepairs
 from orchestrator.store.memory.sessions import MemorySessions
 from orchestrator.store.memory.tables import MemoryTables
-from orchestrator.store.values import Account, ApiKey, ApiKeyLimits, AuditViolation, JobFilter, Page, UsageRow
+from orchestrator.store.values import (
+    Account,
+    ApiKey,
+    ApiKeyLimits,
+    AuditViolation,
+    EntryPage,
+    JobFilter,
+    Page,
+    UsageRow,
+)
 from pricing.alerts import Alert, AlertMetric
 from pricing.costs import MeteredUsage
-from pricing.ledger import Balance, LedgerEntry
+from pricing.ledger import Balance
 from pricing.statement import Statement
 
 NO_LIMITS = ApiKeyLimits()
@@ -168,10 +177,10 @@ class MemoryStore(
         return self._tx.get_balance(account_id)
 
     async def list_ledger_entries(
-        self, account_id: str, limit: int = 50, cursor: str | None = None
-    ) -> Page[LedgerEntry]:
+        self, account_id: str, limit: int = 50, cursor: str | None = None, *, changes_only: bool = False
+    ) -> EntryPage:
         self._tx.get_account(account_id)
-        return queries.list_entries(self._tables, account_id, limit, cursor)
+        return queries.list_entries(self._tables, account_id, limit, cursor, changes_only)
 
     async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
         self._tx.get_account(account_id)

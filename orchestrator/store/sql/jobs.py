@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobRecord, Shard
 from orchestrator.store.sql.database import Database, Row
-from orchestrator.store.sql.rows import row_to_job, row_to_shard
+from orchestrator.store.sql.rows import format_time, row_to_job, row_to_shard
 from orchestrator.store.values import INVALID_CURSOR_MESSAGE, JobFilter, Page
 
 
@@ -28,6 +29,7 @@ def list_jobs(db: Database, job_filter: JobFilter, limit: int, cursor: str | Non
         columns = (db.is_in(column, ":models") for column in ("model", "requested_model"))
         conditions.append(f"({' OR '.join(columns)})")
         values["models"] = db.list_value(job_filter.models)
+    _select_by_prompt_and_time(job_filter, conditions, values)
     _select_for_operators(job_filter, conditions, values)
     if cursor is not None:
         conditions.append(f"seq {after} :position")
@@ -38,6 +40,21 @@ def list_jobs(db: Database, job_filter: JobFilter, limit: int, cursor: str | Non
     ).fetchall()
     found = load_job_records(db, rows[:limit])
     return Page(items=found, cursor=found[-1].job.id if len(rows) > limit else None)
+
+
+def _select_by_prompt_and_time(
+    job_filter: JobFilter, conditions: list[str], values: dict[str, object]
+) -> None:
+    for number, word in enumerate(job_filter.words):
+        name = f"word{'_' * number}"  # names have no digits
+        conditions.append(f"lower(params ->> 'prompt') LIKE :{name} ESCAPE '!'")
+        literal = word.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+        values[name] = f"%{literal.lower()}%"
+    for moment_name, sign in (("created_from", ">="), ("created_before", "<")):
+        moment: datetime | None = getattr(job_filter, moment_name)
+        if moment is not None:
+            conditions.append(f"created_at {sign} :{moment_name}")
+            values[moment_name] = format_time(moment.astimezone(UTC))
 
 
 def _select_for_operators(job_filter: JobFilter, conditions: list[str], values: dict[str, object]) -> None:

@@ -49,13 +49,14 @@ from orchestrator.store.values import (
     ApiKey,
     ApiKeyLimits,
     AuditViolation,
+    EntryPage,
     JobFilter,
     Page,
     UsageRow,
 )
 from pricing.alerts import Alert, AlertMetric
 from pricing.costs import MeteredUsage
-from pricing.ledger import Balance, LedgerEntry
+from pricing.ledger import Balance
 from pricing.statement import Statement
 
 NO_LIMITS = ApiKeyLimits()
@@ -161,9 +162,9 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
         return await self._db.read(wallet.get_balance, account_id)
 
     async def list_ledger_entries(
-        self, account_id: str, limit: int = 50, cursor: str | None = None
-    ) -> Page[LedgerEntry]:
-        return await self._db.read(wallet.list_entries, account_id, limit, cursor)
+        self, account_id: str, limit: int = 50, cursor: str | None = None, *, changes_only: bool = False
+    ) -> EntryPage:
+        return await self._db.read(wallet.list_entries, account_id, limit, cursor, changes_only)
 
     async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
         return await self._db.read(wallet.get_statement, account_id, since, until)

@@ -9,7 +9,7 @@ from orchestrator.store.lookup import found
 from orchestrator.store.sql.accounts import get_account
 from orchestrator.store.sql.database import Database
 from orchestrator.store.sql.rows import format_time, row_to_entry
-from orchestrator.store.values import INVALID_CURSOR_MESSAGE, Page
+from orchestrator.store.values import INVALID_CURSOR_MESSAGE, EntryPage
 from pricing import ledger
 from pricing.ledger import Balance, LedgerEntry
 from pricing.statement import Statement
@@ -34,16 +34,33 @@ def get_balance(db: Database, account_id: str) -> Balance:
     return Balance(available=row["available"] or 0, held=row["held"] or 0)
 
 
-def list_entries(db: Database, account_id: str, limit: int, cursor: str | None) -> Page[LedgerEntry]:
+def list_entries(
+    db: Database, account_id: str, limit: int, cursor: str | None, changes_only: bool
+) -> EntryPage:
     """Return a page of entries, newest first. Raises NotFound, and InvalidRequest for an unknown cursor."""
     get_account(db, account_id)
     before = _cursor_position(db, account_id, cursor)
+    condition = "AND kind NOT IN ('hold', 'release')" if changes_only else ""
     rows = db.execute(
-        "SELECT * FROM entries WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+        f"SELECT * FROM entries WHERE account_id = ? AND id < ? {condition} ORDER BY id DESC LIMIT ?",
         (account_id, before, limit + 1),
     ).fetchall()
     items = [row_to_entry(row) for row in rows[:limit]]
-    return Page(items=items, cursor=items[-1].key if len(rows) > limit else None)
+    newer = _sum_changes(db, account_id, "id >= ?", before)
+    return EntryPage(
+        items=items,
+        cursor=items[-1].key if len(rows) > limit else None,
+        balance=get_balance(db, account_id).total - newer,
+        models=_models_of(db, [entry.job_id for entry in items if entry.job_id is not None]),
+    )
+
+
+def _models_of(db: Database, job_ids: list[str]) -> dict[str, str]:
+    rows = db.execute(
+        f"SELECT id, coalesce(requested_model, model) AS model FROM jobs WHERE {db.is_in('id')}",
+        (db.list_value(job_ids),),
+    )
+    return {row["id"]: row["model"] for row in rows}
 
 
 def _cursor_position(db: Database, account_id: str, cursor: str | None) -> int:
@@ -74,12 +91,18 @@ def get_statement(db: Database, account_id: str, since: datetime, until: datetim
 
 def _balance_total_at(db: Database, account_id: str, moment: datetime) -> int:
     """Return the balance at an earlier moment: today's balance minus all changes since."""
+    changes = _sum_changes(db, account_id, "at >= ?", format_time(moment))
+    return get_balance(db, account_id).total - changes
+
+
+def _sum_changes(db: Database, account_id: str, condition: str, value: object) -> int:
+    """Return what the entries that fulfil a condition have added to an account's balance."""
     mine = (ledger.wallet_account(account_id), ledger.held_account(account_id))
     row = db.execute(
-        """SELECT coalesce(sum(
+        f"""SELECT coalesce(sum(
             CASE WHEN target IN (?, ?) THEN micros ELSE 0 END
             - CASE WHEN source IN (?, ?) THEN micros ELSE 0 END
-        ), 0) AS change FROM entries WHERE account_id = ? AND at >= ?""",
-        (*mine, *mine, account_id, format_time(moment)),
+        ), 0) AS change FROM entries WHERE account_id = ? AND {condition}""",
+        (*mine, *mine, account_id, value),
     ).fetchone()
-    return get_balance(db, account_id).total - int(row["change"])
+    return int(row["change"])

@@ -43,6 +43,17 @@ FORMAT_PARAM = ParameterSpec(
 )
 
 
+class OnlyChanges(StrEnum):
+    """Whether a list of entries leaves out holds and releases."""
+
+    TRUE = "true"
+
+
+CHANGES_ONLY_PARAM = ParameterSpec(
+    {"enum": [*OnlyChanges]}, "`true` leaves out holds and releases, which do not change the balance."
+)
+
+
 def group_by_param(groupings: type[StrEnum]) -> ParameterSpec:
     """Return the query parameter `by` with these values."""
     return ParameterSpec({"enum": [value.value for value in groupings]}, "Add up the rows by this column.")
@@ -81,15 +92,19 @@ class BillingRoutes:
 
     @openapi_operation(
         summary="List ledger entries",
-        description="Returns every movement of the account's money, newest first, in pages.",
-        query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM},
+        description="Returns every movement of the account's money, newest first, in pages, each with the"
+        " balance after it.",
+        query={"limit": LIMIT_PARAM, "cursor": CURSOR_PARAM, "changes_only": CHANGES_ONLY_PARAM},
         response=LedgerPage,
     )
     async def list_ledger_entries(self, request: web.Request) -> web.Response:
         """Return a page of the caller's ledger entries."""
         key = await self._authenticate(request)
         page = await self._store.list_ledger_entries(
-            key.account.id, parse_limit(request), request.query.get("cursor")
+            key.account.id,
+            parse_limit(request),
+            request.query.get("cursor"),
+            changes_only=bool(parse_enum(request, "changes_only", OnlyChanges)),
         )
         return json_response(to_ledger_page(page))
 

@@ -9,10 +9,11 @@ from typing import Literal
 from pydantic import Field
 
 from orchestrator.billing.reports import UsageGroupBy, UsageGroupTotal, to_usage_total_response, total_usage
-from orchestrator.store import Page, UsageRow
+from orchestrator.store import UsageRow
+from orchestrator.store.values import EntryPage
 from orchestrator.web.http.response_model import IsoDatetime, ResponseModel
 from pricing.alerts import Alert, AlertMetric
-from pricing.ledger import Balance, EntryKind, LedgerEntry, wallet_account
+from pricing.ledger import Balance, EntryKind, LedgerEntry, balance_change, wallet_account
 from pricing.money import to_usd
 from pricing.statement import Statement
 
@@ -35,8 +36,18 @@ class LedgerEntryResponse(ResponseModel):
     amount_usd: float = Field(
         description="Change of the available amount; 0 for the capture of a held amount.", examples=[-0.003]
     )
+    change_usd: float = Field(
+        description="Change of the balance, held amounts included: 0 for holds and releases.",
+        examples=[-0.003],
+    )
+    balance_after_usd: float = Field(
+        description="Balance after the entry, held amounts included.", examples=[4.997]
+    )
     moved_usd: float = Field(description="Amount that was moved, without sign.", examples=[0.003])
     job_id: str | None = Field(description="Job that caused it.", examples=[EXAMPLE_JOB_ID])
+    model: str | None = Field(
+        description="Model of that job, by the name that its request used.", examples=["flux-1-schnell"]
+    )
     reference: str | None = Field(description="Reference of a payment or booking.", examples=["invoice 17"])
     at: IsoDatetime = Field(description="Time of the booking.")
 
@@ -126,19 +137,26 @@ def to_wallet_balance(balance: Balance) -> WalletBalance:
     )
 
 
-def to_ledger_page(page: Page[LedgerEntry]) -> LedgerPage:
+def to_ledger_page(page: EntryPage) -> LedgerPage:
     """Return a page of ledger entries."""
-    return LedgerPage(entries=[_to_ledger_entry(entry) for entry in page.items], next=page.cursor)
+    entries, balance = [], page.balance
+    for entry in page.items:
+        entries.append(_to_ledger_entry(entry, balance, page.models.get(entry.job_id or "")))
+        balance -= balance_change(entry)
+    return LedgerPage(entries=entries, next=page.cursor)
 
 
-def _to_ledger_entry(entry: LedgerEntry) -> LedgerEntryResponse:
+def _to_ledger_entry(entry: LedgerEntry, balance: int, model: str | None) -> LedgerEntryResponse:
     wallet = wallet_account(entry.account_id)
-    change = (entry.target == wallet) - (entry.source == wallet)
+    available_change = (entry.target == wallet) - (entry.source == wallet)
     return LedgerEntryResponse(
         kind=entry.kind,
-        amount_usd=to_usd(change * entry.micros),
+        amount_usd=to_usd(available_change * entry.micros),
+        change_usd=to_usd(balance_change(entry)),
+        balance_after_usd=to_usd(balance),
         moved_usd=to_usd(entry.micros),
         job_id=entry.job_id,
+        model=model,
         reference=entry.reference,
         at=entry.at,
     )

@@ -11,7 +11,7 @@ from pydantic import Field
 from orchestrator.errors import NotFound
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.jobs.loras import Lora
-from orchestrator.web.auth import authenticate
+from orchestrator.web.auth import Authenticator, authenticate
 from orchestrator.web.http.queries import parse_limit
 from orchestrator.web.http.response_model import IsoDatetime, ResponseModel, json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
@@ -72,10 +72,17 @@ class LoraListResponse(ResponseModel):
 class LoraRoutes:
     """Lists and deletes LoRAs."""
 
-    def __init__(self, jobs: JobService, loras: LoraResolver, delivery: OutputDelivery) -> None:
+    def __init__(
+        self,
+        jobs: JobService,
+        loras: LoraResolver,
+        delivery: OutputDelivery,
+        authenticate: Authenticator = authenticate,
+    ) -> None:
         self._jobs = jobs
         self._loras = loras
         self._delivery = delivery
+        self._authenticate = authenticate
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -95,7 +102,7 @@ class LoraRoutes:
     )
     async def list_loras(self, request: web.Request) -> web.Response:
         """Return a page of the caller's LoRAs."""
-        key = await authenticate(request)
+        key = await self._authenticate(request)
         cursor = request.query.get("cursor")
         page = await self._loras.store.list_loras(key.account.id, parse_limit(request), cursor)
         unexpired = [lora for lora in page.items if not self._loras.expiry.is_lora_expired(lora)]
@@ -115,7 +122,7 @@ class LoraRoutes:
     )
     async def delete_lora(self, request: web.Request) -> web.Response:
         """Delete a LoRA of the caller."""
-        key = await authenticate(request)
+        key = await self._authenticate(request)
         lora = await self._loras.store.find_lora(key.account.id, request.match_info["id"])
         if lora is None or lora.job_id != request.match_info["id"]:
             raise NotFound("This account has no LoRA with this id", code="lora_not_found")

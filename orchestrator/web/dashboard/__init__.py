@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
+from orchestrator.execution.thumbnails import Thumbnails
+from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.net.webhook_urls import WebhookUrlChecker
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.web.dashboard.billing import DashboardBillingRoutes
+from orchestrator.web.dashboard.gallery import GalleryRoutes
 from orchestrator.web.dashboard.keys import ApiKeyRoutes
 from orchestrator.web.dashboard.live import JobStreamRoutes
 from orchestrator.web.dashboard.operations import AdminRoutes, OperationsRoutes
@@ -50,6 +53,7 @@ class DashboardRoutes:
         log_of_changes: OperatorLog,
         sessions: SessionManager,
         webhook_urls: WebhookUrlChecker,
+        loras: LoraResolver,
     ) -> None:
         self._route_groups = (
             SessionRoutes(sessions),
@@ -59,9 +63,17 @@ class DashboardRoutes:
                 store=store,
                 accounts=accounts,
                 clock=clock,
-                sender=sender,
                 fleet=fleet,
                 delivery=delivery,
+                sessions=sessions,
+            ),
+            GalleryRoutes(
+                api=api,
+                store=store,
+                thumbnails=Thumbnails(objects, store, delivery.marker),
+                sender=sender,
+                delivery=delivery,
+                loras=loras,
                 sessions=sessions,
             ),
             JobStreamRoutes(updates, delivery, sessions),

@@ -14,17 +14,16 @@ from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, ServiceError
 from orchestrator.jobs import JobRecord
-from orchestrator.jobs.events import JobEvent
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.auth import AUTH_CONTEXT
-from orchestrator.web.dashboard.schemas import to_playground_job
+from orchestrator.web.dashboard.job_views import to_playground_job
 from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.dialects.error_responses import to_error_response
 from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.http.stream_access import end_on_revocation
 from orchestrator.web.jobs.job_events import JobSerializer, to_sse_event
-from orchestrator.web.jobs.job_updates import JobUpdates, QueuePosition
+from orchestrator.web.jobs.job_updates import JobUpdate, JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 
 MAX_STREAMED_JOBS = 50
@@ -76,8 +75,7 @@ class JobStreamRoutes:
         async def send_job(job_id: str) -> None:
             async with aclosing(self._updates.stream(account_id, job_id)) as events:
                 async for event in events:
-                    if not isinstance(event, QueuePosition):
-                        await stream.send(*_to_sse_event(job_id, event, serialize))
+                    await stream.send(*_to_sse_event(job_id, event, serialize))
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -89,7 +87,7 @@ class JobStreamRoutes:
             raise errors.exceptions[0] from None
 
 
-def _to_sse_event(job_id: str, event: JobEvent, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:
+def _to_sse_event(job_id: str, event: JobUpdate, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:
     """Return an event of the jobs API with the job's id; previews are data URLs."""
     name, data = to_sse_event(event, serialize_job)
     if name == "job":

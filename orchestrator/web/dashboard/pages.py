@@ -5,8 +5,11 @@ Templates and files are read once, at start. All are sent with an ETag and a str
 
 from __future__ import annotations
 
+import gzip
 import hashlib
-from collections.abc import Iterator
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -28,6 +31,8 @@ CONTENT_TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
+#: An import of a module of the dashboard; comments only import types.
+_IMPORT = re.compile(r'^(?:import|export) [^"]*"(\.{1,2}/[^"]+)";$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +56,18 @@ SIGN_IN_PAGE = DashboardPage("/sign-in", "sign-in", "Sign in")
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """The content of a page or static file."""
+    """The content of a page or static file, also compressed."""
 
     body: bytes
+    gzipped: bytes
     content_type: str
     etag: str
 
     @classmethod
     def from_body(cls, body: bytes, content_type: str) -> StaticFile:
         """Return a file whose ETag is a hash of its content."""
-        return cls(body, content_type, hashlib.sha256(body).hexdigest()[:16])
+        gzipped = gzip.compress(body, mtime=0)
+        return cls(body, gzipped, content_type, hashlib.sha256(body).hexdigest()[:16])
 
 
 class PageRoutes:
@@ -76,6 +83,7 @@ class PageRoutes:
             "Referrer-Policy": "no-referrer",
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cache-Control": "no-cache",
+            "Vary": "Accept-Encoding",
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -120,13 +128,36 @@ class PageRoutes:
             raise web.HTTPSeeOther(SIGN_IN_PAGE.path) from None
 
     def _send(self, request: web.Request, file: StaticFile) -> web.Response:
-        unsent = check_preconditions(request, file.etag, self._headers)
+        is_compressed = accepts_gzip(request)
+        etag = f"{file.etag}-gzip" if is_compressed else file.etag
+        unsent = check_preconditions(request, etag, self._headers)
         if unsent is not None:
             return unsent
-        response = web.Response(body=file.body, content_type=file.content_type, headers=self._headers)
+        body, headers = (file.gzipped, {"Content-Encoding": "gzip"}) if is_compressed else (file.body, {})
+        response = web.Response(body=body, content_type=file.content_type, headers=self._headers | headers)
         response.charset = "utf-8"
-        response.etag = file.etag
+        response.etag = etag
         return response
+
+
+def accepts_gzip(request: web.Request) -> bool:
+    """Return whether the client takes compressed responses."""
+    codings = request.headers.get("Accept-Encoding", "").lower().replace(" ", "").split(",")
+    return "gzip" in codings or any(
+        coding.startswith("gzip;q=") and not coding.endswith(("=0", "=0.0", "=0.00", "=0.000"))
+        for coding in codings
+    )
+
+
+def list_modules(entry: str, files: Mapping[str, StaticFile]) -> list[str]:
+    """Return the path of a script and of all modules that it imports, so that browsers load them at once."""
+    found = [entry]
+    for path in found:
+        for name in _IMPORT.findall(files[path].body.decode()):
+            imported = posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+            if imported not in found:
+                found.append(imported)
+    return found
 
 
 def render_pages() -> dict[str, StaticFile]:
@@ -138,9 +169,12 @@ def render_pages() -> dict[str, StaticFile]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages = {}
+    pages, files = {}, load_static_files()
     for page in (*CUSTOMER_PAGES, OPERATIONS_PAGE, SIGN_IN_PAGE):
-        html = environment.get_template(f"{page.name}.html").render(page=page, customer_pages=CUSTOMER_PAGES)
+        modules = list_modules(f"{page.name}/{page.name}.js", files)
+        html = environment.get_template(f"{page.name}.html").render(
+            page=page, customer_pages=CUSTOMER_PAGES, modules=modules
+        )
         pages[page.path] = StaticFile.from_body(html.encode(), "text/html")
     return pages
 

@@ -1,8 +1,6 @@
-"""The API of the playground page: account, models, quotes, jobs and output files."""
+"""The API of the playground page: account, models, quotes and new jobs; `gallery` has the others."""
 
 from __future__ import annotations
-
-from pathlib import PurePosixPath
 
 from aiohttp import web
 
@@ -13,8 +11,6 @@ from orchestrator.catalog.tasks import find_tasks
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.intake.name_defaults import default_params
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.jobs import JobRecord
-from orchestrator.media.errors import ObjectNotFound
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.account.billing_schemas import (
     BudgetAlert,
@@ -22,23 +18,20 @@ from orchestrator.web.account.billing_schemas import (
     to_budget_alert,
     to_wallet_balance,
 )
+from orchestrator.web.dashboard.job_views import to_playground_job
 from orchestrator.web.dashboard.schemas import (
     PlaygroundAccount,
-    PlaygroundJobList,
     PlaygroundModelList,
     PlaygroundQuote,
-    to_playground_job,
     to_playground_model,
 )
 from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.dialects.model_selection import with_fill
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.http.bodies import read_fields
-from orchestrator.web.http.queries import parse_limit
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.instance_status import FleetInstances
 from orchestrator.web.jobs.output_urls import OutputDelivery
-from orchestrator.web.jobs.result_sender import ResultSender
 from orchestrator.web.protocols import Clock, DashboardStore, GenerationApi
 
 
@@ -52,7 +45,6 @@ class PlaygroundRoutes:
         store: DashboardStore,
         accounts: AccountService,
         clock: Clock,
-        sender: ResultSender,
         fleet: FleetInstances,
         delivery: OutputDelivery,
         sessions: SessionManager,
@@ -61,7 +53,6 @@ class PlaygroundRoutes:
         self._store = store
         self._accounts = accounts
         self._clock = clock
-        self._sender = sender
         self._fleet = fleet
         self._delivery = delivery
         self._sessions = sessions
@@ -72,10 +63,7 @@ class PlaygroundRoutes:
             web.get("/dashboard/api/models", self.list_models),
             web.get("/dashboard/api/models/{model}/examples/{parameter}", self.get_example_file),
             web.post("/dashboard/api/quote", self.quote_job),
-            web.get("/dashboard/api/jobs", self.list_jobs),
             web.post("/dashboard/api/jobs", self.submit_job),
-            web.delete("/dashboard/api/jobs/{id}", self.cancel_job),
-            web.get("/dashboard/api/jobs/{id}/outputs/{index:[0-9]{1,3}}", self.download_output),
         ]
 
     async def get_account(self, request: web.Request) -> web.Response:
@@ -106,7 +94,10 @@ class PlaygroundRoutes:
             for name, model in dict(catalog.names()).items()
             if key.can_use_model(model.id)
         ]
-        return json_response(PlaygroundModelList(models=views, default=pixel_factory.DEFAULT_MODEL))
+        response = json_response(PlaygroundModelList(models=views, default=pixel_factory.DEFAULT_MODEL))
+        # Large, and without anything that a stranger may choose.
+        response.enable_compression()
+        return response
 
     async def get_example_file(self, request: web.Request) -> web.Response:
         """Return an input file of the author that is kept with a model."""
@@ -138,41 +129,6 @@ class PlaygroundRoutes:
         )
         return json_response(to_playground_job(record, self._delivery, request), status=202)
 
-    async def list_jobs(self, request: web.Request) -> web.Response:
-        """List the account's jobs, newest first, from the playground and from all APIs."""
-        key = await self._sessions.require_key(request, ApiKeyScope.READ)
-        page = await self._api.list_jobs(
-            key.account.id, limit=parse_limit(request), cursor=request.query.get("cursor"), status=None
-        )
-        jobs = [to_playground_job(record, self._delivery, request) for record in page.items]
-        return json_response(PlaygroundJobList(jobs=jobs, next=page.cursor))
-
-    async def cancel_job(self, request: web.Request) -> web.Response:
-        """Cancel an unfinished job. Its price is released."""
-        record = await self._get_own_job(request, ApiKeyScope.GENERATE)
-        cancelled = await self._api.cancel_job(record.job.id)
-        return json_response(to_playground_job(cancelled, self._delivery, request))
-
-    async def download_output(self, request: web.Request) -> web.StreamResponse:
-        """Send an output as a download with a file name that names the job."""
-        record = await self._get_own_job(request, ApiKeyScope.READ)
-        index = int(request.match_info["index"])
-        if index >= len(record.outputs):
-            raise NotFound(
-                f"Job {record.job.id!r} has no output {index}; it has {len(record.outputs)}",
-                code="output_not_found",
-            )
-        key = record.outputs[index].key
-        name = f"{record.job.model}-{record.job.id[-8:]}-{index + 1}{PurePosixPath(key).suffix}"
-        try:
-            info = await self._sender.file_info(key, name, attachment=True)
-            return await self._sender.send(request, record, key, info)
-        except ObjectNotFound as error:
-            raise NotFound(
-                "The output has expired and its file was deleted. Submit the job again.",
-                code="output_expired",
-            ) from error
-
     async def _balance(self, key: ApiKey) -> WalletBalance:
         return to_wallet_balance(await self._accounts.get_balance(key.account))
 
@@ -180,10 +136,6 @@ class PlaygroundRoutes:
         now = self._clock()
         alerts = await self._store.list_alerts(key.account.id)
         return [to_budget_alert(alert, now) for alert in alerts if alert.has_fired(now)]
-
-    async def _get_own_job(self, request: web.Request, scope: ApiKeyScope) -> JobRecord:
-        key = await self._sessions.require_key(request, scope)
-        return await self._api.get_job(key.account.id, request.match_info["id"])
 
 
 async def _read_generation_request(request: web.Request, catalog: Catalog) -> GenerationRequest:

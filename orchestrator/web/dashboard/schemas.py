@@ -7,18 +7,14 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
-from aiohttp import web
 from pydantic import Field
 
-from orchestrator.billing.model_listing import default_cents
+from orchestrator.billing.price_book import to_billable_work
 from orchestrator.catalog import Model
 from orchestrator.catalog.licenses import strictest_use
-from orchestrator.jobs import JobRecord
 from orchestrator.web.account.billing_schemas import BudgetAlert, WalletBalance
 from orchestrator.web.dashboard.presets import preset_sizes
 from orchestrator.web.http.response_model import ResponseModel
-from orchestrator.web.jobs.output_urls import OutputDelivery
-from orchestrator.web.jobs.schemas import JobFields, job_field_values
 from pricing.tariff import Tariff
 
 
@@ -44,7 +40,11 @@ class PlaygroundModel(ResponseModel):
     license: str = Field(description="License of the model.")
     license_use: str = Field(description="What its licenses allow; see `GET /v1/models`.")
     max_n: int = Field(description="Most results of a job.")
-    price_usd: float = Field(description="Price of a result of the default size and length.")
+    price_usd: float = Field(
+        description="What a request with the defaults costs, the minimum included; at least, where an input"
+        " decides."
+    )
+    price_depends_on_input: bool = Field(description="Whether the size of the input image decides the price.")
     parameters: dict[str, dict[str, Any]] = Field(description="Declarations of its parameters.")
     sizes: dict[str, tuple[int, int]] = Field(description="Width and height by aspect ratio.")
     example: dict[str, Any] = Field(description="The author's own values, such as the prompt.")
@@ -68,47 +68,6 @@ class PlaygroundQuote(ResponseModel):
     minimum_applied: bool = Field(description="Whether it is the smallest price of a request.")
 
 
-class PlaygroundOutput(ResponseModel):
-    """An output of a job."""
-
-    url: str = Field(description="Path of the file; it expires.")
-    type: str = Field(description="Content type.")
-    width: int | None = Field(description="Width in pixels.")
-    height: int | None = Field(description="Height in pixels.")
-
-
-class PlaygroundJob(JobFields):
-    """A job with all outputs in the order of their seeds.
-
-    The seed is a string, because JavaScript rounds integers above 2^53.
-    """
-
-    outputs: list[PlaygroundOutput] = Field(description="The outputs.")
-
-
-class PlaygroundJobList(ResponseModel):
-    """A page of jobs, newest first."""
-
-    jobs: list[PlaygroundJob] = Field(description="The jobs.")
-    next: str | None = Field(description="Cursor of the next page; null on the last one.")
-
-
-def to_playground_job(record: JobRecord, delivery: OutputDelivery, request: web.Request) -> PlaygroundJob:
-    """Return a job as the playground shows it."""
-    fields, seed = job_field_values(record, delivery, request), record.job.params.get("seed")
-    outputs = [
-        PlaygroundOutput(
-            url=delivery.path_of(record.job.id, output.key),
-            type=output.content_type,
-            width=output.width,
-            height=output.height,
-        )
-        for output in record.outputs
-    ]
-    params = fields["params"] if seed is None else fields["params"] | {"seed": str(seed)}
-    return PlaygroundJob(**(fields | {"params": params}), outputs=outputs)
-
-
 def to_playground_model(
     name: str, model: Model, tariff: Tariff, values: Mapping[str, Any] = MappingProxyType({})
 ) -> PlaygroundModel:
@@ -121,7 +80,8 @@ def to_playground_model(
         license=model.manifest.license,
         license_use=strictest_use(model.manifest),
         max_n=model.max_n,
-        price_usd=default_cents(model, tariff, values) / 100,
+        price_usd=tariff.quote(to_billable_work(model, model.example_params(**values), None)).usd,
+        price_depends_on_input=model.output_size(model.example_params(**values), None) is None,
         parameters={name: spec.model_dump(mode="json") for name, spec in model.parameters.items()},
         sizes=preset_sizes(model),
         example=model.manifest.example,

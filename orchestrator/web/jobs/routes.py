@@ -79,7 +79,7 @@ class JobApiRoutes:
             key.account.id,
             limit=parse_limit(request),
             cursor=request.query.get("cursor"),
-            status=_parse_status(request),
+            status=parse_status(request),
             model=request.query.get("model"),
         )
         jobs = [self._responses.build(record, request) for record in page.items]
@@ -177,7 +177,7 @@ def parse_shard_index(request: web.Request, record: JobRecord) -> int:
     )
 
 
-def _parse_status(request: web.Request) -> JobStatus | None:
+def parse_status(request: web.Request) -> JobStatus | None:
     """Return the status given by the query parameter `status`. Raises InvalidRequest."""
     text = request.query.get("status")
     if text is None:

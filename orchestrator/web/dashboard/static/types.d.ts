@@ -2,6 +2,7 @@
 // file; it is neither served nor shipped.
 
 import type { ImageFile } from "./playground/image-file.js";
+import type { ProgressState } from "./playground/progress-state.js";
 
 export interface WalletBalance {
   balance_usd: number;
@@ -47,8 +48,12 @@ export interface LedgerEntry {
   kind: LedgerEntryKind;
   /** Change of the available balance. */
   amount_usd: number;
+  /** Change of the balance, held amounts included. */
+  change_usd: number;
+  balance_after_usd: number;
   moved_usd: number;
   job_id: string | null;
+  model: string | null;
   reference: string | null;
   at: string;
 }
@@ -216,6 +221,15 @@ export interface AudioParameter extends ParameterBase {
 
 export interface LoraListParameter extends ParameterBase {
   type: "loras";
+  max_items: number;
+  min_strength: number;
+  max_strength: number;
+}
+
+/** A LoRA of a request. */
+export interface LoraValue {
+  name: string;
+  strength: number;
 }
 
 export type Parameter =
@@ -239,7 +253,10 @@ export interface Model {
   license: string;
   license_use: string;
   max_n: number;
+  /** What a request with the defaults costs, the minimum included. */
   price_usd: number;
+  /** Whether the size of the input image decides the price. */
+  price_depends_on_input: boolean;
   parameters: Record<string, Parameter>;
   /** Width and height by aspect ratio. */
   sizes: Record<string, [number, number]>;
@@ -255,12 +272,20 @@ export type Params = Record<string, any>;
 
 export type JobStatus = "pending" | "processing" | "completed" | "failed" | "cancelled";
 
+export type ShardState = "waiting" | "running" | "succeeded" | "failed" | "cancelled";
+
 export interface Output {
+  /** Path of the file, which expires. */
   url: string;
+  /** Path of a small image; null for audio, text and meshes. */
+  thumbnail: string | null;
   /** Content type. */
   type: string;
   width: number | null;
   height: number | null;
+  frames: number | null;
+  fps: number | null;
+  seed: string | null;
 }
 
 export interface Job {
@@ -269,11 +294,25 @@ export interface Job {
   model: string;
   params: Params;
   outputs: Output[];
-  shards: { total: number; done: number };
+  shards: { total: number; done: number; cancelled: number };
+  shardStates: ShardState[];
+  /** Paths of the input files, by parameter. */
+  inputs: Record<string, string[]>;
   costUsd: number;
   simulated: boolean;
   error: { code: string; message: string } | null;
   finishedAt: string | null;
+  expiresAt: string | null;
+  /** Whether the files are no longer kept. */
+  expired: boolean;
+}
+
+export interface QueuePosition {
+  /** 1 for the job that starts next; null if all of its shards run. */
+  position: number | null;
+  estimatedFinish: string | null;
+  /** When the model is loaded; null while none is. */
+  modelReady: string | null;
 }
 
 /** One output of a finished job, as the gallery and the lightbox show it. */
@@ -285,13 +324,61 @@ export interface GalleryItem {
   downloadUrl: string;
 }
 
+interface TileBase {
+  /** Identifies the tile among all. */
+  key: string;
+  job: Job;
+  modelName: string;
+}
+
+export interface OutputTile extends GalleryItem {
+  kind: "output";
+  key: string;
+}
+
+export interface ProgressTile extends TileBase {
+  kind: "progress";
+  /** Number of the shard. */
+  index: number;
+  state: ProgressState;
+}
+
+/** A job that failed or was cancelled. */
+export interface EndedTile extends TileBase {
+  kind: "ended";
+}
+
+export type Tile = OutputTile | ProgressTile | EndedTile;
+
+/** What an image can be made into: the kind of a model, or `edit` for one that takes a mask. */
+export type InputUse = ModelKind | "edit";
+
 export interface GalleryActions {
   /** Called when a job has finished and the balance may have changed. */
   onJobFinished: () => void;
-  /** Fill the form with the settings of a job. */
-  reuseSettings: (job: Job) => void;
+  /** Fill the form with the settings, the seed and the inputs of an output. */
+  reuseSettings: (item: GalleryItem) => Promise<void>;
+  /** Submit a job again. */
+  retry: (job: Job) => Promise<void>;
   /** Use an output as the input image of the first model of this kind. */
-  useAsInput: (item: GalleryItem, kind: ModelKind) => void;
+  useAsInput: (item: GalleryItem, use: InputUse) => Promise<void>;
+  canUseAsInput: (use: InputUse) => boolean;
+  startComparison: (item: GalleryItem) => void;
+  /** Compare with this image if a comparison was started; returns whether it was. */
+  pickForComparison: (item: GalleryItem) => boolean;
+  showCode: (job: Job) => void;
+  showProblem: (message: string) => void;
+}
+
+export interface LightboxOptions {
+  /** Returns all items in the order of the gallery. */
+  listItems: () => GalleryItem[];
+  loadOlder: () => Promise<void>;
+  actions: GalleryActions & {
+    remove: (item: GalleryItem) => Promise<void>;
+    /** Load a fresh URL; undefined if the item is no longer there. */
+    refresh: (item: GalleryItem) => Promise<GalleryItem | undefined>;
+  };
 }
 
 /** Read a file that the user gave, as text: the file itself, or a small placeholder for a price quote. */
@@ -323,5 +410,7 @@ export interface ImageInput {
   images: ImageFile[];
   maxImages: number;
   addFiles: (files: Iterable<File>) => Promise<void>;
+  /** Add what was dropped or pasted; returns whether there was an image. */
+  drop: (transfer: DataTransfer | null) => boolean;
   setImages: (images: ImageFile[]) => void;
 }

@@ -18,18 +18,32 @@ const KIND_LABELS = {
   release: "Released",
   refund: "Refund",
 };
+/** Entries that move money between available and held: they change no balance. */
+const HOLDS = new Set(["hold", "release"]);
 
 export class Ledger {
   constructor() {
     /** @type {string | null} Cursor of the next page. */
     this.cursor = null;
+    this.showsHolds = byId("show-holds", HTMLInputElement);
+    this.showsHolds.addEventListener("change", () => this.#restart());
     byId("load-older").addEventListener("click", () => this.load());
+  }
+
+  #restart() {
+    this.cursor = null;
+    byId("entries").replaceChildren();
+    return this.load();
   }
 
   /** Load the next page of older entries. */
   load() {
     return loadSection(byId("ledger"), async () => {
-      const query = new URLSearchParams({ limit: String(PAGE_SIZE), ...(this.cursor && { cursor: this.cursor }) });
+      const query = new URLSearchParams({
+        limit: String(PAGE_SIZE),
+        ...(this.showsHolds.checked ? {} : { changes_only: "true" }),
+        ...(this.cursor && { cursor: this.cursor }),
+      });
       /** @type {{ entries: LedgerEntry[], next: string | null }} */
       const page = await api("GET", `billing/ledger?${query}`);
       this.cursor = page.next;
@@ -45,17 +59,25 @@ export class Ledger {
 }
 
 /**
- * Return the time, kind and amount of an entry.
+ * Return date, what it is for, amount and balance of an entry.
  * @param {LedgerEntry} entry
  */
 function entryCells(entry) {
   const label = el("span", { textContent: KIND_LABELS[entry.kind] });
-  const reference = entry.job_id ?? entry.reference ?? "";
-  const note = el("span", { className: "hint detail", textContent: reference, title: reference });
-  // A charge is taken from the held amount and does not change the available balance: show it without a sign.
-  const amount = entry.amount_usd
-    ? el("span", { textContent: signedDollars(entry.amount_usd) })
-    : el("span", { className: "hint", textContent: dollars(entry.moved_usd) });
   const time = el("time", { dateTime: entry.at, textContent: dateTime(entry.at) });
-  return [time, el("div", {}, label, note), amount];
+  const amount = HOLDS.has(entry.kind)
+    ? el("span", { className: "hint", textContent: dollars(entry.moved_usd) })
+    : el("span", { textContent: signedDollars(entry.change_usd) });
+  const balance = el("span", { textContent: dollars(entry.balance_after_usd) });
+  return [time, el("div", {}, label, ...entryNote(entry)), amount, balance];
+}
+
+/**
+ * Return what an entry belongs to: a link to its job, or the reference of a payment.
+ * @param {LedgerEntry} entry
+ */
+function entryNote({ job_id: job, model, reference }) {
+  const link = el("a", { href: `/?job=${job}`, title: job ?? "", textContent: model ?? job ?? "" });
+  const text = el("span", { className: "hint detail", textContent: reference ?? "", title: reference ?? "" });
+  return [...(job ? [" ", link] : []), ...(reference ? [" ", text] : [])];
 }

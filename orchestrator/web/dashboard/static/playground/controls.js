@@ -7,17 +7,20 @@
  * } from "../types.d.ts"
  */
 
-import { el } from "../shared/dom.js";
+import { button, el } from "../shared/dom.js";
 import { field, select } from "../shared/forms.js";
 import { parameterLabel } from "../shared/format.js";
 import { datasetInput } from "./dataset-input.js";
 import { ImageDropZone } from "./image-drop-zone.js";
+import { loraControl } from "./lora-control.js";
 import { mediaFileInput } from "./media-file-input.js";
 
 /** Parameters that are shown above "Advanced settings". Their labels suffice, so they have no hint. */
 export const MAIN_PARAMETERS = new Set(["prompt", "negative_prompt", "num_frames", "fps"]);
 // The largest integer that JavaScript represents exactly. Larger seeds need the API.
 const MAX_SEED = Number.MAX_SAFE_INTEGER;
+/** Seeds that are drawn are short enough to read and to type. */
+const MAX_DRAWN_SEED = 2 ** 32;
 
 /**
  * Create the control of a parameter; undefined for types that only the API offers.
@@ -26,10 +29,13 @@ const MAX_SEED = Number.MAX_SAFE_INTEGER;
  * @param {() => void} onChange Called when images change. Other changes are `input` events.
  * @param {string} [example] The author's own value; of a file, its name.
  * @param {string} [exampleFile] Path of the author's own file.
+ * @param {string} [model] Id of the model.
  * @returns {Control | undefined}
  */
-export function createControl(name, spec, onChange, example, exampleFile) {
+export function createControl(name, spec, onChange, example, exampleFile, model = "") {
   switch (spec.type) {
+    case "loras":
+      return loraControl(name, spec, model, onChange);
     case "string":
       return textControl(name, spec, example);
     case "integer":
@@ -168,8 +174,17 @@ const numberValue = (input) => (input.value === "" ? undefined : input.valueAsNu
 function seedControl(name, spec) {
   const limits = { min: "0", max: String(MAX_SEED) };
   const input = el("input", { id: `field-${name}`, type: "number", ...limits, placeholder: "random" });
+  const roll = button("🎲", () => setValue(Math.floor(Math.random() * MAX_DRAWN_SEED)), "dice");
+  Object.assign(roll, { ariaLabel: "Draw a seed", title: "Draw a seed, to keep it for the next requests" });
+  const clear = button("Random", () => setValue(""), "quiet");
+  clear.title = "Draw a new seed for each request";
+  /** @param {number | ""} value */
+  const setValue = (value) => {
+    input.value = String(value);
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+  };
   return {
-    node: parameterField(name, spec, input),
+    node: parameterField(name, spec, input, el("div", { className: "seed" }, input, roll, clear)),
     input,
     get: () => numberValue(input),
     set: (value) => (input.value = Number(value) <= MAX_SEED ? value : ""),

@@ -1,14 +1,13 @@
-// Tiles of the gallery: an unfinished shard, an output, or a failed job.
+// Tiles of the gallery: an unfinished shard, an output, or a job that failed or was cancelled.
 
-/** @import { Job, Output } from "../types.d.ts" */
+/** @import { EndedTile, Output, OutputTile, ProgressTile } from "../types.d.ts" */
+/** @import { ProgressState } from "./progress-state.js" */
 
+import { ApiError } from "../shared/api.js";
 import { button, el } from "../shared/dom.js";
 
 /** @param {Output} output */
 const mediaType = (output) => output.type.split("/")[0];
-
-/** @param {string} text */
-const textPreview = (text) => el("span", { className: "file-type", textContent: text });
 
 /** @param {Output} output */
 const fileExtension = (output) => new URL(output.url, location.href).pathname.split(".").pop() ?? "file";
@@ -16,106 +15,170 @@ const fileExtension = (output) => new URL(output.url, location.href).pathname.sp
 /** @param {Output} output */
 export const isImage = (output) => mediaType(output) === "image";
 
+/** @param {Output} output */
+export const isVideo = (output) => mediaType(output) === "video";
+
 /**
- * Create an element that shows an output: an image, a video or audio player, or the file's extension.
+ * Create an element that shows an output in full: an image, a video or audio player, or the file's extension.
  * @param {Output} output
- * @param {{ alt: string, isThumbnail?: boolean }} options
+ * @param {string} alt
  */
-export function outputPreview(output, { alt, isThumbnail = false }) {
-  const src = output.url;
+export function outputPreview(output, alt) {
   switch (mediaType(output)) {
     case "image":
-      return el("img", { decoding: "async", loading: isThumbnail ? "lazy" : "eager", alt, src });
+      return el("img", { decoding: "async", alt, src: output.url });
     case "video":
-      return el("video", { loop: true, playsInline: true, preload: "metadata", muted: isThumbnail, ariaLabel: alt, src });
+      return el("video", { loop: true, playsInline: true, preload: "auto", ariaLabel: alt, src: output.url });
     case "audio":
-      return isThumbnail ? textPreview("audio") : el("audio", { src });
+      return el("audio", { ariaLabel: alt, src: output.url });
     default:
-      return textPreview(fileExtension(output));
+      return el("span", { className: "file-type", textContent: fileExtension(output) });
   }
+}
+
+/**
+ * Return why a file cannot be shown, by the error that the service gave for its job.
+ * @param {unknown} error
+ */
+export function missingReason(error) {
+  if (!(error instanceof ApiError)) throw error;
+  if (error.code === "unreachable") return navigator.onLine ? "service unreachable" : "offline";
+  return ["job_not_found", "expired", "output_expired", "not_found"].includes(error.code ?? "")
+    ? "no longer kept"
+    : "cannot be shown now";
 }
 
 /**
  * Create the tile of an output.
- * @param {Job} job
- * @param {Output} output
- * @param {string} modelName
- * @param {() => void} onOpen
+ * @param {OutputTile} tile
+ * @param {{ open: () => void, refresh: () => Promise<unknown> }} actions
  */
-export function outputTile(job, output, modelName, onOpen) {
+export function outputTile({ job, output, modelName, key }, { open, refresh }) {
   const title = job.params.prompt || modelName;
-  const preview = outputPreview(output, { alt: title, isThumbnail: true });
-  preview.addEventListener("error", () => preview.replaceWith(textPreview("file expired")));
-  const open = el("button", { type: "button", className: "tile-button", ariaLabel: `Open ${title}` }, preview);
-  open.addEventListener("click", onOpen);
-  if (preview instanceof HTMLVideoElement) {
-    open.append(el("span", { className: "badge", textContent: "▶ video" }));
-    playOnHover(preview, open);
+  const opener = el("button", { type: "button", className: "tile-button", ariaLabel: `Open ${title}` });
+  opener.addEventListener("click", open);
+  const media = el("div", { className: "tile-media" }, opener);
+  const showText = (/** @type {string} */ text) => {
+    opener.replaceChildren(el("span", { className: "file-type", textContent: text }));
+    opener.ariaLabel = `Open ${title}, ${text}`;
+  };
+  if (job.expired) showText("no longer kept");
+  else if (output.thumbnail) opener.append(thumbnail(output.thumbnail, title, refresh, showText));
+  else showText(mediaType(output) === "audio" ? "audio" : fileExtension(output));
+  if (isVideo(output)) {
+    media.append(el("span", { className: "badge", textContent: "▶ video" }));
+    playOnHover(opener, output);
   }
-  if (job.simulated) open.append(el("span", { className: "badge push-right", textContent: "simulated" }));
-  return el("li", { className: "tile" }, open, el("p", { className: "caption", textContent: title }));
+  if (job.simulated) media.append(el("span", { className: "badge push-right", textContent: "simulated" }));
+  if (isImage(output)) makeDraggable(opener, output);
+  const node = el("li", { className: "tile" }, media, el("p", { className: "caption", textContent: title, title }));
+  node.dataset.key = key;
+  return node;
 }
 
 /**
- * Play a video while the pointer or the focus is on its button.
- * @param {HTMLVideoElement} video
- * @param {HTMLButtonElement} button
+ * Create the small image of an output. When it cannot be loaded, the reason is asked for.
+ * @param {string} src
+ * @param {string} alt
+ * @param {() => Promise<unknown>} refresh
+ * @param {(text: string) => void} showText
  */
-function playOnHover(video, button) {
-  // play() rejects when pause() comes before the video has started; there is nothing to do then.
-  const play = () => video.play().catch(() => {});
-  for (const name of ["pointerenter", "focus"]) button.addEventListener(name, play);
-  for (const name of ["pointerleave", "blur"]) button.addEventListener(name, () => video.pause());
-}
-
-/** The tile of a shard that waits or runs. */
-export class ProgressTile {
-  /**
-   * @param {Job} job
-   * @param {string} modelName
-   * @param {() => void} onCancel
-   */
-  constructor(job, modelName, onCancel) {
-    this.preview = el("img", { alt: "", hidden: true });
-    this.progressBar = el("progress", { ariaLabel: `Progress of ${job.params.prompt || modelName}` });
-    this.status = el("span", {});
-    const caption = el("p", { className: "caption" }, this.status, button("Cancel", onCancel, "quiet"));
-    const frame = el("div", { className: "tile-frame" }, this.preview, this.progressBar);
-    this.node = el("li", { className: "tile in-progress" }, frame, caption);
-    this.showStatus(job.status === "pending" ? "Waiting for a GPU" : "Starting");
-  }
-
-  /** @param {string} text */
-  showStatus(text) {
-    this.status.textContent = text;
-  }
-
-  /**
-   * Show the progress of the whole run, and the step if the current node has several.
-   * @param {{ value: number, max: number, fraction: number }} progress
-   */
-  showProgress({ value, max, fraction }) {
-    this.progressBar.max = 1;
-    this.progressBar.value = fraction;
-    this.showStatus(max > 1 ? `Step ${value} of ${max}` : `${Math.round(100 * fraction)} %`);
-  }
-
-  /** @param {string} src */
-  showPreview(src) {
-    this.preview.hidden = false;
-    this.preview.src = src;
-  }
+function thumbnail(src, alt, refresh, showText) {
+  const image = el("img", { decoding: "async", loading: "lazy", alt, src });
+  image.addEventListener("error", async () => {
+    showText(await refresh().then(() => "no preview", missingReason));
+  });
+  return image;
 }
 
 /**
- * Create the tile of a failed job, with the reason.
- * @param {Job} job
+ * Let an image be dropped on an input of the form.
+ * @param {HTMLElement} node
+ * @param {Output} output
  */
-export function failedTile(job) {
-  const reason = el("p", { className: "error", textContent: job.error?.message ?? "The job failed." });
-  const frame = el("div", { className: "tile-frame" }, reason);
-  const dismiss = button("Dismiss", () => node.remove(), "quiet");
-  const caption = el("p", { className: "caption" }, el("span", { textContent: "Failed, not charged" }), dismiss);
-  const node = el("li", { className: "tile" }, frame, caption);
+function makeDraggable(node, output) {
+  node.draggable = true;
+  node.addEventListener("dragstart", ({ dataTransfer }) => {
+    dataTransfer?.setData("text/uri-list", new URL(output.url, location.href).href);
+    dataTransfer?.setData("application/x-pixelfactory-output", output.url);
+  });
+}
+
+/**
+ * Play the video in place of its small image while the pointer or the focus is on its button.
+ * @param {HTMLButtonElement} opener
+ * @param {Output} output
+ */
+function playOnHover(opener, output) {
+  /** @type {HTMLVideoElement | undefined} */
+  let video;
+  const play = () => {
+    if (video || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    video = el("video", { loop: true, playsInline: true, muted: true, ariaHidden: "true", src: output.url });
+    opener.append(video);
+    // play() rejects when the video is removed before it has started; there is nothing to do then.
+    video.play().catch(() => {});
+  };
+  const stop = () => {
+    video?.remove();
+    video = undefined;
+  };
+  for (const name of ["pointerenter", "focus"]) opener.addEventListener(name, play);
+  for (const name of ["pointerleave", "blur"]) opener.addEventListener(name, stop);
+}
+
+/**
+ * Create the tile of a shard that waits or runs.
+ * @param {ProgressTile} tile
+ * @param {() => void} onCancel
+ */
+export function progressTile({ job, modelName, key, index, state }, onCancel) {
+  const title = job.params.prompt || modelName;
+  const which = job.shards.total > 1 ? ` ${index + 1} of ${job.shards.total}` : "";
+  const cancel = button("Cancel", onCancel, "quiet");
+  cancel.ariaLabel = `Cancel${which}`;
+  const frame = el(
+    "div",
+    { className: "tile-frame" },
+    el("img", { alt: "", hidden: true }),
+    el("progress", { ariaLabel: `Progress of ${title}${which}` }),
+  );
+  const node = el("li", { className: "tile in-progress" }, frame, el("p", { className: "caption" }, el("span", {}), cancel));
+  node.dataset.key = key;
+  updateProgressTile(node, state);
+  return node;
+}
+
+/**
+ * Show progress, preview and what happens now.
+ * @param {HTMLElement} node
+ * @param {ProgressState} state
+ */
+export function updateProgressTile(node, state) {
+  const [image, bar, text] = /** @type {[HTMLImageElement, HTMLProgressElement, HTMLElement]} */ (
+    ["img", "progress", ".caption span"].map((selector) => node.querySelector(selector))
+  );
+  if (state.progress) Object.assign(bar, { max: 1, value: state.progress.fraction });
+  if (state.previewUrl && image.src !== state.previewUrl) Object.assign(image, { hidden: false, src: state.previewUrl });
+  if (text.textContent !== state.text) text.textContent = state.text;
+}
+
+/**
+ * Create the tile of a job that failed, with the reason, or that was cancelled.
+ * @param {EndedTile} tile
+ * @param {{ retry: () => void, remove: () => void }} actions
+ */
+export function endedTile({ job, modelName, key }, { retry, remove }) {
+  const title = job.params.prompt || modelName;
+  const hasFailed = job.status === "failed";
+  const reason = hasFailed ? (job.error?.message ?? "The job failed.") : "Cancelled";
+  const frame = el("div", { className: "tile-frame" }, el("p", { className: hasFailed ? "error" : "hint", textContent: reason }));
+  const again = button("Try again", retry, "quiet");
+  again.ariaLabel = `Try again: ${title}`;
+  const trash = button("Delete", remove, "quiet");
+  trash.ariaLabel = `Delete: ${title}`;
+  const state = el("span", { textContent: hasFailed ? "Failed, not charged" : "Not charged", title });
+  const node = el("li", { className: "tile" }, frame, el("p", { className: "caption" }, state, again, trash));
+  node.dataset.key = key;
   return node;
 }

@@ -1,7 +1,10 @@
 // A field for input images, which can be dropped or chosen.
 
 import { button, el } from "../shared/dom.js";
-import { ImageFile } from "./image-file.js";
+import { fetchImage, ImageFile } from "./image-file.js";
+
+/** Type of dragged data: the path of an output of the gallery. */
+const OUTPUT_TYPE = "application/x-pixelfactory-output";
 
 /**
  * @typedef {object} DropZoneOptions
@@ -30,7 +33,7 @@ export class ImageDropZone {
   }
 
   #createZone() {
-    const text = this.maxImages > 1 ? `Drop up to ${this.maxImages} images` : "Drop an image";
+    const text = this.maxImages > 1 ? `Drop or paste up to ${this.maxImages} images` : "Drop or paste an image";
     const zone = el(
       "label",
       { className: "drop-zone" },
@@ -48,9 +51,31 @@ export class ImageDropZone {
     zone.addEventListener("dragleave", onDrag);
     zone.addEventListener("drop", (event) => {
       onDrag(event);
-      this.addFiles(event.dataTransfer?.files ?? []);
+      event.stopPropagation();
+      this.drop(event.dataTransfer);
     });
     return zone;
+  }
+
+  /**
+   * Add what was dropped or pasted: files, or an output of the gallery. Returns whether there was any.
+   * @param {DataTransfer | null} transfer
+   */
+  drop(transfer) {
+    const files = [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/"));
+    const output = transfer?.getData(OUTPUT_TYPE);
+    if (output) this.#addOutput(output);
+    else if (files.length) this.addFiles(files);
+    return Boolean(output || files.length);
+  }
+
+  /** @param {string} url */
+  async #addOutput(url) {
+    try {
+      await this.addFiles([await fetchImage(url, url.split("/").pop() ?? "output")]);
+    } catch {
+      this.error.textContent = "This result cannot be loaded now. Try again.";
+    }
   }
 
   /**

@@ -14,6 +14,18 @@ export function toDataUrl(blob) {
   });
 }
 
+/**
+ * Load an image from this service as a file. Throws when it cannot be loaded.
+ * @param {string} url
+ * @param {string} name
+ */
+export async function fetchImage(url, name) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`status ${response.status}`);
+  const blob = await response.blob();
+  return new File([blob], name, { type: blob.type });
+}
+
 /** An image file with its size in pixels. */
 export class ImageFile {
   /**

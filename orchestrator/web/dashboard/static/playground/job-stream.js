@@ -4,7 +4,7 @@ import { api } from "../shared/api.js";
 
 const MAX_JOBS = 50;
 const RECONNECT_MS = 3000;
-const EVENT_NAMES = ["job", "started", "progress", "preview"];
+const EVENT_NAMES = ["job", "queue", "started", "progress", "preview"];
 
 export class JobStream {
   /** @param {(name: string, data: any) => void} onEvent */

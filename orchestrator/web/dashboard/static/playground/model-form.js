@@ -2,10 +2,31 @@
 
 /** @import { Control, EncodeUpload, Model, Params } from "../types.d.ts" */
 
-import { el } from "../shared/dom.js";
+import { ApiError } from "../shared/api.js";
+import { button, el } from "../shared/dom.js";
 import { choiceControl, createControl, MAIN_PARAMETERS } from "./controls.js";
+import { fetchImage } from "./image-file.js";
+import { MaskPainter } from "./mask-painter.js";
 
 const FILE_TYPES = new Set(["audio", "dataset", "image", "images", "video"]);
+/** Types of parameters whose field is always visible. */
+const MAIN_TYPES = new Set([...FILE_TYPES, "loras"]);
+
+/** @type {MaskPainter | undefined} One for all models: its dialog is part of the page. */
+let painter;
+
+/**
+ * @param {string} path
+ * @param {string} name
+ */
+async function fetchInput(path, name) {
+  try {
+    const type = name === "mask" ? "mask.png" : `${name}.png`;
+    return await fetchImage(path, type);
+  } catch {
+    throw new ApiError({ message: "An input file of this job is no longer kept: choose it again.", code: "input_expired" });
+  }
+}
 
 export class ModelForm {
   /**
@@ -17,7 +38,7 @@ export class ModelForm {
     /** @type {Map<string, Control>} */
     this.controls = new Map();
     for (const [name, spec] of Object.entries(model.parameters)) {
-      const control = createControl(name, spec, onChange, model.example[name], model.example_files[name]);
+      const control = createControl(name, spec, onChange, model.example[name], model.example_files[name], model.id);
       if (control) this.controls.set(name, control);
     }
     if (model.max_n > 1) {
@@ -25,6 +46,7 @@ export class ModelForm {
       this.controls.set("n", choiceControl("n", "Images", counts, onChange));
     }
     this.aspectRatio = this.#createAspectRatio(onChange);
+    this.#addMaskPainter();
     this.showDuration = this.#addDuration();
   }
 
@@ -45,7 +67,7 @@ export class ModelForm {
   /** @param {boolean} isMain */
   #controlsWhere(isMain) {
     const entries = Object.entries(this.model.parameters).filter(
-      ([name, spec]) => !this.#isUnused(name) && isMain === (MAIN_PARAMETERS.has(name) || FILE_TYPES.has(spec.type)),
+      ([name, spec]) => !this.#isUnused(name) && isMain === (MAIN_PARAMETERS.has(name) || MAIN_TYPES.has(spec.type)),
     );
     return entries.flatMap(([name]) => this.controls.get(name) ?? []);
   }
@@ -60,6 +82,26 @@ export class ModelForm {
 
   get imageControls() {
     return [...this.controls.values()].filter((control) => control.images);
+  }
+
+  /** The names of the parameters for which files are chosen. */
+  get chosenFiles() {
+    return [...this.controls].flatMap(([name, control]) => {
+      if (!control.encode) return [];
+      const isChosen = control.images ? control.images.images.length : control.input.value;
+      return isChosen ? [name] : [];
+    });
+  }
+
+  /** The values of the form without files. */
+  get settings() {
+    /** @type {Params} */
+    const settings = {};
+    for (const [name, control] of this.controls) {
+      const value = control.encode ? undefined : control.get?.();
+      if (value !== undefined && value !== "") settings[name] = value;
+    }
+    return settings;
   }
 
   /** Whether a required image, video or sound is missing, so that no price can be quoted. */
@@ -146,6 +188,41 @@ export class ModelForm {
     height.node.addEventListener("input", update);
     update();
     return { ...choice, update };
+  }
+
+  /** Let the user paint the mask on the input image. */
+  #addMaskPainter() {
+    const [image, mask] = [this.controls.get("image")?.images, this.controls.get("mask")];
+    if (!image || !mask?.images) return;
+    const paint = button("Paint a mask", async () => {
+      if (!image.images.length) {
+        note.textContent = "Add the input image first.";
+        return;
+      }
+      note.textContent = "";
+      painter ??= new MaskPainter();
+      const file = await painter.paint(image.images[0]);
+      if (!file) return;
+      this.controls.get("mask_channel")?.set?.("alpha");
+      await mask.images?.addFiles([file]);
+      paint.focus();
+    });
+    const note = el("span", { className: "hint", role: "status" });
+    mask.node.append(el("div", { className: "row" }, paint, note));
+  }
+
+  /**
+   * Load the input files of a job into the fields for images. Throws ApiError for one that is no longer kept.
+   * @param {Record<string, string[]>} inputs Paths by parameter.
+   */
+  async loadInputs(inputs) {
+    for (const [name, paths] of Object.entries(inputs)) {
+      const control = this.controls.get(name);
+      if (!control?.images) continue;
+      const files = await Promise.all(paths.map((path) => fetchInput(path, name)));
+      control.images.setImages([]);
+      await control.images.addFiles(files);
+    }
   }
 
   /** Show the duration of the video below the frame rate. */

@@ -1,15 +1,21 @@
 // The playground page: a form for the chosen model, its price, and the gallery.
 
-/** @import { GalleryItem, Job, Model, ModelKind } from "../types.d.ts" */
+/** @import { GalleryItem, InputUse, Job, Model, ModelKind } from "../types.d.ts" */
 
 import { refreshAccount } from "../shared/account-header.js";
 import { api, ApiError } from "../shared/api.js";
 import { byId, el } from "../shared/dom.js";
 import { handleSubmit } from "../shared/forms.js";
-import { dollars } from "../shared/format.js";
+import { priceLabel } from "../shared/format.js";
+import { CodeDialog } from "./code-dialog.js";
+import { Comparison } from "./comparison.js";
 import { Gallery } from "./gallery.js";
+import { fetchImage } from "./image-file.js";
+import { forgetLoras } from "./lora-control.js";
+import { ModelBrowser } from "./model-browser.js";
 import { ModelForm } from "./model-form.js";
 import { PriceEstimate } from "./price-estimate.js";
+import { SettingsMemory } from "./settings-memory.js";
 
 /** Kinds of models by mode.
  * @type {Record<string, ModelKind[]>} */
@@ -24,22 +30,30 @@ const KIND_LABELS = {
   i2v: "Image to video",
   trainer: "LoRA training",
 };
+const SAVE_DELAY_MS = 300;
+/** Pixels between the form and the edges of the window. */
+const FORM_MARGIN = 16;
 
 const form = byId("generation-form", HTMLFormElement);
 const modelSelect = byId("model", HTMLSelectElement);
 const modeInputs = [.../** @type {NodeListOf<HTMLInputElement>} */ (form.querySelectorAll("[name=mode]"))];
 const priceEstimate = new PriceEstimate();
+const comparison = new Comparison();
+const codeDialog = new CodeDialog();
 /** @type {Model[]} */
 let models = [];
 /** @type {ModelForm} */
 let modelForm;
 /** @type {Gallery} */
 let gallery;
+/** @type {SettingsMemory} */
+let memory;
+let saveTimer = 0;
 
 const currentMode = () => modeInputs.find((input) => input.checked)?.value ?? "image";
 
 /** @param {Model} model */
-const modelOption = (model) => el("option", { value: model.id, textContent: `${model.name} · ${dollars(model.price_usd)}` });
+const modelOption = (model) => el("option", { value: model.id, textContent: `${model.name} · ${priceLabel(model)}` });
 
 /** Offer the models of the current mode, grouped by kind. */
 function listModels() {
@@ -68,6 +82,7 @@ function chooseModel(id) {
   clearError();
   const previous = modelForm;
   modelForm = new ModelForm(model, onFormChange);
+  modelForm.fill(memory.paramsOf(id) ?? {});
   if (previous) modelForm.takeOver(previous);
   byId("main-fields").replaceChildren(...modelForm.mainFields);
   byId("advanced-fields").replaceChildren(...modelForm.advancedFields);
@@ -81,6 +96,19 @@ function onFormChange() {
   priceEstimate.update(modelForm);
 }
 
+/** Remember the settings soon, once for several changes in a row. */
+function saveSoon() {
+  clearTimeout(saveTimer);
+  saveTimer = setTimeout(saveSettings, SAVE_DELAY_MS);
+}
+
+function saveSettings() {
+  if (!saveTimer) return;
+  clearTimeout(saveTimer);
+  saveTimer = 0;
+  memory.save(modelForm.model.id, modelForm.settings);
+}
+
 async function submitJob() {
   const params = await modelForm.params((source) => source.toDataUrl());
   gallery.add(await api("POST", "jobs", { body: { model: modelForm.model.id, params } }));
@@ -89,30 +117,99 @@ async function submitJob() {
 
 const clearError = handleSubmit(form, submitJob, (param) => modelForm.findInput(param));
 
-/** @param {Job} job */
-function reuseSettings(job) {
-  if (!models.some((model) => model.id === job.model)) return;
+/** @param {string} message */
+function showProblem(message) {
+  const error = form.querySelector("[data-form-error]");
+  if (error) error.textContent = message;
+}
+
+/**
+ * Fill the form with the settings of a job, and load its input images into it.
+ * @param {Job} job
+ * @param {string | null} [seed] The seed of one of its results; by default that of the first.
+ */
+async function fillForm(job, seed) {
+  if (!models.some((model) => model.id === job.model)) {
+    showProblem(`The model ${job.model} is no longer offered.`);
+    return false;
+  }
   chooseModel(job.model);
-  modelForm.fill(job.params);
+  const single = seed === undefined ? {} : { n: 1, seed };
+  modelForm.fill({ ...job.params, ...single });
+  try {
+    await modelForm.loadInputs(job.inputs);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    showProblem(error.message);
+  }
   onFormChange();
-  form.scrollIntoView();
+  saveSoon();
+  return true;
+}
+
+/** @param {GalleryItem} item */
+async function reuseSettings({ job, output }) {
+  if (await fillForm(job, output.seed ?? undefined)) form.scrollIntoView();
+}
+
+/**
+ * Submit a job again with all its settings.
+ * @param {Job} job
+ */
+async function retry(job) {
+  if (await fillForm(job)) form.requestSubmit();
+}
+
+/**
+ * Return the first model that takes an image for this use: the one in use, if it does.
+ * @param {InputUse} use
+ */
+function modelForInput(use) {
+  const fits = (/** @type {Model} */ model) =>
+    use === "edit" ? "image" in model.parameters && model.kind === "image" : model.kind === use;
+  const masks = models.find((model) => fits(model) && "mask" in model.parameters);
+  if (modelForm && fits(modelForm.model)) return modelForm.model;
+  return (use === "edit" && masks) || models.find(fits);
 }
 
 /**
  * @param {GalleryItem} item
- * @param {ModelKind} kind
+ * @param {InputUse} use
  */
-async function useAsInput(item, kind) {
-  const model = models.find((candidate) => candidate.kind === kind);
+async function useAsInput(item, use) {
+  const model = modelForInput(use);
   if (!model) return;
-  const blob = await (await fetch(item.downloadUrl)).blob();
+  const file = await fetchImage(item.downloadUrl, `${item.job.model}.png`);
   chooseModel(model.id);
-  const file = new File([blob], `${item.job.model}.png`, { type: blob.type });
   await modelForm.imageControls[0].images?.addFiles([file]);
   form.scrollIntoView();
 }
 
+/** Show the request of the form as code. */
+function showFormCode() {
+  codeDialog.open(modelForm.model.id, modelForm.settings, modelForm.chosenFiles);
+}
+
+/** @param {Job} job */
+function showJobCode(job) {
+  const params = Object.fromEntries(Object.entries(job.params).filter(([, value]) => value !== null && value !== ""));
+  // Code in JavaScript would round a large seed; the parameter takes text, too.
+  if (Number.isSafeInteger(Number(params.seed))) params.seed = Number(params.seed);
+  codeDialog.open(job.model, params, Object.keys(job.inputs));
+}
+
+/**
+ * Put pasted or dropped images into the first field that takes one.
+ * @param {DataTransfer | null} transfer
+ */
+function takeImages(transfer) {
+  const controls = modelForm?.imageControls ?? [];
+  const target = controls.find(({ images }) => !images?.images.length) ?? controls[0];
+  return target?.images?.drop(transfer) ?? false;
+}
+
 function listenToForm() {
+  for (const name of ["input", "change", "click"]) form.addEventListener(name, saveSoon);
   form.addEventListener("input", ({ target }) => {
     const choosesModel = target instanceof HTMLInputElement && target.name === "mode";
     if (target !== modelSelect && !choosesModel) onFormChange();
@@ -127,29 +224,89 @@ function listenToForm() {
       chooseModel(modelSelect.value);
     });
   }
+  byId("show-code").addEventListener("click", showFormCode);
+  addEventListener("pagehide", saveSettings);
+  addEventListener("paste", (event) => {
+    if (takeImages(event.clipboardData)) event.preventDefault();
+  });
   // The browser opens a file that is dropped beside the drop zone, unless it is prevented.
-  for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    takeImages(event.dataTransfer);
+  });
+}
+
+/** Beside the gallery, let the form end with the window: then Generate is always in view. */
+function fitForm() {
+  const isBeside = matchMedia("(min-width: 56rem)").matches;
+  const top = Math.max(form.getBoundingClientRect().top, FORM_MARGIN);
+  form.style.maxHeight = isBeside ? `${innerHeight - top - FORM_MARGIN}px` : "";
+}
+
+function keepFormInView() {
+  for (const name of ["scroll", "resize"]) addEventListener(name, fitForm, { passive: true });
+  // Banners come and go above the form.
+  new ResizeObserver(fitForm).observe(document.body);
+  fitForm();
+}
+
+/** Say whether the browser is offline, for as long as it is. */
+function watchConnection() {
+  const show = () => (byId("offline").hidden = navigator.onLine);
+  for (const name of ["online", "offline"]) addEventListener(name, show);
+  show();
+}
+
+/** Open the result that the address names, such as a link of the ledger. */
+async function openLinkedJob() {
+  const jobId = new URLSearchParams(location.search).get("job");
+  if (!jobId) return;
+  history.replaceState(null, "", location.pathname);
+  try {
+    await gallery.openJob(jobId);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    showProblem(`This job cannot be shown: ${error.message}`);
+  }
 }
 
 async function start() {
-  listenToForm();
-  const account = await refreshAccount();
+  watchConnection();
+  keepFormInView();
+  const [account, offer] = await Promise.all([refreshAccount(), api("GET", "models")]);
   byId("simulated").hidden = !account.simulated;
-  const offer = await api("GET", "models");
+  memory = new SettingsMemory(`${account.name} ${account.key}`);
   models = offer.models;
   for (const input of modeInputs) {
     const hasModels = models.some((model) => MODES[input.value].includes(model.kind));
     if (input.parentElement) input.parentElement.hidden = !hasModels;
   }
-  chooseModel((models.find((model) => model.id === offer.default) ?? models[0]).id);
+  const wanted = [memory.model, offer.default, models[0]?.id];
+  chooseModel(wanted.find((id) => models.some((model) => model.id === id)));
+  listenToForm();
   const modelNames = new Map(models.map((model) => [model.id, model.name]));
-  gallery = new Gallery(modelNames, { onJobFinished: refreshAccount, reuseSettings, useAsInput });
-  await gallery.load();
+  gallery = new Gallery(modelNames, {
+    onJobFinished: () => {
+      forgetLoras();
+      refreshAccount();
+    },
+    reuseSettings,
+    retry,
+    useAsInput,
+    canUseAsInput: (use) => modelForInput(use) !== undefined,
+    startComparison: (item) => comparison.start(item),
+    pickForComparison: (item) => comparison.pick(item),
+    showCode: showJobCode,
+    showProblem,
+  });
+  new ModelBrowser(models, KIND_LABELS, chooseModel, (id) => gallery.findExample(id));
+  await gallery.reload();
+  await openLinkedJob();
 }
 
 start().catch((error) => {
   // For example, a key without the scope `generate` or `read`. The other pages may still work.
   if (!(error instanceof ApiError)) throw error;
-  const message = form.querySelector("[data-form-error]");
-  if (message) message.textContent = error.message;
+  showProblem(error.message);
 });

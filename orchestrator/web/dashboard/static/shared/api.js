@@ -68,5 +68,7 @@ export async function api(method, path, options) {
 export async function signOut() {
   // The session may have ended already; the sign-in page is right in either case.
   await request("DELETE", "/session").catch(() => {});
+  // Settings that pages remember, such as prompts, are the account's.
+  localStorage.clear();
   location.assign("/sign-in");
 }

@@ -19,6 +19,12 @@ export const dollars = (usd) => USD.format(usd);
  */
 export const signedDollars = (usd) => SIGNED_USD.format(usd);
 
+/**
+ * Return what a request with the defaults of a model costs.
+ * @param {{ price_usd: number, price_depends_on_input: boolean }} model
+ */
+export const priceLabel = (model) => `${model.price_depends_on_input ? "from " : ""}${dollars(model.price_usd)}`;
+
 /** @param {number} bytes */
 export const gibibytes = (bytes) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
 
@@ -45,6 +51,7 @@ const LABELS = {
   fps: "Frames per second",
   image: "Input image",
   images: "Reference images",
+  loras: "LoRAs",
   num_frames: "Frames",
 };
 

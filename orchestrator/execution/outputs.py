@@ -206,7 +206,9 @@ class OutputStorage:
     async def _put(self, data: bytes, info: MediaInfo, sha256: str, target: OutputTarget) -> Output:
         key = target.key(sha256, info.ext)
         with span("put", {"pixelfactory.bytes": len(data), "pixelfactory.content_type": info.content_type}):
-            await self._object_store.put_with_retry(key, data, info.content_type, timeout=self._timeout)
+            await self._object_store.put_new_with_retry(
+                key, data, info.content_type, sha256, timeout=self._timeout
+            )
         return Output(
             key=key,
             content_type=info.content_type,

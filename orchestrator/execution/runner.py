@@ -221,7 +221,8 @@ class Runner:
             if release:
                 await self.fleet.session(attempt.instance_id).deliveries.release(attempt.prompt_id)
             await self.fleet.session(attempt.instance_id).delete_history(attempt.prompt_id)
-            await self.fleet.delete_files(attempt.instance_id, files)
+            if files:
+                await self.fleet.delete_files(attempt.instance_id, files)
         except InstanceError as error:
             log.info("could not clean up on %s: %s", attempt.instance_id, error)
 

@@ -1,18 +1,20 @@
-"""Store media in an S3 bucket, and presign download URLs; calls the `minio` SDK in worker threads."""
+"""Store media in an S3 bucket, and presign download URLs.
+
+Requests for single objects run on the event loop; all others are calls of the `minio` SDK in worker threads.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import hashlib
-import io
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +23,9 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
+from minio.credentials.credentials import Credentials
 from minio.error import S3Error
 
-from orchestrator.fair_slots import run_to_end
 from orchestrator.media.errors import (
     ObjectNotFound,
     ObjectStoreError,
@@ -34,16 +36,17 @@ from orchestrator.storage.recent_cache import RecentObjectCache
 from orchestrator.storage.retention import set_retention
 from orchestrator.storage.retrying import retry_while_unavailable
 from orchestrator.storage.s3_errors import translate_s3_errors
+from orchestrator.storage.s3_requests import S3Requests
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: More than the uploads and downloads of one account can hold (see the users of `FairSlots`).
-_MAX_WORKERS = 32
+_MAX_REQUESTS = 32
+#: Of listings, deletions, and files that are stored from the disk.
+_MAX_WORKERS = 8
 _TIMEOUT = urllib3.Timeout(connect=3.0, read=30.0)
 _HEALTH_CHECK_TIMEOUT = urllib3.Timeout(connect=1.0, read=1.5)
-#: Prevents multipart uploads: one PUT is one round trip, and its ETag is the MD5 of the data.
-_PART_SIZE = 1024 * 1024 * 1024
 #: Of files, which may be larger than the memory; 10 000 parts of this size are the largest one.
 _FILE_PART_SIZE = 64 * 1024 * 1024
 #: Bytes of an object that a download holds in memory.
@@ -117,6 +120,10 @@ class ObjectStore:
         self._instance_client = _minio_client(
             config, config.instance_endpoint or config.endpoint, self._pools[0]
         )
+        credentials = Credentials(config.access_key, config.secret_key)
+        self._requests = S3Requests(
+            self._client, credentials, config.bucket, config.region, limit=_MAX_REQUESTS
+        )
         self._executor = ThreadPoolExecutor(_MAX_WORKERS, thread_name_prefix="object-store")
         self.errors = CountedErrors()
 
@@ -130,6 +137,7 @@ class ObjectStore:
 
     async def close(self) -> None:
         """Wait for running calls, then close all connections."""
+        await self._requests.close()
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
         for pool in self._pools:
             pool.clear()
@@ -171,28 +179,25 @@ class ObjectStore:
         Equal data written recently is not sent again, since replacing an object breaks downloads that are
         in progress. An older object is rewritten, so that its retention counts from now.
         """
-        await self._run_in_thread(lambda: self._put(key, data, content_type))
+        if not await self._is_fresh(key, data, content_type):
+            await self.put_new(key, data, content_type)
 
-    def _put(self, key: str, data: bytes, content_type: str) -> None:
-        if self._is_fresh(key, data, content_type):
-            return
-        self._client.put_object(
-            self._bucket, key, io.BytesIO(data), len(data), content_type, part_size=_PART_SIZE
-        )
+    async def put_new(self, key: str, data: bytes, content_type: str, sha256: str | None = None) -> None:
+        """Store `data` under a key that nothing else is stored under; `sha256` is its digest, if known."""
+        await self._requests.put(key, data, content_type, sha256)
         self._cache.put(key, data)
 
-    def _is_fresh(self, key: str, data: bytes, content_type: str) -> bool:
+    async def _is_fresh(self, key: str, data: bytes, content_type: str) -> bool:
         try:
-            with translate_s3_errors():
-                stored = self._stat(key)
+            stored = await self.stat(key)
         except ObjectNotFound:
             return False
         if (stored.size, stored.content_type) != (len(data), content_type):
             return False
-        age = (datetime.now(UTC) - stored.modified).total_seconds()
-        return (
-            age < self._fresh_seconds and stored.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
-        )
+        if (datetime.now(UTC) - stored.modified).total_seconds() >= self._fresh_seconds:
+            return False
+        digest = await asyncio.to_thread(hashlib.md5, data, usedforsecurity=False)
+        return stored.etag == digest.hexdigest()
 
     async def put_with_retry(
         self, key: str, data: bytes, content_type: str, *, timeout: float = 900.0
@@ -203,6 +208,12 @@ class ObjectStore:
         """
         await retry_while_unavailable(lambda: self.put(key, data, content_type), key, timeout)
 
+    async def put_new_with_retry(
+        self, key: str, data: bytes, content_type: str, sha256: str, *, timeout: float
+    ) -> None:
+        """Like `put_new`, with the patience of `put_with_retry`."""
+        await retry_while_unavailable(lambda: self.put_new(key, data, content_type, sha256), key, timeout)
+
     async def put_file(self, key: str, file: Path) -> None:
         """Store a file of any size under `key`, reading it piece by piece. Raises OSError, too."""
         await self._run_in_thread(
@@ -212,19 +223,11 @@ class ObjectStore:
     async def get(self, key: str) -> bytes:
         """Return the data under `key`, from memory if this process has stored it recently."""
         recent = self._cache.get(key)
-        return recent if recent is not None else await self._run_in_thread(lambda: self._get(key))
+        return recent if recent is not None else await self._requests.get(key)
 
     async def get_current(self, key: str) -> bytes:
         """Return the data under `key` as it is now, also if another process has replaced it."""
-        return await self._run_in_thread(lambda: self._get(key))
-
-    def _get(self, key: str) -> bytes:
-        response = self._client.get_object(self._bucket, key)
-        try:
-            return response.read()
-        finally:
-            response.close()
-            response.release_conn()
+        return await self._requests.get(key)
 
     async def read_chunks(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes]:
         """Yield the bytes of an object from `start` to `stop` (exclusive) in chunks."""
@@ -235,41 +238,24 @@ class ObjectStore:
             for offset in range(start, stop, CHUNK_BYTES):
                 yield recent[offset : min(offset + CHUNK_BYTES, stop)]
             return
-        async with self._open_range(key, start, stop) as response:
-            while chunk := await run_to_end(self._run_in_thread(lambda: response.read(CHUNK_BYTES))):
+        async with self._requests.open_range(key, start, stop) as content:
+            async for chunk in content.iter_chunked(CHUNK_BYTES):
                 yield chunk
-
-    @asynccontextmanager
-    async def _open_range(self, key: str, start: int, stop: int) -> AsyncIterator[urllib3.BaseHTTPResponse]:
-        opened: list[urllib3.BaseHTTPResponse] = []
-
-        def open_response() -> None:
-            opened.append(self._client.get_object(self._bucket, key, offset=start, length=stop - start))
-
-        try:
-            await run_to_end(self._run_in_thread(open_response))
-            yield opened[0]
-        finally:
-            for response in opened:
-                response.close()
-                response.release_conn()
 
     async def stat(self, key: str) -> ObjectStat:
         """Return the properties of an object without its data."""
-        return await self._run_in_thread(lambda: self._stat(key))
+        found = await self._requests.head(key)
+        modified = found.get("Last-Modified")
+        return ObjectStat(
+            size=int(found.get("Content-Length", "0")),
+            content_type=found.get("Content-Type", "application/octet-stream"),
+            modified=parsedate_to_datetime(modified) if modified else datetime.fromtimestamp(0, UTC),
+            etag=found.get("ETag", "").strip('"'),
+        )
 
     async def stat_with_retry(self, key: str, *, timeout: float) -> ObjectStat:
         """Like `stat`, with the patience of `put_with_retry`."""
         return await retry_while_unavailable(lambda: self.stat(key), key, timeout)
-
-    def _stat(self, key: str) -> ObjectStat:
-        found = self._client.stat_object(self._bucket, key)
-        return ObjectStat(
-            size=found.size or 0,
-            content_type=found.content_type or "application/octet-stream",
-            modified=found.last_modified or datetime.fromtimestamp(0, UTC),
-            etag=found.etag or "",
-        )
 
     async def has(self, key: str, size: int) -> bool:
         """Return whether there is an object of this size under `key`."""

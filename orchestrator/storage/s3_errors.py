@@ -28,6 +28,12 @@ _TRANSIENT_CODES = frozenset(
 )
 #: The server does not support the operation (the SDK reports the second for a 501 response to HEAD).
 _PERMANENT_CODES = frozenset({"NotImplemented", "MethodNotAllowed"})
+_CODES_WITHOUT_BODY = {
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    429: "TooManyRequests",
+    501: "NotImplemented",
+}
 
 
 @contextmanager
@@ -44,9 +50,26 @@ def translate_s3_errors() -> Iterator[None]:
 
 
 def _from_s3_error(error: S3Error) -> ObjectStoreError:
-    code, message = str(error.code), f"{error.code}: {error.message}"
+    return _from_code(error.response.status, str(error.code), f"{error.code}: {error.message}")
+
+
+def from_response(status: int, code: str, message: str, *, has_body: bool) -> ObjectStoreError:
+    """Return the error for a response that is no success.
+
+    `code` and `message` are those of its body, empty if it has none or not that of S3. Responses to HEAD have
+    no body: `has_body` is False.
+    """
+    if not has_body:
+        code, message = _CODES_WITHOUT_BODY.get(status, "UnknownError"), f"object storage answers {status}"
+    if code:
+        return _from_code(status, code, f"{code}: {message}")
+    # Another server's, such as that of a proxy whose storage is gone.
+    return ObjectStoreUnavailable(f"object storage answers {status}")
+
+
+def _from_code(status: int, code: str, message: str) -> ObjectStoreError:
     if code in _NOT_FOUND_CODES:
         return ObjectNotFound(message)
-    if code in _TRANSIENT_CODES or (error.response.status >= 500 and code not in _PERMANENT_CODES):
+    if code in _TRANSIENT_CODES or (status >= 500 and code not in _PERMANENT_CODES):
         return ObjectStoreUnavailable(message)
     return ObjectStoreRequestRejected(message)

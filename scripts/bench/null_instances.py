@@ -1,11 +1,12 @@
 """Instances that cost nothing: they speak ComfyUI's protocol, and answer each prompt with a stored picture.
 
-    python -m scripts.bench.null_instances --facts-from URL --ports 9001,9002 --picture FILE [--old-way]
+    python -m scripts.bench.null_instances --facts-from URL --count 32 --picture FILE [--old-way]
 
-All ports are served by one process. Node facts and names of weight files are those of the server at
-`--facts-from`. Each picture differs from the others in a text chunk, so that each is an object of its own.
-With the node pack among the facts, pictures are put into object storage by the instance, as the pack does
-it; `--old-way` leaves the pack out of the facts, and the service downloads them.
+One process serves all ports, which it prints in one line when it is ready. Node facts and names of weight
+files are those of the server at `--facts-from`. Each picture differs from the others in a text chunk, so
+that each is an object of its own. With the node pack among the facts, pictures are put into object storage
+by the instance, as the pack does it; `--old-way` leaves the pack out of the facts, and the service
+downloads them.
 """
 
 from __future__ import annotations
@@ -188,16 +189,16 @@ async def _serve(options: argparse.Namespace) -> None:
     facts = await _read_facts(options.facts_from, old_way=options.old_way)
     runner = web.AppRunner(NullInstances(facts, picture, (width, height)).application(), access_log=None)
     await runner.setup()
-    for port in options.ports.split(","):
-        await web.TCPSite(runner, "127.0.0.1", int(port)).start()
-    print("ready", flush=True)
+    for _ in range(options.count):
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+    print(*(address[1] for address in runner.addresses), flush=True)
     await asyncio.Event().wait()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--facts-from", required=True, metavar="URL")
-    parser.add_argument("--ports", required=True, help="comma-separated")
+    parser.add_argument("--count", type=int, default=32, help="of ports")
     parser.add_argument("--picture", required=True, type=Path, help="a PNG")
     parser.add_argument("--old-way", action="store_true", help="without the node pack")
     asyncio.run(_serve(parser.parse_args()))

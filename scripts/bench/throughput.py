@@ -39,7 +39,6 @@ from minio import Minio
 from PIL import Image
 from yarl import URL
 
-from comfy_instances.process.child import find_free_port
 from orchestrator.catalog import Catalog
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from scripts.bench.report import save_results
@@ -257,16 +256,16 @@ def make_picture(path: Path, side: int) -> bytes:
 @contextmanager
 def run_null_instances(facts_from: str, picture: Path, *, old_way: bool) -> Iterator[tuple[int, list[str]]]:
     """Run the null instances; yields the id of their process, and their URLs."""
-    ports = [find_free_port() for _ in range(INSTANCES)]
     command = [sys.executable, "-m", "scripts.bench.null_instances", "--facts-from", facts_from]
-    command += ["--ports", ",".join(map(str, ports)), "--picture", str(picture)]
+    command += ["--count", str(INSTANCES), "--picture", str(picture)]
     command += ["--old-way"] if old_way else []
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        if process.stdout.readline() != b"ready\n":
+        ports = process.stdout.readline().split()
+        if len(ports) != INSTANCES:
             raise RuntimeError("the null instances did not start")
         try:
-            yield process.pid, [f"http://127.0.0.1:{port}" for port in ports]
+            yield process.pid, [f"http://127.0.0.1:{int(port)}" for port in ports]
         finally:
             process.terminate()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -78,6 +79,59 @@ async def test_returns_the_stored_bytes(store: ObjectStore, size: int, content_t
     found = await store.stat(key)
     assert (found.size, found.content_type) == (size, content_type)
     assert await store.get(key) == data
+
+
+@pytest.mark.parametrize("key", ["outputs/a b.png", "outputs/ä+%20&=?#.png", "outputs/a~b/c,d;e@f.png"])
+async def test_keys_may_have_any_characters(store: ObjectStore, admin: Minio, key: str) -> None:
+    await store.put_new(key, b"here", PNG)
+    assert (await store.get_current(key), (await store.stat(key)).size) == (b"here", 4)
+    names = await asyncio.to_thread(
+        lambda: [one.object_name for one in admin.list_objects(BUCKET, recursive=True)]
+    )
+    assert key in names
+
+
+async def test_returns_a_part_of_an_object(s3: S3Server, store: ObjectStore) -> None:
+    data = os.urandom(3 * CHUNK_BYTES)
+    key = fresh_key(data)
+    await store.put(key, data, PNG)
+    async with ObjectStore(s3.access(BUCKET)) as other:  # the first one has it in memory
+        for start, stop in ((0, 1), (1000, 2 * CHUNK_BYTES + 7), (len(data) - 5, len(data)), (9, 9)):
+            chunks = [chunk async for chunk in other.read_chunks(key, start, stop)]
+            assert b"".join(chunks) == data[start:stop]
+            assert all(len(chunk) <= CHUNK_BYTES for chunk in chunks)
+        with pytest.raises(ObjectNotFound):
+            await anext(other.read_chunks("outputs/00/none.png", 0, 10))
+
+
+async def test_sends_the_whole_body_again_where_a_kept_connection_was_closed() -> None:
+    """The server ends the connection when the second request arrives on it, as after a timeout of its own."""
+    stored: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for number in range(2):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            if number and len(stored) == 1:
+                break
+            length = int(re.search(r"Content-Length: (\d+)", head)[1])  # type: ignore[index]
+            stored.append(len(await reader.readexactly(length)))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            if len(stored) == 2:
+                break
+        writer.close()
+
+    data = os.urandom(5_000_000)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        access = S3Config(
+            endpoint=f"http://127.0.0.1:{port}", access_key="a", secret_key="b" * 8, bucket=BUCKET
+        )
+        async with ObjectStore(access) as store:
+            for _ in range(2):
+                await store.put_new_with_retry(
+                    "outputs/a", data, PNG, hashlib.sha256(data).hexdigest(), timeout=60.0
+                )
+    assert stored == [len(data)] * 2
 
 
 async def test_reports_an_unknown_key_as_missing(store: ObjectStore) -> None:

@@ -120,21 +120,21 @@ async def until_only_named_objects_exist(service: ServiceProcess, objects: Objec
     await poll(difference, lambda found: not found)
 
 
-@pytest.mark.parametrize("method", ["HEAD", "PUT"])
+@pytest.mark.parametrize("executed", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("is_same_account", [True, False], ids=["own", "other"])
 async def test_deleting_a_video_leaves_a_run_of_the_same_pixels_its_file(
     service: ServiceProcess,
     proxy: HoldingProxy,
     http: aiohttp.ClientSession,
-    method: str,
+    executed: bool,
     is_same_account: bool,
 ) -> None:
-    """The run has looked for its object, or has written it, and its job is not finished in the store."""
-    seed = random.Random(f"{method} {is_same_account}").getrandbits(32)
+    """The run is about to write its object, or has written it, and its job is not finished in the store."""
+    seed = random.Random(f"{executed} {is_same_account}").getrandbits(32)
     first, url = await make_video(http, seed=seed)
     async with service.client(new_key(service, "5.00")) as stranger:
         runner = http if is_same_account else stranger
-        with proxy.hold(method, "/outputs/") as hold:
+        with proxy.hold("PUT", "/outputs/", executed=executed) as hold:
             second = await submit_job(runner, VIDEO | {"seed": seed})
             await asyncio.to_thread(hold.wait)
             await delete(http, first)

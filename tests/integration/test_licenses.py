@@ -15,6 +15,16 @@ from tests.support.service import ServiceProcess, running
 
 MODEL = "flux-1-dev"
 SMALL = {"prompt": "a cat", "size": "256x256"}
+SMALL_SIDES = {"prompt": "a cat", "width": 256, "height": 256}
+#: A caller's own graph, which names the weights of the model.
+GRAPH = {
+    "1": {
+        "class_type": "UNETLoader",
+        "inputs": {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"},
+    },
+    "2": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
+}
 #: A request for the model in each dialect: path and body.
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai": ("/v1/images/generations", {"model": MODEL, **SMALL}),
@@ -22,6 +32,14 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "pixelapi": ("/v1/image/generate", {"model": MODEL, "prompt": "a cat", "width": 256, "height": 256}),
     "pixeldojo": ("/api/v1/models/flux-1-dev/run", {"prompt": "a cat"}),
     "pixazo": ("/flux-dev/v1/dev/textToImage", {"prompt": "a cat", "width": 256, "height": 256}),
+    "replicate": ("/v1/models/pixel-factory/flux-1-dev/predictions", {"input": {"prompt": "a cat"}}),
+    "fal": ("/fal/pixel-factory/flux-1-dev", {"prompt": "a cat"}),
+    "fal's queue": ("/fal/queue/pixel-factory/flux-1-dev", {"prompt": "a cat"}),
+    "a1111": ("/sdapi/v1/txt2img", {**SMALL_SIDES, "override_settings": {"sd_model_checkpoint": MODEL}}),
+    "huggingface": ("/hf/pixel-factory/flux-1-dev", {"inputs": "a cat"}),
+    "comfy router": ("/v1/comfy/flux-1-dev", {"prompt": "a cat"}),
+    "comfy api": ("/api/v2/jobs", {"workflow": GRAPH}),
+    "comfyui": ("/prompt", {"prompt": GRAPH}),
 }
 
 
@@ -37,7 +55,8 @@ async def ask(
     service: ServiceProcess, key: str, dialect: str, model: str = MODEL
 ) -> tuple[int, dict[str, Any]]:
     path, body = REQUESTS[dialect]
-    headers = {"Authorization": f"Bearer {key}", "Ocp-Apim-Subscription-Key": key}
+    word = "Key" if dialect.startswith("fal") else "Bearer"
+    headers = {"Authorization": f"{word} {key}", "Ocp-Apim-Subscription-Key": key}
     body = {**body, "model": model} if "model" in body else body
     async with (
         aiohttp.ClientSession(service.url, headers=headers) as http,
@@ -50,7 +69,7 @@ async def ask(
 async def test_refuses_a_paid_request_in_the_shape_of_its_dialect(
     strict: ServiceProcess, dialect: str
 ) -> None:
-    key = new_key(strict)
+    key = new_key(strict, scopes=["generate", "read", "graphs"])
     unknown = await ask(strict, "pk-unknown", dialect)
     status, body = await ask(strict, key, dialect)
     assert status == 403, body

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.backup.models import ModelDifferences, compare_models, copy_models, restore_models
 from orchestrator.catalog import Catalog
+from orchestrator.catalog.publishing.accepted_licenses import AcceptedLicenses, LicenseRecord
 from orchestrator.catalog.publishing.publisher import ModelPublisher
 from orchestrator.catalog.publishing.shared_directory import list_shared_files
 from tests.unit.catalog.test_publishing import ANNE, by, files_of
@@ -55,6 +56,23 @@ def test_what_a_restore_replaces_is_kept(models: ModelPublisher, tmp_path: Path)
     assert (models.files.directory / "README.md").exists()
     kept = {path: data for path, data in after.items() if before.get(path) != data}
     assert read(replaced) == kept
+
+
+def test_what_was_accepted_of_licenses_is_restored_with_its_history(
+    models: ModelPublisher, tmp_path: Path
+) -> None:
+    directory, folder, target = models.files.directory, tmp_path / "backup", tmp_path / "target"
+    accepted = LicenseRecord(model="hare", licenses=["CC"], note="contract 7", by="ann", at="2026-11-26")
+    revoked = LicenseRecord(model="hare", licenses=[], note="ended", by="ann", at="2026-11-27")
+    AcceptedLicenses(directory).add(accepted)
+    copy_models(directory, folder)
+    AcceptedLicenses(directory).add(revoked)
+    restore_models(folder, target, tmp_path / "replaced")
+    assert list(AcceptedLicenses(target).records()) == [accepted]
+    assert AcceptedLicenses(target).find("hare") == accepted
+    restore_models(folder, directory, tmp_path / "kept")
+    assert list(AcceptedLicenses(directory).records()) == [accepted]
+    assert list(AcceptedLicenses(tmp_path / "kept").records()) == [accepted, revoked], "no record is lost"
 
 
 def test_an_installation_without_models_of_its_own_has_none_in_its_backup(tmp_path: Path) -> None:

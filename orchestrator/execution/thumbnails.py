@@ -65,7 +65,7 @@ class Thumbnails:
         small = await asyncio.to_thread(make_gallery_thumbnail, data, output.content_type)
         small = await self._marker.mark(record.job, small, CONTENT_TYPE)
         key = self.key_of(record.job.id, output)
-        await self._objects.put(key, small, CONTENT_TYPE)
+        await self._objects.put_new(key, small, CONTENT_TYPE)
         await self._files.add_job_file(record.job.id, key)
         return small
 

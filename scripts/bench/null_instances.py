@@ -164,7 +164,7 @@ def _add_text(png: bytes, text: bytes) -> bytes:
     return png[:_HEADER_BYTES] + chunk + png[_HEADER_BYTES:]
 
 
-async def _read_facts(url: str, *, old_way: bool) -> dict[str, bytes]:
+async def read_facts(url: str, *, old_way: bool) -> dict[str, bytes]:
     """Return the constant responses of a server by path: node facts, statistics, names of model files."""
     async with aiohttp.ClientSession(url) as http:
 
@@ -186,7 +186,7 @@ async def _read_facts(url: str, *, old_way: bool) -> dict[str, bytes]:
 async def _serve(options: argparse.Namespace) -> None:
     picture = options.picture.read_bytes()
     width, height = struct.unpack(">II", picture[16:24])
-    facts = await _read_facts(options.facts_from, old_way=options.old_way)
+    facts = await read_facts(options.facts_from, old_way=options.old_way)
     runner = web.AppRunner(NullInstances(facts, picture, (width, height)).application(), access_log=None)
     await runner.setup()
     for _ in range(options.count):

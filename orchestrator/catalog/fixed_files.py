@@ -16,8 +16,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
 from orchestrator.catalog.errors import CatalogError
@@ -39,6 +42,7 @@ from orchestrator.media.sniffing import detect_content_type
 FIXED_FILES_NAME = "fixed_files.json"
 #: Largest image, in pixels: an instance needs 12 bytes of memory for each.
 MAX_IMAGE_PIXELS = 64_000_000
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _UPLOAD_FLAGS = {"image_upload": "image", "video_upload": "video", "audio_upload": "audio"}
 
 
@@ -178,4 +182,9 @@ def _find_problem(data: bytes, media: str, total: int) -> str:
         return str(error)
     if not 0 < width * height <= MAX_IMAGE_PIXELS:
         return f"it has {width}x{height} pixels; at most {MAX_IMAGE_PIXELS} are allowed"
+    try:
+        with Image.open(BytesIO(data), formats=_IMAGE_FORMATS) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return "it is damaged"
     return ""

@@ -71,8 +71,9 @@ def validate_weight_path(path: str) -> str:
 
 def is_input_path(name: str) -> bool:
     """Return whether a name is that of a file in ComfyUI's input folder."""
-    is_plain = name and not name.startswith(("/", "~")) and not re.match("[A-Za-z]:", name)
-    return bool(is_plain) and ".." not in PurePosixPath(name).parts and not {"\\", "\0"} & set(name)
+    is_plain = not name.startswith(("/", "~")) and not re.match("[A-Za-z]:", name)
+    is_file = bool(PurePosixPath(name).name) and not name.endswith("/")
+    return is_plain and is_file and ".." not in PurePosixPath(name).parts and not {"\\", "\0"} & set(name)
 
 
 class OutputNode(StrictModel):
@@ -257,7 +258,7 @@ class ModelManifest(StrictModel):
         "", pattern=r"^(data:image/webp;base64,[A-Za-z0-9+/=]+)?$", max_length=100_000
     )
     #: Files that every run loads, by their name in expressions: `{{ fixed_files.NAME }}`.
-    fixed_files: dict[str, FixedFile] = Field(default_factory=dict, max_length=50)
+    fixed_files: dict[str, FixedFile] = Field(default_factory=dict, max_length=1000)
     outputs: tuple[OutputNode, ...] = Field(min_length=1)
     weights: tuple[WeightFile, ...] = ()
     requires: Requirements

@@ -49,6 +49,9 @@ def apply_edits(
         raise invalid_field(
             "manifest", f"has no field {unknown[0]!r}; there are {', '.join(sorted(_ALLOWED))}"
         )
+    empty = [name for name in (*PLAIN_FIELDS, *_NUMBERS_AND_SIZES) if name in edits and edits[name] is None]
+    if empty:
+        raise invalid_field("manifest", f"{empty[0]}: must not be null; omit it to leave it as it is")
     changed = manifest | {name: edits[name] for name in (*PLAIN_FIELDS, *_NUMBERS_AND_SIZES) if name in edits}
     estimates = _require_table(edits.get("estimates", {}), "estimates")
     if unknown := sorted(estimates.keys() - set(ESTIMATES)):

@@ -156,6 +156,8 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         names = ", ".join(file.name for file in model.manifest.fixed_files.values() if not file.sha256)
         awaited = [f"the files that every run loads are kept when the model is saved with them: {names}"]
         del missing[FIXED_FILES]
+    if FIXED_FILES in missing and edited.file_notes:
+        missing[FIXED_FILES] = f"{missing[FIXED_FILES]} ({'; '.join(edited.file_notes)})"
     return SubmittedModel(
         model=model,
         imported=imported,

@@ -100,12 +100,15 @@ def test_a_check_asks_for_the_file_and_nothing_is_live_without_it() -> None:
         (PICTURE + bytes(MAX_FILE_BYTES), "at most"),
         (PICTURE[:16] + struct.pack(">II", 60_000, 60_000) + PICTURE[24:], "60000x60000 pixels"),
         (PICTURE[:12], "does not start with its size"),
+        (PICTURE[:50], "it is damaged"),
+        (PICTURE[:33] + b"<script>alert(1)</script>", "it is damaged"),
     ],
 )
 def test_says_why_a_fixed_file_cannot_be_kept(data: bytes, said: str) -> None:
     built = submit(example_files=sent(hare=data))
     assert "fixed_files" in built.missing
     assert any(said in note for note in built.questions), built.questions
+    assert said in built.missing["fixed_files"]
     assert FIXED_FILES_NAME not in built.files
 
 
@@ -209,7 +212,7 @@ def test_loads_a_folder_with_as_many_example_files_as_are_kept(tmp_path: Path) -
     assert load_model(write_model(tmp_path, "hare", files)).example_files.keys() == {"image"}
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../../etc/passwd", "C:\\secret.png", "~/x.png"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../etc/passwd", "C:\\secret.png", "~/x.png", ".", "a/"])
 def test_a_path_outside_of_the_input_folder_is_no_fixed_file(name: str) -> None:
     nodes = {"1": {"class_type": "LoadAudio", "inputs": {"audio": name}}}
     assert fix_literal_files({}, nodes, FACTS) == ({}, nodes)

@@ -132,6 +132,8 @@ def test_an_author_changes_renames_and_fixes_parameters() -> None:
         ({"max_resolution": "big"}, "max_resolution"),
         ({"price_class": "../x"}, "price_class"),
         ({"owner": {"a": {"b": None}}}, "written|owner"),
+        ({"license": None}, "license: must not be null"),
+        ({"batch": "4"}, "batch"),
     ],
 )
 def test_rejects_a_change_that_makes_no_model(manifest: dict[str, Any], message: str) -> None:

@@ -32,6 +32,8 @@ from orchestrator.catalog.import_export import (
 from orchestrator.catalog.import_export.importer import find_known_pack
 from orchestrator.cli.node_facts import load_node_facts
 
+#: Part of the error for a graph whose savers may be nodes without facts.
+UNKNOWN_SAVERS = "give the facts of the unknown classes"
 SUFFIXES = (".json", ".png", ".webp", ".mp4", ".webm")
 #: Files of a source, largest first in the number of graphs, that are shown.
 SHOWN_ROWS = 40
@@ -123,7 +125,10 @@ def measure_file(source: str, file: Path, known: Known) -> Outcome:
             pack_facts=known.pack_facts,
         )
     except InvalidWorkflow as error:
-        return outcome("refused", (), [str(error)])
+        # Nodes without facts may save something.
+        unknown = classes - known.facts.keys() - known.pack_facts.keys()
+        savers = {_pack_of(name, "", known) for name in unknown} if UNKNOWN_SAVERS in str(error) else set()
+        return outcome("needs packs" if savers else "refused", tuple(savers), [str(error)])
     if model.usable:
         return outcome("usable", (), [])
     if model.unknown_classes:

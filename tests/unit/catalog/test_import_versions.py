@@ -269,3 +269,44 @@ def test_the_preview_of_a_run_is_no_difference() -> None:
     inputs = {"images": ["1", 0], "filename_prefix": "ComfyUI", **numbers, "video-preview": ""}
     result = take(data, {}, {"2": {"class_type": "SaveWEBM", "inputs": inputs}})
     assert result.usable, result.problems
+
+
+def cycled(values: list[Any], *, link: int | None = 3) -> Any:
+    """A node whose input `frame` had a widget once, and must be linked now."""
+    sockets = [socket("image", "IMAGE", 1), socket("frame", "INT", link) | {"widget": {"name": "frame"}}]
+    data = filtered([7, "fixed", "hard", 0.5, "none", 4])
+    drawn = next(each for each in data["nodes"] if each["id"] == 2)
+    drawn |= {"type": "TheirCycle", "inputs": sockets, "widgets_values": values}
+    data["nodes"].append(node(9, "PrimitiveInt", gives=["INT"], widgets_values=[5, "fixed"]))
+    data["links"].append([3, 9, 0, 2, 1, "INT"])
+    return data
+
+
+CYCLE = {
+    "TheirCycle": entry(
+        {
+            "image": ["IMAGE"],
+            "mode": ["STRING", {}],
+            "frame": ["INT", {"forceInput": True}],
+            "count": ["INT", {}],
+            "path": ["STRING", {}],
+        },
+        "IMAGE",
+    )
+}
+
+
+def test_a_widget_that_became_an_input_has_a_slot_in_older_files() -> None:
+    for values in (["turn", 0, 9, ""], ["turn", 9, ""]):
+        result = take(cycled(values), PACKS | CYCLE)
+        assert result.usable, result.problems
+        fixed = result.fixed_inputs
+        assert (fixed["2.mode"], fixed["2.count"], fixed["2.path"]) == ("turn", 9, "")
+    assert not take(cycled(["turn", 0, 9, "", 7]), PACKS | CYCLE).usable
+    assert not take(cycled(["turn", "x", 9, ""]), PACKS | CYCLE).usable
+
+
+def test_the_value_of_a_linked_widget_may_be_anything() -> None:
+    facts = {"TheirCycle": entry({"image": ["IMAGE"], "mode": ["STRING", {}], "frame": ["INT", {}]}, "IMAGE")}
+    assert take(cycled(["turn", ""]), PACKS | facts).usable
+    assert not take(cycled(["turn", ""], link=None), PACKS | facts).usable

@@ -14,7 +14,19 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, CatalogError, Model, write_model
 from orchestrator.catalog.import_export import InvalidWorkflow
-from tests.support.canvas import api, image, imported, node, parameters, save, sdxl, socket, widget, workflow
+from tests.support.canvas import (
+    api,
+    drawn,
+    image,
+    imported,
+    node,
+    parameters,
+    save,
+    sdxl,
+    socket,
+    widget,
+    workflow,
+)
 from tests.support.drafts import unhurried
 
 
@@ -346,3 +358,12 @@ def test_a_saved_image_is_a_saver_too() -> None:
     result = imported(workflow(image(1), save(2, 1), links=[[1, 1, 0, 2, 0, "IMAGE"]]))
     assert result.bound_inputs == {"2.filename_prefix": "{{ filename_prefix }}"}
     assert "which text is the prompt, if there is one" in result.open_questions
+
+
+def test_a_seed_fits_the_range_of_a_node_that_is_titled_so() -> None:
+    sampler = drawn()["sampler"]["inputs"] | {"seed": ["number", 0]}
+    data = drawn(number=("PrimitiveInt", "Seed", {"value": -5}), sampler=("KSampler", "", sampler))
+    result = imported(data)
+    assert result.usable, result.problems
+    assert parameters(result)["seed"] == {"type": "seed"}
+    assert result.bound_inputs["number.value"] == "{{ seed % 9223372036854775808 }}"

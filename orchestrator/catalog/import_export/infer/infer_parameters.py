@@ -98,7 +98,9 @@ def _bind_marked_inputs(bindings: ParameterBindings, needed: list[str]) -> None:
                 _bind_marker(bindings, mark[1], InputRef(id, name))
         title = str(node.get("_meta", {}).get("title", "")).strip().lower().replace(" ", "_")
         for name in _INPUTS_BY_TITLE.get(title, ()):
-            if bindings.bind(title, bindings.find_literal(id, name) if name in node["inputs"] else None):
+            place = bindings.find_literal(id, name) if name in node["inputs"] else None
+            expression = seed_expression(bindings, place) if place and title == "seed" else None
+            if bindings.bind(title, place, expression):
                 break
 
 

@@ -57,7 +57,7 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
         return WidgetValues(old_inputs)
     if entry is None:
         return _values_by_socket(node, listed)
-    layout = _choose_layout(entry, listed)
+    layout = _choose_layout(entry, listed, {socket.widget for socket in node.inputs if socket.widget})
     layout = layout.with_buttons(listed, {socket.widget for socket in node.inputs if socket.widget})
     found = {name: value for name, value in layout.values.items() if value is not _MISSING}
     # Recent frontends store values by name that are missing in the list.
@@ -67,7 +67,8 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
         default = layout.inputs[name].default
         if default is not None:
             found[name] = default
-    mismatch = _describe_mismatch(layout, listed, named)
+    linked = {socket.widget for socket in node.inputs if socket.widget and socket.link is not None}
+    mismatch = _describe_mismatch(layout, listed, named, linked)
     # A fitting number of values, one of which is of another type, is an error.
     is_other_number = bool(mismatch) and not layout.fits(len(listed))
     placed = _place_by_kind(entry, listed) if is_other_number and not named else None
@@ -100,6 +101,8 @@ class _Layout:
     taken: int
     #: Whether the class ends with an upload button, which may have a slot.
     has_upload: bool
+    #: Whether the values of widgets that the class has no more are of their types.
+    former_fit: bool = True
     #: Number of values of buttons, which the page of a node adds behind its widgets.
     buttons: int = 0
 
@@ -121,20 +124,38 @@ class _Layout:
         return self if may_be_last and saved != self.inputs.keys() else replace(self, buttons=len(rest))
 
 
-def _choose_layout(entry: Mapping[str, Any], values: Sequence[Any]) -> _Layout:
-    """Return the layout that uses each value: with a slot behind each seed, else without missing ones."""
+def _choose_layout(entry: Mapping[str, Any], values: Sequence[Any], saved: Set[str]) -> _Layout:
+    """Return the layout that uses each value: with a slot behind each seed, else without missing ones.
+
+    An input that had a widget when the file was saved (`saved`), and must be linked now, has a slot if the
+    values fit in no other way.
+    """
     whole = _read_layout(entry, _WidgetSlots(values, always_control=True))
-    return whole if whole.fits(len(values)) else _read_layout(entry, _WidgetSlots(values))
+    if whole.fits(len(values)):
+        return whole
+    plain = _read_layout(entry, _WidgetSlots(values))
+    former = {item.name for item in declared_inputs(entry) if item.is_link_only} & saved
+    if plain.fits(len(values)) or not former:
+        return plain
+    for always in (True, False):
+        old = _read_layout(entry, _WidgetSlots(values, always_control=always), former)
+        is_other = _describe_mismatch(old, values, {}, frozenset())
+        if old.fits(len(values)) and old.former_fit and not is_other:
+            return old
+    return plain
 
 
-def _read_layout(entry: Mapping[str, Any], slots: _WidgetSlots) -> _Layout:
+def _read_layout(entry: Mapping[str, Any], slots: _WidgetSlots, former: Set[str] = frozenset()) -> _Layout:
     declared = list(declared_inputs(entry))
-    assigned = list(_assign_values(declared, slots))
+    slotted = list(_assign_values(declared, slots, former))
+    assigned = [(item, value) for item, value in slotted if item.name not in former]
+    linked = [(item, value) for item, value in slotted if item.name in former and value is not _MISSING]
     return _Layout(
         values={item.name: value for item, value in assigned},
         inputs={item.name: item for item, _ in assigned},
         taken=slots.taken,
         has_upload=any(item.accepts_uploads for item in declared),
+        former_fit=all(_has_fitting_type(item, value) for item, value in linked),
     )
 
 
@@ -171,8 +192,10 @@ class _WidgetSlots:
         return self._values[self.taken] if self.taken < len(self._values) else _MISSING
 
 
-def _assign_values(inputs: Sequence[NodeInput], slots: _WidgetSlots) -> Iterator[tuple[NodeInput, Any]]:
-    widgets = [item for item in inputs if item.is_widget]
+def _assign_values(
+    inputs: Sequence[NodeInput], slots: _WidgetSlots, former: Set[str] = frozenset()
+) -> Iterator[tuple[NodeInput, Any]]:
+    widgets = [item for item in inputs if item.is_widget or item.name in former]
     for item, following in zip(widgets, [*widgets[1:], None], strict=False):
         slots.skip_buttons()
         value = slots.take()
@@ -200,8 +223,13 @@ def _coerce_value(item: NodeInput, value: Any) -> Any:
     return value
 
 
-def _describe_mismatch(layout: _Layout, values: Sequence[Any], named: Mapping[str, Any]) -> str:
-    """Return why the file's values may belong to other widgets; empty if all fit."""
+def _describe_mismatch(
+    layout: _Layout, values: Sequence[Any], named: Mapping[str, Any], linked: Set[str]
+) -> str:
+    """Return why the file's values may belong to other widgets; empty if all fit.
+
+    That of a linked input is not used, and may be anything.
+    """
     missing = [name for name, value in layout.values.items() if value is _MISSING and name not in named]
     if missing or (len(values) > layout.taken and not layout.fits(len(values))):
         names = ", ".join(layout.values)
@@ -209,7 +237,9 @@ def _describe_mismatch(layout: _Layout, values: Sequence[Any], named: Mapping[st
         names += f", and {page_only} that only the page uses" if page_only else ""
         return f"the file has {len(values)} widget values, the class takes {layout.taken} ({names})"
     for name, value in layout.values.items():
-        if value is not _MISSING and not _has_fitting_type(layout.inputs[name], value):
+        if value is _MISSING or name in linked:
+            continue
+        if not _has_fitting_type(layout.inputs[name], value):
             shown = repr(value)[:_MAX_SHOWN_CHARACTERS]
             return f"the value {shown} at the position of {name} is not a valid {layout.inputs[name].type}"
     return ""

@@ -40,7 +40,7 @@ BUDGET = {
     # The instance stores the result; whether it is there, and for its thumbnail the result and a PUT.
     "requests to object storage": 4,
     # Key, wallet and plan; the thumbnail is decoded, encoded and marked.
-    "switches to a thread": 5,
+    "switches to a thread": 6,
 }
 IMAGE = {"model": "flux-1-schnell", "prompt": "a lighthouse", "size": "256x256", "response_format": "url"}
 IMAGES = 8
@@ -112,7 +112,8 @@ async def test_an_image_costs_no_more_than_it_did(
         )
         costs = [await cost_of_image(http, counts) for _ in range(IMAGES)]
     # Others of the service's requests happen beside an image now and then.
-    assert {name: min(cost[name] for cost in costs[2:]) for name in BUDGET} == BUDGET
+    least = {name: min(cost[name] for cost in costs[2:]) for name in BUDGET}
+    assert {name: number for name, number in least.items() if not 0 < number <= BUDGET[name]} == {}
 
 
 def create_key(data_dir: Path) -> str:

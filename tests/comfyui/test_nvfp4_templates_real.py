@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ import pytest
 from PIL import Image
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.weights.file_checks import inspect_numbers, inspect_weight_file
+from orchestrator.weights.file_checks import inspect_numbers, inspect_weight_file, read_safetensors_header
+from orchestrator.weights.quantized_checks import find_quantized_layers
 from scripts.tiny.formats import write_safetensors
+from scripts.tiny.networks import clip_l, stable_diffusion_3
 from tests.support.cli import command
 from tests.support.drafts import node, saving, write
 from tests.support.polling import poll
@@ -32,6 +36,8 @@ CATALOG = Catalog.load(ROOT / "workflows")
 SCRIPT = ROOT / "tests" / "support" / "quantizing.py"
 #: Largest mean difference of two pictures, of 255, and of the output of the FLUX network, relative to it.
 PICTURE_LIMIT, OUTPUT_LIMIT = 12.0, 0.15
+#: What the template of Z-Image loads.
+Z_IMAGE = "z_image_turbo_bf16.safetensors"
 SMALL = {"width": 256, "height": 256, "steps": 4, "seed": 3}
 
 
@@ -68,7 +74,7 @@ async def pictures_of(
     server: RealServer, model: Model, files: dict[str, str], **params: Any
 ) -> np.ndarray[Any, Any]:
     """Run a template with other weights by slot."""
-    graph = model.render_graph(model.example_params(**SMALL, **params), filename_prefix="nvfp4")
+    graph = model.render_graph(model.example_params(**{**SMALL, **params}), filename_prefix="nvfp4")
     text = json.dumps(graph)
     for old, new in files.items():
         assert json.dumps(old) in text
@@ -108,32 +114,86 @@ async def test_wan_22_in_nvfp4_films_nearly_the_same(comfyui: RealServer) -> Non
     assert 0 < difference(before, after) < PICTURE_LIMIT
 
 
+@pytest.fixture
+def z_image(tmp_path: Path) -> Iterator[RealServer]:
+    """A server with Z-Image cut down in depth, which keeps it in 16 bits: 1.1 billion numbers."""
+    install = installation()
+    if install is None:
+        pytest.skip("no ComfyUI is installed")
+    models = tmp_path / "comfyui" / "models"
+    for folder in ("diffusion_models", "text_encoders", "vae"):
+        (models / folder).mkdir(parents=True)
+    write_safetensors(models / "text_encoders" / "qwen_3_4b.safetensors", clip_l())
+    prefix = "first_stage_model."
+    vae = {
+        name.removeprefix(prefix): each
+        for name, each in stable_diffusion_3().items()
+        if name.startswith(prefix)
+    }
+    write_safetensors(models / "vae" / "ae.safetensors", vae)
+    run_in_comfyui(install, "make", "z-image-cut", str(models / "diffusion_models" / Z_IMAGE))
+    server = RealServer(install, tmp_path / "comfyui", "--bf16-unet")
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(models)  # gigabytes
+
+
+@pytest.mark.timeout(1200)
+async def test_z_image_in_nvfp4_draws_nearly_the_same(z_image: RealServer) -> None:
+    """Our template and the real loader; the text encoder is a small one, for the real one has four billion."""
+    folder = z_image.base / "models" / "diffusion_models"
+    model = CATALOG["z-image-turbo"]
+    narrow = next(weight for weight in model.select_weights(("nvfp4",)) if weight.slot == "unet").file
+    await asyncio.to_thread(quantize, folder / Z_IMAGE, folder / narrow)
+    layers = find_quantized_layers(read_safetensors_header(folder / narrow), folder / narrow)
+    assert set(layers.formats.values()) == {"nvfp4", "float8_e4m3fn"}
+    before = await pictures_of(z_image, model, {}, steps=2)
+    after = await pictures_of(z_image, model, {Z_IMAGE: narrow}, steps=2)
+    assert 0 < difference(before, after) < PICTURE_LIMIT
+    scrambled = (folder / narrow).rename(folder / "scrambled.safetensors")
+    await asyncio.to_thread(scramble_scales, scrambled)
+    problems = await asyncio.to_thread(inspect_numbers, scrambled)
+    assert any("other scales than the file was made with" in problem for problem in problems)
+    wrong = await pictures_of(z_image, model, {Z_IMAGE: scrambled.name}, steps=2)
+    assert difference(before, wrong) > difference(before, after)
+
+
+def scramble_scales(file: Path) -> None:
+    """Reverse the scales of the blocks of each layer; none of them is invalid by itself."""
+    with file.open("r+b") as opened:
+        for name, info in read_safetensors_header(file).tensors.items():
+            if name.endswith(".weight_scale") and info.dtype == "F8_E4M3":
+                opened.seek(info.start)
+                data = opened.read(info.end - info.start)
+                opened.seek(info.start)
+                opened.write(data[::-1])
+
+
+def run_in_comfyui(install: Path, *arguments: str) -> str:
+    """Run the script by ComfyUI's Python; return what it prints."""
+    done = subprocess.run(
+        [str(install / "venv" / "bin" / "python"), str(SCRIPT), *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(install / "source")])},
+        cwd=install / "source",
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 def test_a_flux_network_in_nvfp4_computes_nearly_the_same(tmp_path: Path) -> None:
     install = installation()
     if install is None:
         pytest.skip("no ComfyUI is installed")
     wide, narrow = tmp_path / "flux.safetensors", tmp_path / "flux_nvfp4.safetensors"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(install / "source")])}
-    python = str(install / "venv" / "bin" / "python")
-    for arguments in (
-        ("make", "flux", str(wide)),
-        None,
-        (str(wide), str(narrow), "1,16,16,16", "1,16,64", "1,64"),
-    ):
-        if arguments is None:
-            quantize(wide, narrow)
-            continue
-        done = subprocess.run(
-            [python, str(SCRIPT), *arguments],
-            env=environment,
-            cwd=install / "source",
-            capture_output=True,
-            text=True,
-            timeout=250,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    run_in_comfyui(install, "make", "flux", str(wide))
+    quantize(wide, narrow)
+    said = run_in_comfyui(install, str(wide), str(narrow), "1,16,16,16", "1,16,64", "1,64")
+    found = json.loads(said.splitlines()[-1])
     assert 0 < found["difference"] < OUTPUT_LIMIT
     assert {layer["format"] for layer in found["layers"].values()} == {"nvfp4", "float8_e4m3fn"}
 

@@ -4,6 +4,8 @@ PYTHONPATH=REPOSITORY:COMFYUI/source python quantizing.py FIRST SECOND LATENT TE
 
 PYTHONPATH=REPOSITORY:COMFYUI/source python quantizing.py make ARCHITECTURE FILE
 
+ARCHITECTURE is a small network of `scripts.quantization_errors`, or `z-image-cut`: as wide as Z-Image, which
+the loader insists on, with two of its 30 blocks, and a text encoding of 768 columns.
 LATENT and TEXT are shapes, such as 1,16,1,16,16. Prints the norm of the difference of the outputs, relative
 to that of the first, and for each layer of the second that is quantized, its format and the norm of its
 error, as ComfyUI's own loader restores it.
@@ -70,10 +72,51 @@ def _shape(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
 
 
+def _cut_z_image(torch: Any) -> dict[str, Any]:
+    """Return random tensors for Z-Image; blocks of a kind have the same ones, to be made in less time."""
+    args: Any = importlib.import_module("comfy.cli_args").args
+    args.cpu = True
+    network = importlib.import_module("comfy.ldm.lumina.model").NextDiT(
+        image_model="lumina2",
+        patch_size=2,
+        in_channels=16,
+        dim=3840,
+        cap_feat_dim=768,
+        n_layers=2,
+        qk_norm=True,
+        n_heads=30,
+        n_kv_heads=30,
+        axes_dims=[32, 48, 48],
+        axes_lens=[1536, 512, 512],
+        rope_theta=256.0,
+        ffn_dim_multiplier=8 / 3,
+        z_image_modulation=True,
+        time_scale=1000.0,
+        pad_tokens_multiple=32,
+        dtype=torch.bfloat16,
+        device="meta",
+        operations=importlib.import_module("comfy.ops").disable_weight_init,
+    )
+    torch.manual_seed(5)
+    made: dict[tuple[int, ...], Any] = {}
+    for tensor in network.state_dict().values():
+        shape = tuple(tensor.shape)
+        if shape not in made:
+            values = torch.randn(shape) / shape[-1] ** 0.5 if len(shape) > 1 else torch.ones(shape)
+            made[shape] = values.to(torch.bfloat16)
+    return {
+        name: torch.zeros_like(tensor, device="cpu") if name.endswith(".bias") else made[tensor.shape].clone()
+        for name, tensor in network.state_dict().items()
+    }
+
+
 def make(architecture: str, file: str) -> None:
     """Write a small network with random weights."""
-    errors: Any = importlib.import_module("scripts.quantization_errors")
     torch: Any = importlib.import_module("torch")
+    if architecture == "z-image-cut":
+        importlib.import_module("safetensors.torch").save_file(_cut_z_image(torch), file)
+        return
+    errors: Any = importlib.import_module("scripts.quantization_errors")
     with torch.no_grad():
         model, _ = errors.NETWORKS[architecture]()
         errors.initialise(model)

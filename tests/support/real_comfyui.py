@@ -30,8 +30,10 @@ def installation() -> Path | None:
 class RealServer:
     """Started and stopped by the test; keeps its port and its folders over restarts."""
 
-    def __init__(self, install: Path, base: Path) -> None:
+    def __init__(self, install: Path, base: Path, *options: str) -> None:
+        """`options` are further ones of ComfyUI's command line."""
         self._install = install
+        self._options = options
         self.base = base
         self.port = find_free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -55,6 +57,7 @@ class RealServer:
                     ),
                     *("--base-directory", self.base, "--database-url", "sqlite:///:memory:"),
                     *("--disable-auto-launch", "--disable-api-nodes"),
+                    *self._options,
                 ],
                 cwd=self._install / "source",
                 env=os.environ | ONE_THREAD,

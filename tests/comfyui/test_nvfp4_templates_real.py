@@ -141,7 +141,7 @@ def z_image(tmp_path: Path) -> Iterator[RealServer]:
 
 @pytest.mark.timeout(1200)
 async def test_z_image_in_nvfp4_draws_nearly_the_same(z_image: RealServer) -> None:
-    """Our template and the real loader; the text encoder is a small one, for the real one has four billion."""
+    """Our template and the real loader; the text encoder is small: the real one has four billion numbers."""
     folder = z_image.base / "models" / "diffusion_models"
     model = CATALOG["z-image-turbo"]
     narrow = next(weight for weight in model.select_weights(("nvfp4",)) if weight.slot == "unet").file

@@ -16,15 +16,14 @@ from tests.support.service import ServiceProcess, running
 MODEL = "flux-1-dev"
 SMALL = {"prompt": "a cat", "size": "256x256"}
 SMALL_SIDES = {"prompt": "a cat", "width": 256, "height": 256}
-#: A caller's own graph, which names the weights of the model.
+#: A caller's own graph, which names weights that may not be sold.
 GRAPH = {
-    "1": {
-        "class_type": "UNETLoader",
-        "inputs": {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"},
-    },
+    "1": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "4x-UltraSharp.pth"}},
     "2": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
+    "3": {"class_type": "ImageUpscaleWithModel", "inputs": {"upscale_model": ["1", 0], "image": ["2", 0]}},
+    "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
 }
+OWN_GRAPHS = ("comfy api", "comfyui")
 #: A request for the model in each dialect: path and body.
 REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai": ("/v1/images/generations", {"model": MODEL, **SMALL}),
@@ -37,7 +36,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "fal's queue": ("/fal/queue/pixel-factory/flux-1-dev", {"prompt": "a cat"}),
     "a1111": ("/sdapi/v1/txt2img", {**SMALL_SIDES, "override_settings": {"sd_model_checkpoint": MODEL}}),
     "huggingface": ("/hf/pixel-factory/flux-1-dev", {"inputs": "a cat"}),
-    "comfy router": ("/v1/comfy/flux-1-dev", {"prompt": "a cat"}),
+    "comfy router": ("/v2/models/black-forest-labs/flux-1-dev", {"prompt": "a cat"}),
     "comfy api": ("/api/v2/jobs", {"workflow": GRAPH}),
     "comfyui": ("/prompt", {"prompt": GRAPH}),
 }
@@ -73,7 +72,8 @@ async def test_refuses_a_paid_request_in_the_shape_of_its_dialect(
     unknown = await ask(strict, "pk-unknown", dialect)
     status, body = await ask(strict, key, dialect)
     assert status == 403, body
-    assert "FLUX.1 [dev] Non-Commercial License" in json.dumps(body)
+    license = "CC-BY-NC-SA-4.0" if dialect in OWN_GRAPHS else "FLUX.1 [dev] Non-Commercial License"
+    assert license in json.dumps(body)
     assert body.keys() == unknown[1].keys(), "the error has another shape than those of the dialect"
 
 

@@ -144,7 +144,7 @@ async def run_flux(bed: Bed, models: Path, options: argparse.Namespace) -> list[
         if reason := reason_to_skip(kind, bed.meter.gpu):
             rows.append({"case": kind, "skipped": reason})
             continue
-        name = await asyncio.to_thread(make_kind, models, kind)
+        name = await asyncio.to_thread(make_kind, options.comfyui, models, kind)
         case = Case(f"FLUX.1 {kind}", pixels, pixels, 1, options.prompts, network=name, steps=options.steps)
         for depth in options.depths:
             rows += [{"depth": depth, **row} for row in await run_cases(bed, [case], 0.0, depth)]

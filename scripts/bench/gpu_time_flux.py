@@ -102,7 +102,7 @@ def make_weights(comfyui: Path, models: Path, size: NetworkSize) -> None:
     )
 
 
-def make_kind(models: Path, kind: str) -> str:
+def make_kind(comfyui: Path, models: Path, kind: str) -> str:
     """Return the name of the network's file of a kind, which is quantized from the one in 16 bits.
 
     Raises CalledProcessError.
@@ -113,5 +113,6 @@ def make_kind(models: Path, kind: str) -> str:
     narrow = wide.with_name(f"bench_flux_{kind}.safetensors")
     words = ("weights", "quantize", str(wide), str(narrow), "--format", kind, "--overwrite")
     program = Path(sys.executable).with_name("pixelfactory")
-    subprocess.run([str(program), *words], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "PIXELFACTORY_COMFYUI_DIR": str(comfyui)}
+    subprocess.run([str(program), *words], check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     return narrow.name

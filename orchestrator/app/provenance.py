@@ -36,7 +36,13 @@ def build_signer(settings: Settings) -> CredentialSigner | None:
     try:
         chain, private = read_pem(certificate, "the certificate"), read_pem(key, "the key")
         found = check_certificate(chain, private, utc_now())
-        signer = CredentialSigner(chain, private, found.algorithm, settings.c2pa_timestamp_url)
+        signer = CredentialSigner(
+            chain,
+            private,
+            found.algorithm,
+            settings.c2pa_timestamp_url,
+            expires_at=found.expires_at,
+        )
     except CredentialsError as error:
         raise SettingsError(f"PIXELFACTORY_C2PA_CERTIFICATE, PIXELFACTORY_C2PA_KEY: {error}") from error
     _log_certificate(found)

@@ -194,6 +194,8 @@ def build_execution_views(
     dispatcher, clock = execution.dispatcher, service.clock
     fleet, scheduler = dispatcher.fleet, dispatcher.scheduler
     metrics = Metrics(fleet, scheduler, dispatcher, service.events, clock)
+    if (signer := service.marker.signer) is not None and signer.expires_at is not None:
+        metrics.show_certificate(signer.expires_at)
     token, recorded = secrets.admin_token, OperatorLog(service.store, clock)
     operations = build_operations_routes(service, execution, metrics, token)
     return ExecutionViews(

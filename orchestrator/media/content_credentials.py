@@ -85,9 +85,17 @@ class CredentialSigner:
     """Signs media with the operator's certificate."""
 
     def __init__(
-        self, certificates: bytes, key: bytes, algorithm: str, timestamp_url: str | None = None
+        self,
+        certificates: bytes,
+        key: bytes,
+        algorithm: str,
+        timestamp_url: str | None = None,
+        *,
+        expires_at: datetime | None = None,
     ) -> None:
         """`certificates` is the chain in PEM, beginning with the signer's. Raises CredentialsError."""
+        #: When the signer's certificate ends, if that is known.
+        self.expires_at = expires_at
         self._c2pa = _load_library()
         self._settings = {
             "builder": {"thumbnail": {"enabled": False}},

@@ -148,6 +148,13 @@ def is_instance(process: psutil.Process) -> bool:
     return any("simulator" in word for word in process.info["cmdline"])
 
 
+def test_the_end_of_the_certificate_is_a_metric(signed: ServiceProcess) -> None:
+    text = check(httpx.get(f"{signed.url}/metrics")).text
+    line = next(line for line in text.splitlines() if line.startswith("pixelfactory_signing_certificate_end"))
+    ends = datetime.fromtimestamp(float(line.split()[1]), UTC)
+    assert 300 < (ends - datetime.now(UTC)).days < 400
+
+
 def test_results_are_marked_without_a_certificate(service: ServiceProcess) -> None:
     headers = {"Authorization": f"Bearer {new_key(service, '50.00')}"}
     with httpx.Client(base_url=service.url, headers=headers, timeout=60) as http:

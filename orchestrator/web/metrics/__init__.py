@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from datetime import datetime
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
@@ -74,7 +75,16 @@ class Metrics:
         self.operations = OperationsMetrics()
         self._registry.register(self.operations)
         self._tasks = Gauge("pixelfactory_tasks", "Tasks of the event loop", registry=self._registry)
+        self._certificate_end = Gauge(
+            "pixelfactory_signing_certificate_end_timestamp_seconds",
+            "End of the certificate by which results are signed; 0 without one",
+            registry=self._registry,
+        )
         ProcessCollector(registry=self._registry)
+
+    def show_certificate(self, expires_at: datetime) -> None:
+        """Export when the certificate ends by which results are signed."""
+        self._certificate_end.set(expires_at.timestamp())
 
     async def export(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -141,6 +141,11 @@ def test_every_operation_parameter_and_status_has_a_description(document: dict[s
     assert lacking == []
 
 
+def test_schemas_have_names_of_their_own(document: dict[str, Any]) -> None:
+    """Two classes of the same name would be told apart by their modules, which callers would read."""
+    assert [name for name in document["components"]["schemas"] if "__" in name] == []
+
+
 def test_every_content_has_a_schema(document: dict[str, Any]) -> None:
     assert [
         (name, place)

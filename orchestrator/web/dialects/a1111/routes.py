@@ -33,12 +33,12 @@ from orchestrator.web.dialects.a1111.inpainting import (
 from orchestrator.web.dialects.a1111.options import KeyOptions
 from orchestrator.web.dialects.a1111.schemas import (
     GenerationBody,
-    ImagesResponse,
     ImageToImageBody,
     ProgressResponse,
     ProgressState,
     TextToImageBody,
     ValuesResponse,
+    WebUiImagesResponse,
 )
 from orchestrator.web.http.request_model import read_request_model
 from orchestrator.web.http.response_model import json_response
@@ -108,7 +108,7 @@ class A1111Routes:
         ]
 
     @openapi_operation(
-        body=TextToImageBody, response=ImagesResponse, access=Access.BASIC, creates_job=True, tag="a1111"
+        body=TextToImageBody, response=WebUiImagesResponse, access=Access.BASIC, creates_job=True, tag="a1111"
     )
     async def text_to_image(self, request: web.Request) -> web.Response:
         """Create images from a text, and wait for them.
@@ -124,7 +124,11 @@ class A1111Routes:
         return await self._respond(record, body, files)
 
     @openapi_operation(
-        body=ImageToImageBody, response=ImagesResponse, access=Access.BASIC, creates_job=True, tag="a1111"
+        body=ImageToImageBody,
+        response=WebUiImagesResponse,
+        access=Access.BASIC,
+        creates_job=True,
+        tag="a1111",
     )
     async def image_to_image(self, request: web.Request) -> web.Response:
         """Create images from an image and a text, and wait for them.
@@ -211,7 +215,7 @@ class A1111Routes:
             ]
         )
         await self._service.record_bytes_sent(record)
-        response = ImagesResponse(
+        response = WebUiImagesResponse(
             images=images,
             parameters=a1111.to_parameters(body),
             info=a1111.to_info(record, model, sizes, texts),

@@ -93,7 +93,7 @@ class PngInfoBody(RequestModel):
     image: str = Field(description="A PNG: base64.")
 
 
-class ImagesResponse(ResponseModel):
+class WebUiImagesResponse(ResponseModel):
     """Generated images."""
 
     images: list[str] = Field(description="The images in base64.", examples=[["iVBORw0KGgo="]])

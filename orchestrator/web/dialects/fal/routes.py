@@ -14,7 +14,7 @@ from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.auth import authenticate, bearer_token
 from orchestrator.web.dialects.fal import apps
 from orchestrator.web.dialects.fal import translation as fal
-from orchestrator.web.dialects.fal.schemas import CancelResponse, FalInput, FalResult, QueueStatus
+from orchestrator.web.dialects.fal.schemas import CancelResponse, FalInput, FalQueueStatus, FalResult
 from orchestrator.web.dialects.fal.streams import stream_request, stream_status
 from orchestrator.web.dialects.fal.views import FalViews
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
@@ -104,7 +104,7 @@ class FalRoutes:
 
     @openapi_operation(
         body=FalInput,
-        response=QueueStatus,
+        response=FalQueueStatus,
         headers=HEADERS,
         query=WEBHOOK,
         access=Access.FAL,
@@ -123,7 +123,7 @@ class FalRoutes:
         status = self._views.status(record, request, self._updates, with_logs=False)
         return json_response(status, headers=_headers(record))
 
-    @openapi_operation(response=QueueStatus, query=LOGS, access=Access.FAL, tag="fal")
+    @openapi_operation(response=FalQueueStatus, query=LOGS, access=Access.FAL, tag="fal")
     async def get_status(self, request: web.Request) -> web.Response:
         """Get the state of a request.
 

@@ -114,7 +114,7 @@ class FalMetrics(ResponseModel):
     inference_time: JsonNumber | None = Field(None, description="Seconds of the run.", examples=[1.42])
 
 
-class QueueStatus(QueueUrls):
+class FalQueueStatus(QueueUrls):
     """The state of a request."""
 
     status: Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"] = Field(

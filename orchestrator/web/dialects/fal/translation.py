@@ -21,9 +21,9 @@ from orchestrator.web.dialects.fal.schemas import (
     FalFile,
     FalLog,
     FalMetrics,
+    FalQueueStatus,
     FalResult,
     FalTimings,
-    QueueStatus,
     QueueUrls,
 )
 from orchestrator.web.dialects.ids import job_id_to_uuid
@@ -163,7 +163,7 @@ def to_status(
     *,
     position: int | None = None,
     events: Iterable[JobEvent] | None = None,
-) -> QueueStatus:
+) -> FalQueueStatus:
     """Return the state of a request; `events` are its latest ones if logs are asked for."""
     job = record.job
     fields: dict[str, Any] = {**dict(urls), "logs": None if events is None else to_logs(record, events)}
@@ -176,7 +176,7 @@ def to_status(
         error = _error_text(job)
         if error is not None:
             fields |= {"error": error[0], "error_type": error[1]}
-    return QueueStatus.model_validate(fields)
+    return FalQueueStatus.model_validate(fields)
 
 
 def to_logs(record: JobRecord, events: Iterable[JobEvent]) -> list[FalLog]:

@@ -13,7 +13,7 @@ from orchestrator.errors import InvalidRequest, ServiceError
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.options import options_of
 from orchestrator.web.dialects.fal import translation as fal
-from orchestrator.web.dialects.fal.schemas import FalResult, QueueStatus, QueueUrls
+from orchestrator.web.dialects.fal.schemas import FalQueueStatus, FalResult, QueueUrls
 from orchestrator.web.dialects.ids import job_id_to_uuid
 from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.jobs.job_updates import JobUpdates
@@ -35,7 +35,7 @@ class FalViews:
 
     def status(
         self, record: JobRecord, request: web.Request, updates: JobUpdates, *, with_logs: bool
-    ) -> QueueStatus:
+    ) -> FalQueueStatus:
         """Return the state of a request."""
         job_id = record.job.id
         queue = None if record.job.is_finished else updates.get_queue_position(job_id)

@@ -80,7 +80,7 @@ def submit(http: httpx.Client, app: str = SCHNELL, **fields: Any) -> dict[str, A
     response = http.post(f"/queue/{app}", json={**SMALL, **fields})
     assert response.status_code == 200, response.text
     body = dict(response.json())
-    answers.QueueStatus.model_validate(body, strict=True)
+    answers.FalQueueStatus.model_validate(body, strict=True)
     assert response.headers["X-Fal-Request-Id"] == body["request_id"]
     return body
 
@@ -138,7 +138,7 @@ def test_submits_follows_and_reads_the_result(http: httpx.Client) -> None:
     queued = submit(http, seed=7)
     assert queued["status_url"].endswith(f"/fal/queue/fal-ai/flux/requests/{queued['request_id']}/status")
     status = completed(http, queued)
-    answers.QueueStatus.model_validate(status, strict=True)
+    answers.FalQueueStatus.model_validate(status, strict=True)
     assert status["logs"] is None
     response = http.get(queued["response_url"])
     result = dict(response.json())

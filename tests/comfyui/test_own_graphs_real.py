@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.support.polling import wait_until_sync
 from tests.support.python_client import require_client, run_python
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.s3_server import S3Server
-from tests.support.service import ServiceProcess
+from tests.support.service import ServiceProcess, running
 
 INSTALL = installation()
 pytestmark = [
@@ -35,8 +36,35 @@ pytestmark = [
 ]
 #: Folder of the public templates that come with ComfyUI, below its environment.
 TEMPLATES = "venv/lib/python*/site-packages/comfyui_workflow_templates_json/templates"
-#: Templates that need no weights: they run. The others are checked only.
-RUN = ("basic_datatype_conversion", "basic_mask_operations_and_compositing", "utility_image_stitch")
+#: Templates that need no weights: they run as they are.
+WEIGHTLESS = (
+    "basic_datatype_conversion",
+    "basic_mask_operations_and_compositing",
+    "utility_image_stitch",
+    "utility_interpolation_image_upscale",
+)
+#: Templates whose weights there are tiny ones for: they run with small sizes and two steps.
+TINY = ("sd3.5_simple_example", "text_to_video_wan")
+#: Further ones, for architectures without tiny weights: simulated instances run them.
+SIMULATED = (
+    "3d_hunyuan3d-v2.1",
+    "3d_hunyuan3d_multiview_to_model",
+    "3d_moge_perspective_to_mesh",
+    "3d_triposplat_image_to_gaussian_splat",
+    "Image_capybara_v0_1_text_to_image",
+    "flux1_dev_uso_reference_image_gen",
+    "flux_schnell",
+    "image_lotus_depth_v1_1",
+    "ltxv_image_to_video",
+    "ltxv_text_to_video",
+    "sd3.5_large_canny_controlnet_example",
+    "sdxl_refiner_prompt_example",
+    "sdxl_revision_text_prompts",
+    "sdxl_simple_example",
+    "sdxlturbo_example",
+)
+#: What makes a graph small.
+SMALL = {"width": 64, "height": 64, "length": 5, "steps": 2}
 LEAST_ACCEPTED = 20
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
 SCOPES = ["graphs", "read", "generate", "billing"]
@@ -78,12 +106,38 @@ def test_accepts_public_templates_of_the_core() -> None:
             continue
         accepted.append(name)
     assert len(accepted) >= LEAST_ACCEPTED
-    assert set(RUN) <= set(accepted)
+    assert {*WEIGHTLESS, *TINY, *SIMULATED} <= set(accepted)
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with running(ServiceProcess(tmp_path_factory.mktemp("simulated"), ("--simulate", "1"))) as started:
+        yield started
+
+
+@pytest.mark.parametrize("name", WEIGHTLESS)
 async def test_runs_public_templates_without_weights(service: ServiceProcess, name: str) -> None:
-    nodes = templates()[name]
+    await run_template(service, templates()[name])
+
+
+@pytest.mark.parametrize("name", TINY)
+async def test_runs_public_templates_with_tiny_weights(service: ServiceProcess, name: str) -> None:
+    nodes = {
+        id: {
+            **node,
+            "inputs": node["inputs"] | {key: SMALL[key] for key in SMALL.keys() & node["inputs"].keys()},
+        }
+        for id, node in templates()[name].items()
+    }
+    await run_template(service, nodes)
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+async def test_simulates_public_templates(simulated: ServiceProcess, name: str) -> None:
+    await run_template(simulated, templates()[name])
+
+
+async def run_template(service: ServiceProcess, nodes: dict[str, Any]) -> None:
     async with service.client(new_key(service, scopes=SCOPES)) as http:
         for node in nodes.values():
             for value in [node["inputs"].get("image")]:

@@ -159,6 +159,25 @@ def test_requests_of_silly_tavern(http: httpx.Client) -> None:
     assert "auth" not in warnings
 
 
+def test_silly_tavern_chooses_a_model_and_interrupts(offering: ServiceProcess) -> None:
+    """It sets one option, waits until no job is shown, and interrupts what its user leaves."""
+    with client_of(offering, new_key(offering, "5.00")) as http:
+        assert http.post("/options", json={"sd_model_checkpoint": "sd-1.5"}).status_code == 200
+        progress = http.get("/progress").json()
+        assert (progress["progress"], progress["state"]["job_count"]) == (0, 0)
+        assert http.get("/options").json()["sd_model_checkpoint"] == "sd-1.5"
+        assert "forge_preset" not in http.get("/options").json()
+        assert http.get("/sd-modules").status_code == 404, "one of two lists of VAEs is enough"
+        assert http.post("/interrupt").status_code == 200
+
+
+def test_lists_the_loras_that_prompts_can_name(http: httpx.Client) -> None:
+    listed = http.get("/loras").json()
+    assert {"gold", "ink"} <= {each["name"] for each in listed}
+    assert all(each["alias"] == each["name"] and each["path"] == "" for each in listed)
+    assert len(pictures(draw(http, prompt="a cat <lora:ink:0.8>"))) == 1
+
+
 def test_requests_of_open_webui(offering: ServiceProcess) -> None:
     with client_of(offering, new_key(offering, "5.00")) as http:
         options = http.get("/options").json()

@@ -252,6 +252,36 @@ def test_invokeai_may_leave_the_model_to_the_service(http: httpx.Client) -> None
         assert sizes(post_form(http, "/images/edits", form, files)) == [(1024, 1024)]
 
 
+# InvokeAI: .../providers/custom_openai_images.py and fal.py of versions that have them.
+
+
+def test_invokeais_provider_for_other_servers(http: httpx.Client) -> None:
+    fields = {"model": "flux-1-schnell", "prompt": "a cat", "n": 1}
+    for size in ((1024, 1024), (256, 1024), (1152, 896)):
+        made = post(http, "/images/generations", fields | {"size": f"{size[0]}x{size[1]}"})
+        assert sizes(made) == [size]
+    form = {"model": "qwen-image-edit", "prompt": "a hat", "n": "1", "size": "1024x1024"}
+    image = png(512, 512)
+    for files in ([("image", image)], [("image[]", image), ("image[]", image)]):
+        assert sizes(post_form(http, "/images/edits", form, files)) == [(1024, 1024)]
+
+
+def test_invokeais_provider_fal_asks_below_the_whole_name(offering: ServiceProcess) -> None:
+    """It makes the addresses of a request itself, below the name of the app and not of its owner."""
+    headers = {"Authorization": f"Key {offering.key('5.00')}", "Content-Type": "application/json"}
+    with httpx.Client(base_url=f"{offering.url}/fal/queue", headers=headers, timeout=60) as queue:
+        fields = {"prompt": "a cat", "seed": 7, "num_images": 1, "image_size": "landscape_4_3"}
+        id = queue.post("/fal-ai/flux/schnell", json=fields).json()["request_id"]
+
+        def status() -> str:
+            return str(queue.get(f"/fal-ai/flux/schnell/requests/{id}/status").json()["status"])
+
+        wait_until_sync(lambda: status() == "COMPLETED")
+        result = queue.get(f"/fal-ai/flux/schnell/requests/{id}").json()
+    assert result["seed"] == 7
+    assert [size_of(httpx.get(each["url"]).content) for each in result["images"]] == [(1024, 768)]
+
+
 def test_links_do_not_mind_the_key_of_the_service(http: httpx.Client) -> None:
     """Open WebUI and InvokeAI send it to wherever a link leads."""
     made = post(http, "/images/generations", {"model": "dall-e-3", "prompt": "a cat", "size": "1024x1024"})

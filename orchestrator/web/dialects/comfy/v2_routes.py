@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 
 from aiohttp import web
 
-from orchestrator.errors import ServiceError, ServiceUnavailable, invalid_field
+from orchestrator.errors import ServiceError, invalid_field
 from orchestrator.jobs import JobRecord
 from orchestrator.jobs.events import JobChanged, ShardPreview, ShardProgress
 from orchestrator.store import Page
@@ -23,6 +21,7 @@ from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import json_response, to_json_dict
 from orchestrator.web.http.stream_access import StreamAccess, end_on_revocation
+from orchestrator.web.jobs.first_looks import FirstLooks
 from orchestrator.web.jobs.job_events import encode_preview
 from orchestrator.web.jobs.job_updates import JobUpdate, QueuePosition
 from orchestrator.web.jobs.wait_for_result import job_headers, note_job
@@ -30,7 +29,6 @@ from orchestrator.web.openapi.operation import openapi_operation
 
 #: How long the first look at a new job is held, unless it finishes: clients pause half a second after it.
 FIRST_LOOK_SECONDS = 2.0
-_MAX_FRESH = 4096
 #: Pages that a filter by labels reads at most for one page of its own.
 _MAX_PAGES = 20
 _TAG = "comfy"
@@ -42,8 +40,7 @@ class V2JobRoutes:
     def __init__(self, views: V2Views) -> None:
         self._views = views
         self._jobs = views.jobs
-        #: Jobs of this process that no request has read yet.
-        self._fresh: OrderedDict[str, None] = OrderedDict()
+        self._first_looks = FirstLooks(views.jobs.service, FIRST_LOOK_SECONDS)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -66,9 +63,7 @@ class V2JobRoutes:
         key = await authenticate_graphs(request)
         submission = parse_submission(request, await read_json(request))
         record = note_job(request, await self._jobs.submit(key, submission))
-        self._fresh[record.job.id] = None
-        while len(self._fresh) > _MAX_FRESH:
-            self._fresh.popitem(last=False)
+        self._first_looks.expect(record.job.id)
         return json_response(self._views.job(record, request), status=201, headers=job_headers(record))
 
     @openapi_operation(response=V2Job, tag=_TAG)
@@ -79,20 +74,9 @@ class V2JobRoutes:
         """
         key = await authenticate_graphs(request, is_poll=True)
         job_id = request.match_info["id"]
-        record = await self._jobs.get(key.account.id, job_id)
-        if job_id in self._fresh:
-            del self._fresh[job_id]
-            record = await self._wait_a_little(record)
+        record = await self._first_looks.wait(await self._jobs.get(key.account.id, job_id))
         note_job(request, record)
         return json_response(self._views.job(record, request), headers=job_headers(record))
-
-    async def _wait_a_little(self, record: JobRecord) -> JobRecord:
-        if not record.job.is_finished:
-            with suppress(TimeoutError, ServiceUnavailable):
-                async with asyncio.timeout(FIRST_LOOK_SECONDS):
-                    return await self._jobs.service.wait_for_job(record.job.id)
-            return await self._jobs.get(record.job.account_id, record.job.id)
-        return record
 
     @openapi_operation(
         response=ComfyUiBody,
@@ -158,7 +142,7 @@ class V2JobRoutes:
         key = await authenticate_graphs(request)
         account_id, job_id = key.account.id, request.match_info["id"]
         note_job(request, await self._jobs.get(account_id, job_id))
-        self._fresh.pop(job_id, None)
+        self._first_looks.forget(job_id)
         access, open_streams = get_stream_access(request), request.app[AUTH_CONTEXT].open_streams
         async with (
             open_streams.count(account_id),

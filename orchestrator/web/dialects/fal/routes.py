@@ -20,6 +20,7 @@ from orchestrator.web.dialects.fal.views import FalViews
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
 from orchestrator.web.http.bodies import read_json
 from orchestrator.web.http.response_model import json_response
+from orchestrator.web.jobs.first_looks import FirstLooks
 from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.pending_responses import submit_job
 from orchestrator.web.jobs.wait_for_result import (
@@ -36,6 +37,8 @@ APP = r"{app:(?!queue/|storage/|\.well-known/)[\w./-]+}"
 QUEUED_APP = r"{app:(?!.*/requests/)[\w./-]+}"
 BASE_APP = r"{app:[\w./-]+?}"
 ID_HEADER = "X-Fal-Request-Id"
+#: How long the first look at a new request is held, unless it finishes: clients pause 100 ms after it.
+FIRST_LOOK_SECONDS = 0.2
 _SCHEME = re.compile(r"key\s+(?P<token>\S+)", re.IGNORECASE)
 LOGS = {"logs": ParameterSpec({"type": "string"}, "`1` or `true`: with the log.")}
 HEADERS = {
@@ -66,6 +69,7 @@ class FalRoutes:
         self._service = service
         self._views = views
         self._updates = updates
+        self._first_looks = FirstLooks(service, FIRST_LOOK_SECONDS)
 
     def routes(self) -> list[web.RouteDef]:
         request = f"/fal/queue/{BASE_APP}/requests/{{id}}"
@@ -120,6 +124,7 @@ class FalRoutes:
         record = await self._create(
             request, app, is_queued=True, webhook_url=request.query.get("fal_webhook")
         )
+        self._first_looks.expect(record.job.id)
         status = self._views.status(record, request, self._updates, with_logs=False)
         return json_response(status, headers=_headers(record))
 
@@ -127,10 +132,10 @@ class FalRoutes:
     async def get_status(self, request: web.Request) -> web.Response:
         """Get the state of a request.
 
-        202 until it is completed.
+        202 until it is completed. The first look at a new request waits a moment for its end.
         """
         with_logs = _parse_logs(request)
-        record = await self._get_own(request)
+        record = await self._first_looks.wait(await self._get_own(request))
         status = self._views.status(record, request, self._updates, with_logs=with_logs)
         code = 200 if record.job.is_finished else 202
         return json_response(status, status=code, headers=_headers(record))
@@ -146,6 +151,7 @@ class FalRoutes:
         """Stream the states of a request until it is completed."""
         with_logs = _parse_logs(request)
         record = await self._get_own(request)
+        self._first_looks.forget(record.job.id)
         return await stream_status(request, record, self._updates, self._views, with_logs=with_logs)
 
     @openapi_operation(response=FalResult, access=Access.FAL, tag="fal")

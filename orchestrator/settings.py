@@ -145,6 +145,10 @@ class Settings(GraphSettings, RaySettings, SecretSettings, OperationsSettings, D
         " runs, and fetch input files themselves. Instances without it are not concerned.",
     )
 
+    thumbnails: bool = Field(
+        True, description="Whether thumbnails are made when a job succeeds, not when they are looked at."
+    )
+
     instances: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="URLs of running ComfyUI servers to use, separated by commas."
     )

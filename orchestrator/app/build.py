@@ -265,9 +265,10 @@ async def start_sweepers(settings: Settings, service: GenerationService, stack: 
     """Start what deletes objects and makes thumbnails; `stack` stops that."""
     service.deleter.start()
     stack.push_async_callback(service.deleter.stop)
-    marker = DerivedMediaMarker(marker=service.marker, get_model=service.get_model)
-    thumbnails = Thumbnails(service.object_store, service.store, marker)
-    await stack.enter_async_context(ThumbnailMaker(thumbnails, service.events))
+    if settings.thumbnails:
+        marker = DerivedMediaMarker(marker=service.marker, get_model=service.get_model)
+        thumbnails = Thumbnails(service.object_store, service.store, marker)
+        await stack.enter_async_context(ThumbnailMaker(thumbnails, service.events))
     await stack.enter_async_context(ExpiredFileSweeper(service.store, service.deleter, service.expiry))
     orphan_sweeper = build_orphan_sweeper(settings, service)
     await orphan_sweeper.start()

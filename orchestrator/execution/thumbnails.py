@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -99,8 +100,12 @@ class ThumbnailMaker:
         while True:
             record = await self._waiting.get()
             for output in record.outputs:
-                if has_thumbnail(output.content_type):
-                    await self._make(record, output)
+                if not has_thumbnail(output.content_type):
+                    continue
+                began = monotonic()
+                await self._make(record, output)
+                # Half of a core at most, whatever the fleet makes.
+                await asyncio.sleep(monotonic() - began)
 
     async def _make(self, record: JobRecord, output: Output) -> None:
         try:

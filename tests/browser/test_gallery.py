@@ -217,6 +217,39 @@ def test_scrolls_through_five_thousand_results(page: Page, service: ServiceProce
     expect(results(page)).to_have_count(10)
 
 
+@pytest.mark.slow
+def test_a_slow_line_and_a_slow_machine_suffice(
+    browser: Browser, service: ServiceProcess, shared_key: str
+) -> None:
+    """1.6 Mbit/s bring the form and the first images within a second of transfer.
+
+    The seconds themselves are those of the machine that runs the tests, so only the bytes are compared.
+    """
+    context = browser.new_context(base_url=service.url, viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    sign_in(page, shared_key)
+    expect(results(page)).to_have_count(2)
+    devtools = context.new_cdp_session(page)
+    sent: list[int] = []
+    devtools.on("Network.loadingFinished", lambda event: sent.append(event["encodedDataLength"]))
+    devtools.send("Network.enable")
+    devtools.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    devtools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+    line = {"offline": False, "latency": 60, "downloadThroughput": 200_000, "uploadThroughput": 100_000}
+    devtools.send("Network.emulateNetworkConditions", line)
+    page.goto("/")
+    expect(page.get_by_label("Model", exact=True)).not_to_have_value("", timeout=60_000)
+    page.get_by_label("Prompt", exact=True).fill("a cat")
+    expect(page.locator("#cost")).to_have_text("$0.01", timeout=60_000)
+    image = results(page).first.get_by_role("img")
+    expect(image).to_have_js_property("complete", True, timeout=60_000)
+    expect(image).not_to_have_js_property("naturalWidth", 0, timeout=60_000)
+    assert len(sent) > 10
+    assert sum(sent) < 200_000
+    context.close()
+
+
 def test_a_keyboard_reaches_tiles_and_dialog(gallery: Page) -> None:
     page = gallery
     page.get_by_label("Filter by day").focus()
@@ -234,8 +267,15 @@ def test_a_keyboard_reaches_tiles_and_dialog(gallery: Page) -> None:
     assert page.evaluate("document.activeElement.className") == "tile-button"
 
 
-@pytest.mark.parametrize("width", [1440, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1440, "light"),
+        (390, "dark"),
+        pytest.param(1440, "dark", marks=pytest.mark.slow),
+        pytest.param(390, "light", marks=pytest.mark.slow),
+    ],
+)
 def test_pages_have_no_accessibility_violations(
     browser: Browser, service: ServiceProcess, shared_key: str, axe_script: str, width: int, scheme: Any
 ) -> None:

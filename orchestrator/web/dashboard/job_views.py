@@ -55,7 +55,8 @@ def to_playground_job(record: JobRecord, delivery: OutputDelivery, request: web.
     fields, seed = job_field_values(record, delivery, request), job.params.get("seed")
     params = fields["params"] if seed is None else fields["params"] | {"seed": str(seed)}
     return PlaygroundJob(
-        **(fields | {"params": params}),
+        # Pages show `outputs`: the same files by long URLs would double what is sent.
+        **(fields | {"params": params, "output": {}, "assets": []}),
         outputs=list(_list_outputs(record, delivery)),
         shardStates=[shard.status.value for shard in record.shards],
         expired=delivery.expiry.is_expired(job),

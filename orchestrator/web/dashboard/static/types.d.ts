@@ -228,7 +228,9 @@ export interface LoraListParameter extends ParameterBase {
 
 /** A LoRA of a request. */
 export interface LoraValue {
-  name: string;
+  name?: string;
+  /** The job that trained it, for one of the account. */
+  job_id?: string;
   strength: number;
 }
 

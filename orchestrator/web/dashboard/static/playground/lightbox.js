@@ -7,6 +7,7 @@ import { byId, definitions } from "../shared/dom.js";
 import { dateTime, dollars, parameterLabel } from "../shared/format.js";
 import { FrameScrubber } from "./frame-scrubber.js";
 import { isImage, isVideo, missingReason, outputPreview } from "./gallery-tiles.js";
+import { loraName } from "./lora-control.js";
 
 // Parameters that are shown elsewhere in the dialog.
 const HIDDEN_PARAMETERS = new Set(["prompt", "n", "width", "height", "seed"]);
@@ -142,7 +143,7 @@ function itemDetails({ job, output, modelName }) {
     if (HIDDEN_PARAMETERS.has(name) || value === null || value === "" || typeof value === "object") continue;
     details.push([parameterLabel(name), String(value)]);
   }
-  for (const { name, strength } of job.params.loras ?? []) details.push(["LoRA", `${name} (${strength ?? 1})`]);
+  for (const lora of job.params.loras ?? []) details.push(["LoRA", `${loraName(lora)} (${lora.strength ?? 1})`]);
   const made = job.shards.done;
   details.push(["Cost", dollars(job.costUsd) + (made > 1 ? ` for ${made}` : "")]);
   if (job.finishedAt) details.push(["Finished", dateTime(job.finishedAt)]);

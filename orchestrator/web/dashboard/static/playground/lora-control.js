@@ -11,6 +11,14 @@ import { parameterLabel } from "../shared/format.js";
 
 /** @type {Promise<Lora[]> | undefined} Loaded once per page, and again after a training. */
 let offered;
+/** @type {Map<string, string>} Names of the account's own LoRAs, by the job that trained them. */
+const names = new Map();
+
+/**
+ * Return the name of a LoRA of a request; requests name those of the account by their job.
+ * @param {LoraValue} value
+ */
+export const loraName = ({ name, job_id: job }) => name ?? names.get(job ?? "") ?? job ?? "";
 
 /** Load the list of LoRAs anew the next time that it is needed. */
 export const forgetLoras = () => (offered = undefined);
@@ -25,6 +33,7 @@ async function loadLoras() {
     loras.push(...page.loras);
     cursor = page.next_cursor;
   } while (cursor);
+  for (const lora of loras) if (!lora.shared) names.set(lora.id, lora.name);
   return loras;
 }
 
@@ -60,12 +69,12 @@ export function loraControl(name, spec, model, onChange) {
       max: String(spec.max_strength),
       step: "0.05",
       value: String(value.strength),
-      ariaLabel: `Strength of ${value.name}`,
+      ariaLabel: `Strength of ${loraName(value)}`,
     });
     strength.addEventListener("input", () => (value.strength = strength.valueAsNumber));
     const remove = button("Remove", () => change(values.filter((other) => other !== value)), "quiet");
-    remove.ariaLabel = `Remove ${value.name}`;
-    return el("li", {}, el("span", { textContent: value.name }), strength, remove);
+    remove.ariaLabel = `Remove ${loraName(value)}`;
+    return el("li", {}, el("span", { textContent: loraName(value) }), strength, remove);
   };
 
   /** @param {LoraValue[]} next */
@@ -75,13 +84,15 @@ export function loraControl(name, spec, model, onChange) {
   };
 
   choice.addEventListener("change", () => {
-    if (choice.value) change([...values, { name: choice.value, strength: 1 }]);
+    const [kind, id] = choice.value.split(/:(.*)/s);
+    if (id) change([...values, { [kind]: id, strength: 1 }]);
     choice.value = "";
   });
   offered ??= loadLoras();
   offered.then((loras) => {
     const fitting = loras.filter((lora) => lora.models === null || lora.models.includes(model));
-    choice.append(...fitting.map((lora) => el("option", { value: lora.name, textContent: loraText(lora) })));
+    choice.append(...fitting.map((lora) => el("option", { value: loraKey(lora), textContent: loraText(lora) })));
+    show(values);
     if (!fitting.length) hint.textContent = "No LoRA fits this model yet. Train one in the mode Training.";
   }, () => {
     forgetLoras();
@@ -96,6 +107,9 @@ export function loraControl(name, spec, model, onChange) {
 }
 
 /** @param {Lora} lora */
+const loraKey = ({ id, name, shared }) => (shared ? `name:${name}` : `job_id:${id}`);
+
+/** @param {Lora} lora */
 const loraText = ({ name, shared, trigger_word: word }) =>
   `${name}${shared ? " (shared)" : ""}${word ? `, trigger word “${word}”` : ""}`;
 
@@ -103,4 +117,7 @@ const loraText = ({ name, shared, trigger_word: word }) =>
  * @param {any} item
  * @returns {LoraValue}
  */
-const toValue = (item) => ({ name: String(item.name ?? item), strength: Number(item.strength ?? 1) });
+function toValue(item) {
+  const strength = Number(item.strength ?? 1);
+  return item.job_id ? { job_id: String(item.job_id), strength } : { name: String(item.name ?? item), strength };
+}

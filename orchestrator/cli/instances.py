@@ -13,6 +13,7 @@ import typer
 
 from orchestrator.cli.console import (
     GB,
+    CliError,
     DataDirOption,
     JsonOption,
     UrlOption,
@@ -27,6 +28,10 @@ from orchestrator.logs import printable
 app = typer.Typer(help="List and control the instances of the running service.", no_args_is_help=True)
 
 InstanceId = Annotated[str, typer.Argument(help="Id of an instance, such as gpu-0.")]
+OptionalInstanceId = Annotated[
+    str, typer.Argument(help="Id of an instance, such as gpu-0.", show_default=False)
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All instances, for example before an upgrade.")]
 
 
 @app.command("list")
@@ -45,18 +50,26 @@ def list_(url: UrlOption = None, data_dir: DataDirOption = None, json: JsonOptio
 
 @app.command()
 def drain(
-    id: InstanceId, url: UrlOption = None, data_dir: DataDirOption = None, json: JsonOption = False
+    id: OptionalInstanceId = "",
+    all_: AllOption = False,
+    url: UrlOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Let an instance finish its current work and give it no new work."""
-    _post_action(id, "drain", url, data_dir, json)
+    """Let an instance, or all of them, finish its current work and give it no new work."""
+    _post_action_to_one_or_all(id, "drain", url, data_dir, json, is_all=all_)
 
 
 @app.command()
 def resume(
-    id: InstanceId, url: UrlOption = None, data_dir: DataDirOption = None, json: JsonOption = False
+    id: OptionalInstanceId = "",
+    all_: AllOption = False,
+    url: UrlOption = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
 ) -> None:
-    """Give a drained instance new work again."""
-    _post_action(id, "resume", url, data_dir, json)
+    """Give a drained instance, or all of them, new work again."""
+    _post_action_to_one_or_all(id, "resume", url, data_dir, json, is_all=all_)
 
 
 @app.command()
@@ -124,6 +137,20 @@ def _format_gpu(row: Mapping[str, Any]) -> str:
 def _format_vram(row: Mapping[str, Any]) -> str:
     used, total = row["vram_used"], row["vram_total"]
     return "-" if used is None or total is None else f"{used / GB:.1f}/{total / GB:.1f}"
+
+
+def _post_action_to_one_or_all(
+    id: str, action: str, url: str | None, data_dir: Path | None, json: bool, *, is_all: bool
+) -> None:
+    if bool(id) == is_all:
+        raise CliError(f"name an instance, or use --all: pixelfactory instances {action} ID")
+    if not is_all:
+        _post_action(id, action, url, data_dir, json)
+        return
+    result = json_.loads(_request_admin_api("POST", f"fleet/{action}", url, data_dir))
+    done = f"{action}: {', '.join(result['instances']) or 'no instance had to change'}"
+    refused = [f"{name}: {reason}" for name, reason in result["refused"].items()]
+    print_json_or("; ".join([done, *refused]), result, as_json=json)
 
 
 def _post_action(id: str, action: str, url: str | None, data_dir: Path | None, json: bool) -> None:

@@ -1,4 +1,7 @@
-"""`pixelfactory jobs`: list, show, wait for, cancel and download jobs of an API key's account."""
+"""`pixelfactory jobs`: list, show, wait for, cancel and download jobs of an API key's account.
+
+With `--admin`, jobs of all accounts are listed, shown, cancelled and repeated.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,16 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.console import CliError, JsonOption, UrlOption, print_json, print_json_or, print_rows
+from orchestrator.cli import operator_jobs
+from orchestrator.cli.console import (
+    CliError,
+    DataDirOption,
+    JsonOption,
+    UrlOption,
+    print_json,
+    print_json_or,
+    print_rows,
+)
 from orchestrator.cli.job_following import (
     FINAL_STATUSES,
     Job,
@@ -27,6 +39,9 @@ from orchestrator.logs import printable
 
 app = typer.Typer(help="List, follow, cancel and download your jobs.", no_args_is_help=True)
 
+AdminOption = Annotated[
+    bool, typer.Option("--admin", help="As an operator: jobs of all accounts, with the admin token.")
+]
 JobId = Annotated[str, typer.Argument(help="Id of a job: job_...")]
 COLUMNS = ("id", "status", "model", "done", "cents", "created", "prompt")
 #: Characters of a prompt in a table, and jobs that the service lists at once.
@@ -34,13 +49,22 @@ SHOWN_PROMPT, PAGE_SIZE = 40, 100
 
 
 class StatusFilter(StrEnum):
-    """Statuses of jobs as callers see them."""
+    """Statuses of jobs as callers see them; `unfinished` is for operators."""
 
     PENDING = "pending"
     PROCESSING = "processing"
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    UNFINISHED = "unfinished"
+
+
+#: The statuses under which operators see jobs.
+ADMIN_STATUSES = {
+    StatusFilter.PENDING: "queued",
+    StatusFilter.PROCESSING: "running",
+    StatusFilter.COMPLETED: "succeeded",
+}
 
 
 @app.command("list")
@@ -50,19 +74,45 @@ def list_(
     limit: Annotated[
         int, typer.Option("-n", "--limit", parser=integer_between(1, 10_000), help="Number of jobs.")
     ] = 20,
+    admin: AdminOption = False,
+    account: Annotated[str | None, typer.Option(help="With --admin: only jobs of this account.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="With --admin: only jobs of this key's id.")] = None,
+    instance: Annotated[
+        str | None, typer.Option(help="With --admin: only jobs of which this instance ran an attempt.")
+    ] = None,
+    error: Annotated[str | None, typer.Option(help="With --admin: only jobs that failed so.")] = None,
     url: UrlOption = None,
+    data_dir: DataDirOption = None,
     key: KeyOption = "",
     json: JsonOption = False,
 ) -> None:
-    """List your jobs, newest first."""
+    """List your jobs, or with --admin those of all accounts, newest first."""
+    more = {"account": account, "key": api_key, "instance": instance, "error": error}
+    if admin:
+        wanted = None if status is None else ADMIN_STATUSES.get(status, status.value)
+        asked = {"status": wanted, "model": model, **more}
+        operator_jobs.list_jobs(asked, limit, url=url, data_dir=data_dir, json=json)
+        return
+    if any(more.values()) or status is StatusFilter.UNFINISHED:
+        raise CliError("--account, --api-key, --instance, --error and --status unfinished need --admin")
     filters = {"status": status and str(status), "model": model}
     jobs = asyncio.run(_list(url, key, {name: value for name, value in filters.items() if value}, limit))
     print_rows(jobs if json else [_to_row(job) for job in jobs], COLUMNS, as_json=json)
 
 
 @app.command()
-def show(id: JobId, url: UrlOption = None, key: KeyOption = "", json: JsonOption = False) -> None:
-    """Show a job: its status, cost, results, parameters and, if it failed, why."""
+def show(
+    id: JobId,
+    admin: AdminOption = False,
+    url: UrlOption = None,
+    data_dir: DataDirOption = None,
+    key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Show a job: its status, cost, results, parameters and, if it failed, why; --admin adds attempts."""
+    if admin:
+        operator_jobs.show_job(id, url=url, data_dir=data_dir, json=json)
+        return
     job = asyncio.run(_get(url, key, id))
     if json:
         print_json(job)
@@ -88,8 +138,24 @@ def wait(id: JobId, url: UrlOption = None, key: KeyOption = "", json: JsonOption
 
 
 @app.command()
-def cancel(id: JobId, url: UrlOption = None, key: KeyOption = "", json: JsonOption = False) -> None:
+def retry(id: JobId, url: UrlOption = None, data_dir: DataDirOption = None, json: JsonOption = False) -> None:
+    """Repeat a failed or cancelled job of any account as a new one, as an operator."""
+    operator_jobs.act_on_job(id, "retry", url=url, data_dir=data_dir, json=json)
+
+
+@app.command()
+def cancel(
+    id: JobId,
+    admin: AdminOption = False,
+    url: UrlOption = None,
+    data_dir: DataDirOption = None,
+    key: KeyOption = "",
+    json: JsonOption = False,
+) -> None:
     """Cancel a job, which is not charged then. A finished one stays as it is."""
+    if admin:
+        operator_jobs.act_on_job(id, "cancel", url=url, data_dir=data_dir, json=json)
+        return
     before, job = asyncio.run(_cancel(url, key, id))
     cost = f", {job['costCents']:g} cents" if job["status"] == "completed" else ""
     was = (

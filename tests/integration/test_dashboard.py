@@ -380,7 +380,7 @@ async def test_every_script_that_pages_and_modules_refer_to_is_served(service: S
         for path, file in files.items()
         for found in re.findall(r'^import .* from "(.+)";$', file.body.decode(), re.MULTILINE)
     }
-    assert len(scripts) == 5
+    assert len(scripts) == 12
     assert scripts | imports <= files.keys()
     async with browser(service) as http:
         for path in sorted(scripts):

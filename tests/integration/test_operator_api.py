@@ -317,3 +317,32 @@ async def test_shows_how_models_do_and_why_an_instance_cannot_run_one(service: S
     assert "draining" in fitness["sim-1"]["reasons"][0]
     await tell(service, "instances/sim-1/resume")
     assert all(row["code"] and row["message"] for row in details["failures"])
+
+
+async def test_the_command_line_lists_shows_and_repeats_jobs_of_all_accounts(service: ServiceProcess) -> None:
+    key = await new_key(service, "commanded")
+    job = await run(service, key["key"], prompt="a dog [fault:out_of_memory]")
+    command = ("jobs", "list", "--admin", "--account", key["account"], "--error", "out_of_memory")
+    assert [row["id"] for row in service.run(*command, "--url", service.url)] == [job["jobId"]]
+    shown = service.command("jobs", "show", "--admin", job["jobId"], "--url", service.url)
+    assert shown.stdout.count("attempt 0.") == 4
+    assert "more GPU memory" in shown.stdout
+    repeated = service.run("jobs", "retry", job["jobId"], "--url", service.url)
+    assert repeated["id"] != job["jobId"]
+    cancelled = service.run("jobs", "cancel", "--admin", repeated["id"], "--url", service.url)
+    assert cancelled["status"] in ("cancelled", "failed")
+    refused = service.command("jobs", "list", "--account", key["account"], "--url", service.url)
+    assert (refused.returncode, "need --admin" in refused.stderr) == (1, True)
+
+
+async def test_the_command_line_drains_and_resumes_all_instances(service: ServiceProcess) -> None:
+    await wait_for_instances(service, lambda found: all(one["state"] == "ready" for one in found.values()))
+    drained = service.run("instances", "drain", "--all", "--url", service.url)
+    assert drained == {"instances": ["sim-0", "sim-1"], "refused": {}}
+    resumed = service.command("instances", "resume", "--all", "--url", service.url)
+    assert resumed.stdout == "resume: sim-0, sim-1\n"
+    events = (await ask(service, "events", action="fleet", limit=2))["events"]
+    assert [one["action"] for one in events] == ["fleet.resume", "fleet.drain"]
+    assert "command line" in events[0]["actor"]
+    refused = service.command("instances", "drain", "--url", service.url)
+    assert (refused.returncode, "--all" in refused.stderr) == (1, True)

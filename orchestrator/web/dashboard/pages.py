@@ -50,7 +50,19 @@ CUSTOMER_PAGES = (
     DashboardPage("/billing", "billing", "Billing"),
     DashboardPage("/keys", "keys", "Keys"),
 )
-OPERATIONS_PAGE = DashboardPage("/operations", "operations", "Operations")
+OPERATIONS_PAGE = DashboardPage("/operations", "operations", "Fleet")
+#: Pages for operators, in the order of the navigation.
+OPERATOR_PAGES = (
+    OPERATIONS_PAGE,
+    DashboardPage("/operations/queue", "queue", "Queue"),
+    DashboardPage("/operations/jobs", "jobs", "Jobs"),
+    DashboardPage("/operations/models", "models", "Models"),
+    DashboardPage("/operations/money", "money", "Money"),
+    DashboardPage("/operations/errors", "errors", "Errors"),
+    DashboardPage("/operations/events", "events", "Changes"),
+)
+#: The page of one job, which the list of jobs leads to.
+JOB_PAGE = DashboardPage("/operations/job", "job", "Job")
 SIGN_IN_PAGE = DashboardPage("/sign-in", "sign-in", "Sign in")
 
 
@@ -89,7 +101,7 @@ class PageRoutes:
     def routes(self) -> list[web.RouteDef]:
         return [
             *(web.get(page.path, self.get_customer_page) for page in CUSTOMER_PAGES),
-            web.get(OPERATIONS_PAGE.path, self.get_operations_page),
+            *(web.get(page.path, self.get_operator_page) for page in (*OPERATOR_PAGES, JOB_PAGE)),
             web.get(SIGN_IN_PAGE.path, self.get_sign_in_page),
             web.get("/dashboard/static/{path:.+}", self.get_static_file),
         ]
@@ -100,11 +112,11 @@ class PageRoutes:
             raise web.HTTPSeeOther(OPERATIONS_PAGE.path)
         return self._send(request, self._pages[request.path])
 
-    async def get_operations_page(self, request: web.Request) -> web.Response:
-        """Send the operations page; redirect the holder of an API key to the playground."""
+    async def get_operator_page(self, request: web.Request) -> web.Response:
+        """Send a page for operators; redirect the holder of an API key to the playground."""
         if await self._require_signed_in(request) is not None:
             raise web.HTTPSeeOther("/")
-        return self._send(request, self._pages[OPERATIONS_PAGE.path])
+        return self._send(request, self._pages[request.path])
 
     async def get_sign_in_page(self, request: web.Request) -> web.Response:
         """Send the sign-in page."""
@@ -170,10 +182,10 @@ def render_pages() -> dict[str, StaticFile]:
         lstrip_blocks=True,
     )
     pages, files = {}, load_static_files()
-    for page in (*CUSTOMER_PAGES, OPERATIONS_PAGE, SIGN_IN_PAGE):
+    for page in (*CUSTOMER_PAGES, *OPERATOR_PAGES, JOB_PAGE, SIGN_IN_PAGE):
         modules = list_modules(f"{page.name}/{page.name}.js", files)
         html = environment.get_template(f"{page.name}.html").render(
-            page=page, customer_pages=CUSTOMER_PAGES, modules=modules
+            page=page, customer_pages=CUSTOMER_PAGES, operator_pages=OPERATOR_PAGES, modules=modules
         )
         pages[page.path] = StaticFile.from_body(html.encode(), "text/html")
     return pages

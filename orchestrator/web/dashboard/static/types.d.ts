@@ -114,35 +114,6 @@ export interface ApiKey {
   current: boolean;
 }
 
-export interface AssignedShard {
-  model: string;
-  state: "running" | "waiting";
-  attempt: number;
-}
-
-export interface Instance {
-  id: string;
-  state: string;
-  since: string | null;
-  detail: string | null;
-  device: string;
-  simulated: boolean;
-  adopted: boolean;
-  version: string | null;
-  /** How results are stored: `direct`, or `service` for the reason in `delivery_detail`; null if unknown. */
-  delivery: string | null;
-  delivery_detail: string | null;
-  busy: number;
-  utilisation: number | null;
-  temperature: number | null;
-  power: number | null;
-  vram_total: number | null;
-  vram_used: number | null;
-  restarts: number;
-  models_held: string[];
-  shards: AssignedShard[];
-}
-
 export interface QuarantinedShard {
   shard: string;
   job: string;
@@ -151,11 +122,6 @@ export interface QuarantinedShard {
   quarantined_at: string;
   has_graph: boolean;
   attempts: { instance: string; outcome: string | null }[];
-}
-
-export interface QueueStatus {
-  waiting: number;
-  by_model: Record<string, number>;
 }
 
 export type ModelKind = "image" | "upscale" | "audio" | "3d" | "text" | "video" | "i2v" | "trainer";

@@ -1,70 +1,127 @@
-// The operations page: queue and instances, refreshed every two seconds, with the actions of an operator.
+// The wall: fleet and queue as the service sends them, with the actions of an operator.
 
-/** @import { Instance, QueueStatus } from "../types.d.ts" */
 /** @import { QuarantinedShard } from "../types.d.ts" */
+/** @import { FleetInstance, FleetStatus, FleetSummary } from "../operator-types.d.ts" */
 /** @import { InstanceAction } from "./instance-card.js" */
 
-import { api, ApiError, signOut } from "../shared/api.js";
+import { ask, duration, figures, percent, showErrors } from "../operator/page.js";
+import { api, request } from "../shared/api.js";
 import { byId } from "../shared/dom.js";
+import { dollars } from "../shared/format.js";
 import { InstanceCard } from "./instance-card.js";
 import { quarantineCard } from "./quarantine-card.js";
+import { handleKeys } from "./wall-keys.js";
 
-const REFRESH_MS = 2000;
+const QUARANTINE_MS = 15_000;
+/** Order of the cards: what needs an operator comes first. */
+const STATE_ORDER = ["failed", "down", "starting", "drained", "draining", "ready"];
 
+/** @type {Map<string, FleetInstance>} */
+const instances = new Map();
 /** @type {Map<string, InstanceCard>} */
 const cards = new Map();
+const wall = byId("instances");
 const log = byId("log", HTMLDialogElement);
+const actions = {
+  run: (/** @type {string} */ id, /** @type {InstanceAction} */ action) => void showErrors(runAction(id, action)),
+  showLog: (/** @type {string} */ id) => void showErrors(showLog(id)),
+};
+/** @type {EventSource | null} */
+let stream = null;
 
-async function refresh() {
-  /** @type {[{ instances: Instance[] }, QueueStatus, { shards: QuarantinedShard[] }]} */
-  const [{ instances }, queue, quarantine] = await Promise.all([
-    api("GET", "admin/v1/instances"),
-    api("GET", "admin/v1/queue"),
-    api("GET", "admin/v1/quarantine"),
-  ]);
-  byId("simulated").hidden = !instances.some((instance) => instance.simulated);
-  byId("queued").textContent = queue.waiting === 1 ? "1 shard queued" : `${queue.waiting} shards queued`;
-  const byModel = Object.entries(queue.by_model).map(([model, count]) => `${model} ${count}`);
-  byId("queued-by-model").textContent = byModel.join(", ");
-  for (const instance of instances) instanceCard(instance.id).update(instance);
-  showQuarantine(quarantine.shards);
+/** Follow the fleet while the page is visible. */
+function follow() {
+  if (document.hidden) {
+    stream?.close();
+    stream = null;
+  } else if (stream === null) {
+    stream = new EventSource("/dashboard/api/admin/v1/fleet/live");
+    stream.addEventListener("fleet", (event) => show(JSON.parse(event.data), true));
+    stream.addEventListener("changed", (event) => show(JSON.parse(event.data), false));
+    stream.addEventListener("open", () => (byId("connection").textContent = ""));
+    stream.addEventListener("error", reconnect);
+  }
+}
+
+/** Say that the connection was lost. The browser connects again by itself, unless the service has refused it. */
+function reconnect() {
+  byId("connection").textContent = "The connection to the service was lost; connecting again.";
+  if (stream?.readyState !== EventSource.CLOSED) return;
+  stream = null;
+  setTimeout(() => showErrors(api("GET", "admin/v1/fleet").then(follow, retryLater)), 2000);
+}
+
+/** @param {Error} error */
+function retryLater(error) {
+  setTimeout(follow, 5000);
+  throw error;
 }
 
 /**
- * Show the quarantined shards. The list is only rebuilt when it has changed, so that links keep the focus.
- * @param {QuarantinedShard[]} shards
+ * Show the fleet, or what of it has changed.
+ * @param {FleetStatus} status
+ * @param {boolean} isAll
  */
-function showQuarantine(shards) {
-  const ids = shards.map((shard) => shard.shard).join();
-  const list = byId("quarantined");
-  if (list.dataset.ids === ids) return;
-  list.dataset.ids = ids;
-  byId("quarantine").hidden = shards.length === 0;
-  const forget = (/** @type {string} */ id) => showActionError(forgetShard(id));
-  list.replaceChildren(...shards.map((shard) => quarantineCard(shard, forget)));
+function show(status, isAll) {
+  if (isAll) instances.clear();
+  for (const id of status.gone ?? []) instances.delete(id);
+  for (const instance of status.instances) instances.set(instance.id, instance);
+  byId("simulated").hidden = !status.summary.simulated;
+  byId("summary").replaceChildren(...figures(summaryOf(status.summary)));
+  for (const instance of status.instances) cardOf(instance.id).update(instance, status.account_names);
+  for (const [id, card] of cards) if (!instances.has(id)) removeCard(id, card);
+  sortCards();
 }
 
-/** @param {string} id */
-async function forgetShard(id) {
-  if (!confirm(`Delete ${id} and its graph? Its job stays failed.`)) return;
-  await api("DELETE", `admin/v1/quarantine/${id}`);
-  await refresh();
+/**
+ * @param {FleetSummary} summary
+ * @returns {[string, string, string?][]}
+ */
+function summaryOf(summary) {
+  const states = STATE_ORDER.filter((state) => summary.by_state[state]).map((state) => `${summary.by_state[state]} ${state}`);
+  const { failures_last_hour: failures, usd_per_gpu_hour: earned } = summary;
+  return [
+    ["Instances", states.join(", ") || "none"],
+    ["Busy", percent(summary.busy)],
+    ["Waiting", `${summary.waiting} shards, ${duration(summary.waiting_seconds)}`],
+    ["Oldest wait", duration(summary.oldest_wait_seconds)],
+    ["Failures, last hour", String(failures), failures ? "bad" : ""],
+    ["Per GPU hour", earned === null ? "–" : dollars(Number(earned.toFixed(2)))],
+  ];
 }
 
 /**
  * Return the card of an instance; add it if it is new.
  * @param {string} id
  */
-function instanceCard(id) {
+function cardOf(id) {
   const existing = cards.get(id);
   if (existing) return existing;
-  const card = new InstanceCard(id, {
-    run: (id, action) => showActionError(runAction(id, action)),
-    showLog: (id) => showActionError(showLog(id)),
-  });
+  const card = new InstanceCard(id, actions);
   cards.set(id, card);
-  byId("instances").append(card.node);
+  wall.append(card.node);
   return card;
+}
+
+/**
+ * @param {string} id
+ * @param {InstanceCard} card
+ */
+function removeCard(id, card) {
+  cards.delete(id);
+  card.node.remove();
+}
+
+/** Bring the cards into order. Those that are in their place are not moved, so that the focus stays. */
+function sortCards() {
+  const rank = (/** @type {FleetInstance} */ one) => STATE_ORDER.indexOf(one.state);
+  const sorted = [...instances.values()].sort((a, b) => rank(a) - rank(b) || a.id.localeCompare(b.id, "en", { numeric: true }));
+  const active = document.activeElement;
+  sorted.forEach(({ id }, index) => {
+    const { node } = cardOf(id);
+    if (wall.children[index] !== node) wall.insertBefore(node, wall.children[index]);
+  });
+  if (active instanceof HTMLElement && wall.contains(active)) active.focus({ preventScroll: true });
 }
 
 /**
@@ -72,33 +129,56 @@ function instanceCard(id) {
  * @param {InstanceAction} action
  */
 async function runAction(id, action) {
-  const question = `Restart ${id} now? Its running shards are retried on other instances.`;
-  if (action === "restart" && !confirm(question)) return;
-  await api("POST", `admin/v1/instances/${id}/${action}`);
-  await refresh();
+  const questions = {
+    drain: `Drain ${id}? It finishes what it runs and gets no new work.`,
+    resume: `Resume ${id}? It gets new work again.`,
+    restart: `Restart ${id} now? Its running shards are retried on other instances.`,
+  };
+  const verb = action.charAt(0).toUpperCase() + action.slice(1);
+  const confirmed = await ask(questions[action], verb);
+  cards.get(id)?.node.focus();
+  if (confirmed) await api("POST", `admin/v1/instances/${encodeURIComponent(id)}/${action}`);
+}
+
+/**
+ * @param {"drain" | "resume"} action
+ * @param {string} question
+ * @param {string} verb
+ */
+async function runForAll(action, question, verb) {
+  if (!(await ask(question, verb))) return;
+  /** @type {{ refused: Record<string, string> }} */
+  const { refused } = await api("POST", `admin/v1/fleet/${action}`);
+  const reasons = Object.entries(refused).map(([id, reason]) => `${id}: ${reason}`);
+  byId("page-error").textContent = reasons.join("; ");
 }
 
 /** @param {string} id */
 async function showLog(id) {
-  const text = await api("GET", `admin/v1/instances/${id}/log`);
+  const text = await api("GET", `admin/v1/instances/${encodeURIComponent(id)}/log`);
   byId("log-title").textContent = `Log of ${id}`;
   byId("log-text").textContent = text || "The log is empty.";
   log.showModal();
   byId("log-text").scrollTop = byId("log-text").scrollHeight;
 }
 
-/**
- * Wait for an action, and show its error.
- * @param {Promise<void>} action
- */
-async function showActionError(action) {
-  byId("action-error").textContent = "";
-  try {
-    await action;
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    byId("action-error").textContent = error.message;
-  }
+/** Show the quarantined shards. The list is only rebuilt when it has changed, so that links keep the focus. */
+async function showQuarantine() {
+  /** @type {{ shards: QuarantinedShard[] }} */
+  const { shards } = await api("GET", "admin/v1/quarantine");
+  const ids = shards.map((shard) => shard.shard).join();
+  const list = byId("quarantined");
+  if (list.dataset.ids === ids) return;
+  list.dataset.ids = ids;
+  byId("quarantine").hidden = shards.length === 0;
+  list.replaceChildren(...shards.map((shard) => quarantineCard(shard, (id) => void showErrors(forgetShard(id)))));
+}
+
+/** @param {string} id */
+async function forgetShard(id) {
+  if (!(await ask(`Delete ${id} and its graph? Its job stays failed.`, "Delete"))) return;
+  await api("DELETE", `admin/v1/quarantine/${id}`);
+  await showQuarantine();
 }
 
 /** Name the models that may not be sold. */
@@ -113,18 +193,23 @@ async function showLicenses() {
     `${outcome}; see pixelfactory licenses.`;
 }
 
-/** Refresh the page while it is visible, and schedule the next refresh. */
-async function poll() {
-  if (!document.hidden) {
-    byId("refresh-error").textContent = await refresh().then(
-      () => "",
-      (error) => error.message,
-    );
-  }
-  setTimeout(poll, REFRESH_MS);
+/** Look for quarantined shards now and then, while the page is visible. */
+async function pollQuarantine() {
+  // An outage is shown by the stream.
+  if (!document.hidden) await showQuarantine().catch(() => request("GET", "/healthz").catch(() => {}));
+  setTimeout(pollQuarantine, QUARANTINE_MS);
 }
 
-byId("sign-out").addEventListener("click", signOut);
 byId("close").addEventListener("click", () => log.close());
-showActionError(showLicenses());
-poll();
+byId("drain-all").addEventListener("click", () => {
+  const question = "Drain all instances? They finish what they run; everything else waits until you resume them.";
+  showErrors(runForAll("drain", question, "Drain all"));
+});
+byId("resume-all").addEventListener("click", () => {
+  showErrors(runForAll("resume", "Resume all drained instances?", "Resume all"));
+});
+handleKeys(wall, (id) => cards.get(id), actions);
+document.addEventListener("visibilitychange", follow);
+showErrors(showLicenses());
+pollQuarantine();
+follow();

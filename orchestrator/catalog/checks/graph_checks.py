@@ -16,6 +16,7 @@ from orchestrator.catalog.checks.node_facts import (
     resolve_inputs,
     types_overlap,
 )
+from orchestrator.catalog.pack_options import describe_option
 from orchestrator.catalog.rendering.graph import (
     ApiGraphView,
     Link,
@@ -154,7 +155,9 @@ def _validate_choice(
             isinstance(one, str) and (item.accepts_uploads or one in known_files)
         ):
             continue
-        yield GraphProblem("value_not_in_list", f"{one!r} is not one of its options", id, item.name)
+        pack = describe_option(one, item.choices or ()) if isinstance(one, str) else ""
+        message = f"{one!r} is not one of its options{pack}"
+        yield GraphProblem("value_not_in_list", message, id, item.name)
 
 
 def _validate_number(id: str, item: NodeInput, value: Any) -> Iterator[GraphProblem]:

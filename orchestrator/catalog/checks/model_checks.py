@@ -10,6 +10,7 @@ from orchestrator.catalog.checks.graph_checks import GraphProblem, validate_grap
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.model import Model
+from orchestrator.catalog.pack_options import with_pack_options
 from orchestrator.catalog.parameters.canvases import has_canvas
 from orchestrator.catalog.parameters.example_values import (
     EXAMPLE_AUDIO,
@@ -123,7 +124,7 @@ def validate_rendered_graph(model: Model, request: dict[str, Any], facts: NodeFa
         EXAMPLE_DATASET_FOLDER,
         f"{EXAMPLE_LORA}.safetensors",
     }
-    facts = {**model.source.node_facts, **facts}
+    facts = {**model.source.node_facts, **with_pack_options(facts, model.source.node_facts)}
     problems = validate_graph(graph, facts, files)
     for output in model.outputs:
         entry = facts.get(graph[output.node]["class_type"], {}) if output.node in graph else None

@@ -42,6 +42,7 @@ from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
 from orchestrator.catalog.known_packs import KnownPack, find_pack, find_pack_by_id
 from orchestrator.catalog.manifest import ID_PATTERN, parse_manifest
 from orchestrator.catalog.model import Model
+from orchestrator.catalog.pack_options import packs_of_options, with_pack_options
 from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.catalog.rendering.graph import (
     MAX_GRAPH_BYTES,
@@ -119,7 +120,7 @@ def import_workflow(
     that could save a result.
     """
     _check_id(id)
-    known = {**pack_facts, **facts}
+    known = {**pack_facts, **with_pack_options(facts, pack_facts)}
     pack_classes = pack_facts.keys() - facts.keys()
     source = replace(convert_to_api(data, known, pack_classes), weight_paths=weight_paths)
     own = restore_template(source.graph, source.export_metadata, known)
@@ -227,8 +228,10 @@ def _used_facts(
     graph: Mapping[str, Mapping[str, Any]], pack_facts: NodeFacts, pack_classes: Container[str]
 ) -> dict[str, Any]:
     """Return the author's facts of the classes that a graph uses."""
-    classes = sorted({str(node["class_type"]) for node in graph.values()})
-    return {name: dict(pack_facts[name]) for name in classes if name in pack_classes}
+    classes = {str(node["class_type"]) for node in graph.values()}
+    # The facts of one class say that the options of its pack are known.
+    classes |= {pack.class_type for pack in packs_of_options(graph)}
+    return {name: dict(pack_facts[name]) for name in sorted(classes) if name in pack_classes}
 
 
 def _to_template_node(bindings: ParameterBindings, id: str, outputs: list[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.pack_options import packs_of_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class InstalledNodes:
         """Return the origins of the packs that a graph in API format uses: the `known` ones, completed by
         those that are installed."""
         packs = {str(pack["id"]): pack for pack in known}
-        for node in graph.values():
-            origin = self.origins.get(str(node.get("class_type"))) if isinstance(node, dict) else None
+        classes = [str(node.get("class_type")) for node in graph.values() if isinstance(node, dict)]
+        for name in (*classes, *(pack.class_type for pack in packs_of_options(graph))):
+            origin = self.origins.get(name)
             if origin is not None and not packs.get(origin["id"], {}).get("commit"):
                 packs[origin["id"]] = origin
         return list(packs.values())

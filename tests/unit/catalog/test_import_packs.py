@@ -10,10 +10,23 @@ from typing import Any
 
 import pytest
 
+from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.catalog.import_export import ImportedModel, export_api, import_report, import_workflow
 from orchestrator.catalog.model import Model
-from tests.support.canvas import api, drawn, image, node, parameters, save, sdxl, socket, workflow
-from tests.support.drafts import FACTS
+from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
+from tests.support.canvas import (
+    api,
+    drawn,
+    image,
+    imported,
+    node,
+    parameters,
+    save,
+    sdxl,
+    socket,
+    workflow,
+)
+from tests.support.drafts import FACTS, parse_imported
 
 WEIGHT_FILES = [["x.safetensors"]]
 
@@ -310,3 +323,25 @@ def test_names_the_known_pack_of_an_unknown_class() -> None:
     assert row["known_pack"] == "https://github.com/Kosinkadink/ComfyUI-VideoHelperSuite"
     assert row["add"].startswith("pixelfactory packs add https://github.com/Kosinkadink/")
     assert any(row["add"] in question for question in result.open_questions)
+
+
+def test_options_that_a_pack_adds_to_lists_of_comfyui() -> None:
+    sampler = drawn()["sampler"]["inputs"] | {"sampler_name": "res_2s", "scheduler": "bong_tangent"}
+    data = drawn(sampler=("KSampler", "", sampler))
+    without = imported(data)
+    assert not without.usable
+    text = "; ".join(str(problem) for problem in without.problems)
+    assert "'res_2s' is not one of its options; the node pack ClownsharkBatwing/RES4LYF adds it" in text
+    assert "packs add https://github.com/ClownsharkBatwing/RES4LYF" in text
+    packs = {"ClownsharKSampler_Beta": entry({}, "LATENT"), "Other": entry({}, "LATENT")}
+    result = take(data, packs)
+    assert result.usable, result.problems
+    assert result.node_facts.keys() == {"ClownsharKSampler_Beta"}
+    # The facts that are kept with the model are enough.
+    assert not [each for each in validate_model(parse_imported(result), FACTS) if not each.is_warning]
+    origin = {"id": "RES4LYF", "url": "", "commit": "0123abc"}
+    installed = InstalledNodes({}, {"ClownsharKSampler_Beta": origin})
+    assert installed.complete_origins(data, ()) == [origin]
+    assert installed.complete_origins(drawn(), ()) == []
+    nonsense = drawn(sampler=("KSampler", "", sampler | {"sampler_name": "nothing"}))
+    assert not take(nonsense, packs).usable

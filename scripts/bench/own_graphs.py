@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -128,7 +128,9 @@ def tls_front(directory: Path, port: int, target: str) -> Iterator[None]:
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back_reader, back_writer = await asyncio.open_connection("127.0.0.1", target_port)
-        await asyncio.gather(copy(reader, back_writer), copy(back_reader, writer), return_exceptions=True)
+        # The streams report a task that was cancelled as a failure.
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(copy(reader, back_writer), copy(back_reader, writer), return_exceptions=True)
 
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(asyncio.start_server(join, "127.0.0.1", port, ssl=context))

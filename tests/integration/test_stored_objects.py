@@ -292,6 +292,21 @@ async def test_input_files_of_a_refused_request_are_deleted(
     await poll(lambda: keys_below(objects, INPUT_PREFIX), lambda found: found <= before)
 
 
+async def test_a_thumbnail_is_made_with_its_video_and_deleted_with_it(
+    http: aiohttp.ClientSession, objects: ObjectStore
+) -> None:
+    job_id, _ = await make_video(http)
+
+    async def thumbnails() -> list[str]:
+        keys = await keys_below(objects, OUTPUT_PREFIX)
+        return [key for key in keys if job_id in key and key.endswith(".thumbnail.webp")]
+
+    (key,) = await poll(thumbnails, lambda found: len(found) == 1)
+    assert (await objects.get(key)).startswith(b"RIFF")
+    await delete(http, job_id)
+    await until_missing(objects, key)
+
+
 async def until_missing(objects: ObjectStore, key: str) -> None:
     async def exists() -> bool:
         try:

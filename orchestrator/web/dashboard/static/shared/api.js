@@ -68,7 +68,11 @@ export async function api(method, path, options) {
 export async function signOut() {
   // The session may have ended already; the sign-in page is right in either case.
   await request("DELETE", "/session").catch(() => {});
-  // Settings that pages remember, such as prompts, are the account's.
-  localStorage.clear();
+  try {
+    // Settings that pages remember, such as prompts, are the account's.
+    localStorage.clear();
+  } catch {
+    // The browser blocks storage, so that nothing was kept.
+  }
   location.assign("/sign-in");
 }

@@ -1,0 +1,34 @@
+"""What one image costs, counted: requests, commits and thread switches do not depend on the machine.
+
+A number that grows is a change for the worse, however fast the machine of its author is. One that shrinks is
+recorded here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+#: For an image as a URL, on an instance that stores its results itself.
+BUDGET = {
+    # The job with its hold, the attempt, the result with the capture, the response, the thumbnail's key.
+    "commits": 5,
+    # The prompt, three times the state of its delivery, once with the grant; its release, its history.
+    "requests to the instance": 6,
+    # The instance stores the result; whether it is there, and for its thumbnail the result and a PUT.
+    "requests to object storage": 4,
+    # Key, wallet and plan; the thumbnail is decoded, encoded and marked.
+    "switches to a thread": 6,
+}
+
+
+def test_an_image_costs_no_more_than_it_did() -> None:
+    command = [sys.executable, "-m", "scripts.bench.job_costs"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    costs = json.loads(done.stdout)
+    assert {kind: number for kind, number in costs.items() if not 0 < number <= BUDGET.get(kind, 0)} == {}
+    assert costs.keys() == BUDGET.keys()

@@ -20,6 +20,7 @@ from comfy_instances.protocol.delivery import PREVIEWS_KEY, DeliveredFile, Deliv
 from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, Preview
 from orchestrator.media.formats import probe_media
+from orchestrator.media.source_marks import SourceType, read_source
 from tests.support.failing_disk import small_disk
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.service import ROOT, ServiceProcess, running
@@ -102,6 +103,8 @@ async def test_both_ways_give_the_same_pixels(
         assert Image.open(io.BytesIO(one)).format == Image.open(io.BytesIO(other)).format
         assert np.array_equal(pixels(one), pixels(other))
         assert b"class_type" not in one
+        content_type = probe_media(one).content_type
+        assert read_source(one, content_type) == read_source(other, content_type) == SourceType.GENERATED
 
 
 async def instance_of(service: ServiceProcess) -> dict[str, Any]:

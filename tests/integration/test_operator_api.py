@@ -269,8 +269,7 @@ async def test_the_fleet_is_followed_drained_and_resumed_as_a_whole(service: Ser
 async def test_shows_what_runs_and_what_waits(service: ServiceProcess) -> None:
     key = await new_key(service, "busy")
     async with service.client(key["key"]) as http:
-        job = await submit_job(http, {**SLOW, "n": 4})
-        second = await submit_job(http, {**SLOW, "n": 4})
+        jobs = [await submit_job(http, {**SLOW, "n": 4}) for _ in range(4)]
 
         async def queue() -> Any:
             return await ask(service, "queue")
@@ -297,8 +296,8 @@ async def test_shows_what_runs_and_what_waits(service: ServiceProcess) -> None:
         assert all(0 <= shard["step"] <= shard["steps"] == 50 for shard in running_)
         assert status["account_names"] == {key["account"]: "busy"}
         assert status["summary"]["waiting_seconds"] > 0
-        for one in (job, second):
-            await tell(service, f"jobs/{one}/cancel")
+        for job in jobs:
+            await tell(service, f"jobs/{job}/cancel")
 
 
 async def test_shows_how_models_do_and_why_an_instance_cannot_run_one(service: ServiceProcess) -> None:

@@ -39,7 +39,7 @@ _MARK = "\0cut "
 
 
 def parse_json_object(raw: bytes) -> dict[str, Any]:
-    """Parse a JSON object. Raises InvalidRequest (`invalid_json`)."""
+    """Parse a JSON object. Raises InvalidRequest (`invalid_json`, `payload_too_large`)."""
     try:
         fields = _load(raw) if len(raw) <= MAX_SMALL_BYTES else _LargeDocument(raw).parse()
     except (ValueError, RecursionError) as error:
@@ -49,6 +49,14 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
             f"The request body must be a JSON object (got {type(fields).__name__})", code="invalid_json"
         )
     return fields
+
+
+def _too_large(limit: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"The JSON of the request body is larger than the limit of {limit}, texts of"
+        f" {LONG_TEXT_BYTES // 1024} KiB and more, such as images in base64, not counted. Send fewer objects.",
+        code="payload_too_large",
+    )
 
 
 def _load(raw: bytes) -> Any:
@@ -109,10 +117,7 @@ class _LargeDocument:
     def _keep(self, start: int, end: int) -> None:
         self._rest_bytes += end - start
         if self._rest_bytes > MAX_SMALL_BYTES:
-            raise ValueError(
-                f"apart from texts of {LONG_TEXT_BYTES // 1024} KiB and more, it is larger than"
-                f" {MAX_SMALL_BYTES // 1024} KiB"
-            )
+            raise _too_large(f"{MAX_SMALL_BYTES // 1024} KiB")
         self._rest.append(self._raw[start:end])
 
     def _end_of_text(self, start: int) -> int:
@@ -128,7 +133,7 @@ class _LargeDocument:
         """Do the same as `raw.find(b'"', start)`, piece by piece."""
         self._quotes += 1
         if self._quotes > MAX_QUOTES:
-            raise ValueError(f"it has more than {MAX_QUOTES} quotation marks")
+            raise _too_large(f"{MAX_QUOTES} quotation marks")
         for at in range(start, len(self._raw), _PIECE_BYTES):
             found = self._raw.find(b'"', at, at + _PIECE_BYTES)
             if found >= 0:

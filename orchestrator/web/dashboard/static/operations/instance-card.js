@@ -86,7 +86,8 @@ function retryText(retryAt) {
  */
 function workOf(instance, names) {
   if (!instance.shards.length) {
-    const text = instance.warming ? `loads ${instance.warming} ahead of requests` : "idle";
+    const resting = instance.state === "ready" ? "idle" : "runs nothing";
+    const text = instance.warming ? `loads ${instance.warming} ahead of requests` : resting;
     return [el("p", { className: "hint", textContent: text })];
   }
   return instance.shards.flatMap((shard) => shardLines(shard, names));

@@ -13,6 +13,8 @@ import { quarantineCard } from "./quarantine-card.js";
 import { handleKeys } from "./wall-keys.js";
 
 const QUARANTINE_MS = 15_000;
+/** How long a lost connection may be away before the page says so. */
+const PATIENCE_MS = 4000;
 /** Order of the cards: what needs an operator comes first. */
 const STATE_ORDER = ["failed", "down", "starting", "drained", "draining", "ready"];
 
@@ -43,9 +45,15 @@ function follow() {
   }
 }
 
-/** Say that the connection was lost. The browser connects again by itself, unless the service has refused it. */
+/**
+ * Say that the connection was lost, if it does not come back at once: a stream ends every few minutes. The browser
+ * connects again by itself, unless the service has refused it.
+ */
 function reconnect() {
-  byId("connection").textContent = "The connection to the service was lost; connecting again.";
+  setTimeout(() => {
+    if (document.hidden || stream?.readyState === EventSource.OPEN) return;
+    byId("connection").textContent = "The connection to the service was lost; connecting again.";
+  }, PATIENCE_MS);
   if (stream?.readyState !== EventSource.CLOSED) return;
   stream = null;
   setTimeout(() => showErrors(api("GET", "admin/v1/fleet").then(follow, retryLater)), 2000);

@@ -14,7 +14,7 @@ from orchestrator.web.openapi.operation import Access, OperationSpec, get_operat
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 #: Pages and endpoints of the dashboard, and the documentation itself.
 UNDOCUMENTED_PATHS = re.compile(
-    r"/($|billing$|keys$|operations$|sign-in$|session$|dashboard/|docs(/|$)|openapi\.json$|api/openapi$)"
+    r"/($|billing$|keys$|operations(/|$)|sign-in$|session$|dashboard/|docs(/|$)|openapi\.json$|api/openapi$)"
 )
 _PATH_PARAM_PATTERN = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
 _ALTERNATIVES = re.compile(r"[\w-]+(\|[\w-]+)+")

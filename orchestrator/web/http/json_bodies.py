@@ -54,8 +54,8 @@ def parse_json_object(raw: bytes) -> dict[str, Any]:
 def _too_large(limit: str) -> InvalidRequest:
     texts = f"{LONG_TEXT_BYTES // 1024} KiB"
     return InvalidRequest(
-        f"The JSON of the request body is larger than the limit of {limit}, texts of {texts} and more, such as"
-        " images in base64, not counted. Send fewer objects.",
+        f"The JSON of the request body is larger than the limit of {limit}, texts of {texts} and more, such"
+        " as images in base64, not counted. Send fewer objects.",
         code="payload_too_large",
     )
 

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 METHODS_BY_PATH: web.AppKey[Mapping[str, Collection[str]]] = web.AppKey("methods_by_path", Mapping)
 #: Paths of probes and of Prometheus.
 UNLOGGED_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+#: In logs and metrics, the status of a request whose client has not waited for a response.
+CLIENT_CLOSED_REQUEST = 499
 REQUEST_ID_KEY = web.RequestKey("request_id", str)
 #: The response, once its status line has been sent.
 RESPONSE_STARTED_KEY = web.RequestKey("response_started", web.StreamResponse)
@@ -57,7 +59,11 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
         except web.HTTPException as error:
             response = _http_exception_response(request, error)
         except ConnectionError:
-            raise  # The client has disconnected; aiohttp handles it.
+            if request.transport is not None and not request.transport.is_closing():
+                raise  # aiohttp closes the connection: the client must see that the response was cut off.
+            # The client has disconnected: aiohttp finds out when it tries to send the rest.
+            begun = request.get(RESPONSE_STARTED_KEY)
+            response = web.Response(status=CLIENT_CLOSED_REQUEST) if begun is None else begun
         except Exception as error:
             # Last line of defence: unexpected exceptions become a 500 in the dialect's error format.
             log.exception("request %s failed", request_id)

@@ -312,7 +312,7 @@ DIALECTS = [
             "no file": Asked(path=V2, body={"workflow": loading("never.png")}, status=422),
             "a path": Asked(path=V2, body={"workflow": loading("/etc/passwd")}, status=422),
             "ten thousand nodes": Asked(
-                path=V2, body={"workflow": {str(id): drawn()["1"] for id in range(10_000)}}, status=400
+                path=V2, body={"workflow": {str(id): drawn()["1"] for id in range(10_000)}}, status=413
             ),
             "a loop": Asked(
                 path=V2,

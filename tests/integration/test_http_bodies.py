@@ -164,7 +164,7 @@ async def test_addresses_for_everybody_have_small_limits(bank: ServiceProcess, p
 def test_rejects_json_that_would_take_long_to_parse(service: ServiceProcess, key: str, body: bytes) -> None:
     before = peak_memory(service)
     response = post(service, GENERATIONS, body, key)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "payload_too_large")
     assert peak_memory(service) - before < 8 * len(body)
 
 

@@ -147,7 +147,7 @@ async def test_waits_for_a_large_body_that_keeps_its_rate(impatient: ServiceProc
             await asyncio.sleep(0.3)
         response = await connection.read_to_end()
     assert response is not None
-    assert (response.status, response.json()["error"]["code"]) == (400, "invalid_json")
+    assert (response.status, response.json()["error"]["code"]) == (400, "payload_too_large")
 
 
 async def test_disconnects_a_client_that_does_not_read(impatient: ServiceProcess) -> None:

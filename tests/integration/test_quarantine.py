@@ -264,7 +264,8 @@ async def test_a_request_that_succeeds_elsewhere_leaves_the_death_to_its_instanc
 
 
 def _is_running(row: dict[str, Any]) -> bool:
-    return any(shard["state"] == "running" for shard in row["shards"])
+    """Whether the instance has begun a shard. One that waits for a restarted instance is not lost with it."""
+    return any(shard["state"] == "running" and shard["progress"] for shard in row["shards"])
 
 
 def _is_later_attempt(rows: Instances, attempt: int) -> bool:

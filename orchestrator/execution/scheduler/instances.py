@@ -40,6 +40,16 @@ def reload_seconds(
 
 
 @dataclass(slots=True)
+class Death:
+    """The end of an instance's process, and the shards that may be the cause."""
+
+    #: Empty for one in an earlier process of the service.
+    instance_id: str = ""
+    #: The shard that ran, and those whose results the instance had. Shards that succeed elsewhere leave it.
+    candidates: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Instance:
     """One instance, available or not."""
 
@@ -55,6 +65,8 @@ class Instance:
     assignments: list[Assignment] = field(default_factory=list)
     #: Shards that it has run and whose results it still has.
     delivering: set[str] = field(default_factory=set)
+    #: Its last end.
+    death: Death = field(default_factory=Death)
     #: Latest shard of each model in memory, by model id, least recently used first.
     loaded_models: OrderedDict[str, ShardSpec] = field(default_factory=OrderedDict)
     #: Model that it loads ahead of requests; empty for none.
@@ -70,6 +82,9 @@ class Instance:
         was_expected = self.is_up or self.down_since is not None
         since = now if self.down_since is None else self.down_since
         self.down_since = since if event.returns and was_expected else None
+        if event.memory_lost and self.is_up:
+            running = {assignment.spec.shard_id for assignment in self.assignments[:1]}
+            self.death = Death(self.id, running | self.delivering)
         self.is_up = False
         if event.memory_lost:
             self.loaded_models.clear()

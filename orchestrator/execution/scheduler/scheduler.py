@@ -159,7 +159,7 @@ class Scheduler:
             self._shards_by_job.setdefault(spec.job_id, set()).add(spec.shard_id)
             self._tries[spec.shard_id] = spec.tries
             for _ in range(spec.deaths):
-                self._suspects.record_death(spec.shard_id, "")
+                self._suspects.record_loss(spec.shard_id, None, has_run=True)
             if spec.deaths:
                 self._queue_suspect(spec, now)
             else:
@@ -180,8 +180,8 @@ class Scheduler:
         self.queue.enqueue_suspect(spec, now)
 
     def _acquit(self, shard_id: str) -> list[Instruction]:
-        """Forget a shard that has succeeded. Earlier deaths under it are failures of those instances."""
-        died = self._suspects.take_deaths(shard_id)
+        """Forget a shard that has succeeded. Deaths without another cause are failures of those instances."""
+        died = self._suspects.acquit(shard_id)
         self._forget_shard(shard_id)
         return [BlameInstance(instance_id=instance_id) for instance_id in died]
 
@@ -215,8 +215,9 @@ class Scheduler:
             return []
         is_overdue = spec.deadline is not None and now >= spec.deadline
         was_lost = event.kind is FailureKind.INSTANCE_GONE
-        if was_lost and event.has_run:
-            self._suspects.record_death(spec.shard_id, event.instance_id)
+        if was_lost:
+            instance = self.instances.get(event.instance_id)
+            self._suspects.record_loss(spec.shard_id, instance, has_run=event.has_run)
             if self._suspects.is_guilty(spec.shard_id):
                 return self._fail_job(spec, FailureKind.QUARANTINED)
         if event.kind is FailureKind.STALLED:
@@ -270,7 +271,7 @@ class Scheduler:
             return
         self._tries.pop(shard_id, None)
         self._failed_instances.pop(shard_id, None)
-        self._suspects.take_deaths(shard_id)
+        self._suspects.forget(shard_id)
         self._shards_by_job[spec.job_id].discard(shard_id)
         if not any(self._suspects.is_suspect(other) for other in self._shards_by_job[spec.job_id]):
             self.queue.release_job(spec.job_id)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.execution.scheduler.events import ShardSpec
-from orchestrator.execution.scheduler.instances import SLOTS_PER_INSTANCE, Instance
+from orchestrator.execution.scheduler.instances import SLOTS_PER_INSTANCE, Death, Instance
 from orchestrator.execution.scheduler.queue import FairQueue, QueuedShard
 
 #: Deaths of instances under one shard after which it is quarantined.
@@ -25,8 +25,8 @@ MAX_DEATHS = 2
 class SuspectLane:
     """Which suspect runs where, and which instance is kept free for the next one."""
 
-    #: Instances that died while they ran a shard, by shard id; empty ids for those of earlier processes.
-    deaths: dict[str, list[str]] = field(default_factory=dict)
+    #: The ends of instances that ran a shard or had its results, by shard id.
+    deaths: dict[str, list[Death]] = field(default_factory=dict)
     running_shard: str | None = None
     #: The instance on which a suspect runs, or that is kept free for one.
     instance_id: str | None = None
@@ -46,13 +46,28 @@ class SuspectLane:
         """Run the shard alone from now on, because its run has blocked an instance."""
         self.deaths.setdefault(shard_id, [])
 
-    def record_death(self, shard_id: str, instance_id: str) -> None:
-        """Note that an instance died while it ran the shard."""
-        self.deaths.setdefault(shard_id, []).append(instance_id)
+    def record_loss(self, shard_id: str, instance: Instance | None, *, has_run: bool) -> None:
+        """Note that an instance died that had the shard, which may be the cause if its run had begun.
 
-    def take_deaths(self, shard_id: str) -> list[str]:
-        """Forget the shard and return the instances that died while they ran it."""
-        return [instance_id for instance_id in self.deaths.pop(shard_id, ()) if instance_id]
+        The instance is None for one in an earlier process of the service.
+        """
+        death = instance.death if instance else Death()
+        if has_run:
+            death.candidates.add(shard_id)
+            self.deaths.setdefault(shard_id, []).append(death)
+        else:
+            death.candidates.discard(shard_id)
+
+    def acquit(self, shard_id: str) -> list[str]:
+        """Forget a shard that has succeeded; return the instances whose deaths no other shard can explain."""
+        died = self.deaths.pop(shard_id, [])
+        for death in died:
+            death.candidates.discard(shard_id)
+        return [death.instance_id for death in died if death.instance_id and not death.candidates]
+
+    def forget(self, shard_id: str) -> None:
+        """Forget a shard that does not run again. It may have been the cause."""
+        self.deaths.pop(shard_id, None)
 
     def is_open(self, instance: Instance) -> bool:
         """Whether ordinary shards may be assigned to the instance."""

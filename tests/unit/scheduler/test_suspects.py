@@ -169,6 +169,35 @@ def test_a_cancelled_or_failed_delivery_frees_the_instance_for_a_suspect() -> No
         assert runs(fleet.handle(end, 3.0)) == [("s-0", "g0")]
 
 
+def test_an_instance_is_not_blamed_where_another_shard_was_the_cause() -> None:
+    """Both the shard that ran and the one whose results were delivered may have ended it."""
+    fleet = scheduler("g0")
+    add(fleet, "good-0", account="b")
+    fleet.handle(RunEnded(shard_id="good-0", instance_id="g0", seconds=10.0), 1.0)
+    add(fleet, "bad-0")
+    fleet.handle(InstanceDown(instance_id="g0", returns=True), 2.0)
+    fleet.handle(RunEnded(shard_id="bad-0", instance_id="g0"), 2.0)
+    for shard in ("good-0", "bad-0"):
+        fleet.handle(ShardFailed(shard_id=shard, instance_id="g0", kind=GONE), 2.0)
+    assert runs(fleet.handle(InstanceUp(instance_id="g0"), 2.0)) == [("good-0", "g0")]
+    assert not any(isinstance(one, BlameInstance) for one in finish(fleet, "good-0", "g0"))
+    assert FailJob(job_id="bad", shard_id="bad-0", kind=FailureKind.QUARANTINED) in die(fleet, "g0", "bad-0")
+
+
+def test_an_instance_is_blamed_once_for_the_shards_that_it_lost_at_the_same_time() -> None:
+    fleet = scheduler("g0")
+    add(fleet, "j-0", account="b")
+    fleet.handle(RunEnded(shard_id="j-0", instance_id="g0", seconds=10.0), 1.0)
+    add(fleet, "k-0")
+    fleet.handle(InstanceDown(instance_id="g0", returns=True), 2.0)
+    fleet.handle(RunEnded(shard_id="k-0", instance_id="g0"), 2.0)
+    for shard in ("j-0", "k-0"):
+        fleet.handle(ShardFailed(shard_id=shard, instance_id="g0", kind=GONE), 2.0)
+    fleet.handle(InstanceUp(instance_id="g0"), 2.0)
+    done = [*finish(fleet, "j-0", "g0"), *finish(fleet, "k-0", "g0")]
+    assert [one for one in done if isinstance(one, BlameInstance)] == [BlameInstance(instance_id="g0")]
+
+
 def test_one_suspect_at_a_time_in_the_whole_fleet() -> None:
     fleet = scheduler("g0", "g1", "g2")
     add(fleet, "j-0", "k-0", "l-0")
@@ -316,6 +345,9 @@ class PoisonMachine(RuleBasedStateMachine):
         self.done: set[str] = set()
         #: Shards that have run, and whose results the instance still has.
         self.delivering: dict[str, list[str]] = {name: [] for name in ("g0", "g1", "g2")}
+        #: By instance, how often it was killed from outside, and how often it was blamed for its end.
+        self.kills: dict[str, int] = dict.fromkeys(self.delivering, 0)
+        self.blames: dict[str, int] = dict.fromkeys(self.delivering, 0)
 
     def send(self, *events: object) -> None:
         for event in events:
@@ -325,6 +357,8 @@ class PoisonMachine(RuleBasedStateMachine):
                         self.failed[job] = kind
                     case CancelShard():
                         pass
+                    case BlameInstance(instance_id=name):
+                        self.blames[name] += 1
                     case RunShard(shard_id=shard, instance_id=name):
                         assert name not in self.down
                         assert self.deaths.get(shard, 0) < 2, "no shard runs after its second death"
@@ -357,6 +391,7 @@ class PoisonMachine(RuleBasedStateMachine):
         if not any(
             self.deaths.get(shard) for shard in (held(self.scheduler)[name][0], *self.delivering[name])
         ):
+            self.kills[name] += 1
             self.end_instance(name)
 
     @precondition(lambda self: bool(self.down))
@@ -408,6 +443,10 @@ class PoisonMachine(RuleBasedStateMachine):
         assigned = [shards for shards in held(self.scheduler).values() if set(shards) & set(suspects)]
         assert len(assigned) <= 1, "one suspect at a time in the fleet"
         assert all(len(shards) == 1 for shards in assigned), "with nothing else on its instance"
+
+    @invariant()
+    def no_instance_is_blamed_for_poison(self) -> None:
+        assert all(self.blames[name] <= self.kills[name] for name in self.kills)
 
     @invariant()
     def only_poison_is_quarantined(self) -> None:

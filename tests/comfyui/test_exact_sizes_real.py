@@ -55,6 +55,17 @@ def center_mask(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
+def difference(pixels: Image.Image, place: tuple[int, int], colour: tuple[int, ...]) -> int:
+    """Return by how much a pixel differs from a colour, in the channel that differs most.
+
+    ComfyUI enlarges one colour by bilinear weights whose sum is not exactly 1, and cuts off what follows the
+    decimal point when it makes 8-bit pixels. A channel is therefore one lower in some places.
+    """
+    found = pixels.getpixel(place)
+    assert isinstance(found, tuple)
+    return max(abs(one - other) for one, other in zip(found, colour, strict=True))
+
+
 def test_a_video_is_cut_to_the_requested_size_and_length(http: httpx.Client) -> None:
     video, usage = generate(http, model="test-video", size="264x360", num_frames=18, fps=8)
     assert film(video) == VideoInfo(264, 360, 18, 8.0, "h264")
@@ -83,13 +94,15 @@ def test_an_edit_keeps_an_odd_size_and_what_is_not_masked(http: httpx.Client) ->
 
 
 def test_an_edit_of_another_shape_paints_what_is_added(http: httpx.Client) -> None:
-    image, _ = edit(http, png(320, 320), center_mask(320, 320), model="test-fill", size="648x320")
+    colour = (220, 158, 196)
+    seed = str(int.from_bytes(bytes(colour)))
+    image, _ = edit(http, png(320, 320), center_mask(320, 320), model="test-fill", size="648x320", seed=seed)
     with Image.open(io.BytesIO(image)) as made:
         pixels = made.convert("RGB")
         assert pixels.size == (648, 320)
-        colours = {pixels.getpixel(place) for place in ((2, 2), (640, 300), (324, 160))}
-        assert len(colours) == 1
-        assert pixels.getpixel((170, 10)) not in colours
+        for place in ((2, 2), (640, 300), (324, 160)):
+            assert difference(pixels, place, colour) <= 1
+        assert difference(pixels, (170, 10), colour) > 1
 
 
 def test_a_larger_image_is_scaled_to_the_size_with_its_mask(http: httpx.Client) -> None:

@@ -14,8 +14,8 @@ from urllib.request import urlopen
 
 from platformdirs import user_data_path
 
-from comfy_instances.process.child import find_free_port
 from tests.support.comfyui_server import ONE_THREAD
+from tests.support.ports import find_lasting_port
 
 START_TIMEOUT_S = 180
 
@@ -35,7 +35,7 @@ class RealServer:
         self._install = install
         self._options = options
         self.base = base
-        self.port = find_free_port()
+        self.port = find_lasting_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         nodes = base / "custom_nodes"

@@ -17,8 +17,8 @@ from typing import Any
 
 import aiohttp
 
-from comfy_instances.process.child import find_free_port
 from tests.support.cli import CommandProcess, command, start_command
+from tests.support.ports import find_lasting_port
 
 COMMAND = Path(sys.executable).with_name("pixelfactory")
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +48,7 @@ class ServiceProcess:
     data_dir: Path
     options: Sequence[str] = ("--simulate", "2")
     environment: Mapping[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=find_free_port)
+    port: int = field(default_factory=find_lasting_port)
     process: CommandProcess | None = None
     role: str = "up"
 

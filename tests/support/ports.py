@@ -1,0 +1,19 @@
+"""Ports for servers that a test stops and starts again."""
+
+from __future__ import annotations
+
+import secrets
+
+from comfy_instances.process.child import find_free_port
+
+#: Below the ports that `find_free_port` tries first.
+_FIRST_PORT, _PORT_COUNT = 12_768, 10_000
+
+
+def find_lasting_port() -> int:
+    """Return a free TCP port that is hardly ever chosen by other tests while its server is down.
+
+    A real ComfyUI takes up to a minute to start on a loaded machine. Meanwhile its port is free, and the
+    other workers of the run start hundreds of servers on the ports of `find_free_port`.
+    """
+    return find_free_port(preferred=_FIRST_PORT + secrets.randbelow(_PORT_COUNT))

@@ -38,6 +38,19 @@ JOB_RESPONSE_HEADERS = {
         "description": "Present if a simulator made the result, without a GPU.",
     },
 }
+#: Of streams, OpenAPI before 3.2 documents one event.
+EVENT_SCHEMA = {
+    "type": "object",
+    "title": "ServerSentEvent",
+    "description": "One of the server-sent events that the response consists of.",
+    "required": ["data"],
+    "properties": {
+        "event": {"type": "string", "description": "Its type; `message` if the stream does not state one."},
+        "data": {"type": "string", "description": "Usually a JSON object, as text."},
+        "id": {"type": "string", "description": "What `Last-Event-ID` repeats after a disconnection."},
+        "retry": {"type": "integer", "description": "Milliseconds to wait before connecting again."},
+    },
+}
 #: Path segments of resources that expire.
 EXPIRING_RESOURCES = ("/jobs/{", "/videos/{", "/image/{", "/status/{", "/predictions/{", "/requests/{")
 
@@ -79,6 +92,8 @@ class ResponseBuilder:
 
     def _success_content(self, route: DocumentedRoute, content_type: str) -> dict[str, Any]:
         spec = route.spec
+        if content_type == "text/event-stream":
+            return {"schema": EVENT_SCHEMA}
         if spec.response is None or "json" not in content_type:
             binary = not content_type.startswith("text/")
             return {"schema": {"type": "string"} | ({"format": "binary"} if binary else {})}

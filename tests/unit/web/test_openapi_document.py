@@ -155,6 +155,17 @@ def test_every_content_has_a_schema(document: dict[str, Any]) -> None:
     ] == []
 
 
+def test_streams_document_one_event(document: dict[str, Any]) -> None:
+    events = [
+        (operation["operationId"], content["schema"].get("title"))
+        for _, operation in operations(document)
+        for place, content in contents(operation)
+        if place.endswith("text/event-stream")
+    ]
+    assert len(events) >= 6
+    assert [name for name, title in events if title != "ServerSentEvent"] == []
+
+
 def test_every_property_has_a_description(document: dict[str, Any]) -> None:
     assert list(undescribed_properties(document)) == []
 

@@ -97,7 +97,7 @@ def test_body_schemas_are_the_validating_models(document: dict[str, Any]) -> Non
 def test_docs_page_loads_nothing_and_runs_no_scripts(
     service: ServiceProcess, document: dict[str, Any]
 ) -> None:
-    page = httpx.get(f"{service.url}/docs")
+    page = httpx.get(f"{service.url}/docs/api")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     for entry in operations(document).values():

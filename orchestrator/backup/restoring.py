@@ -30,6 +30,7 @@ from orchestrator.backup.models import compare_models, restore_models
 from orchestrator.backup.objects import RestoredObjects, upload_missing_objects
 from orchestrator.backup.unfinished import unfinished_mark
 from orchestrator.data_directory import locked_data_directory
+from orchestrator.jobs.objects import is_thumbnail
 from orchestrator.private_files import create_private_directories, write_private
 from orchestrator.store.schema import check_schema_known
 from orchestrator.store.sqlite.migrations import MIGRATION_NAMES
@@ -128,7 +129,9 @@ async def restore_backup(
 
 
 async def _restore_objects(directory: Path, open_object_store: OpenObjectStore) -> RestoredObjects:
-    named = read_object_list(directory / OBJECT_LIST_NAME)
+    # Earlier versions list thumbnails, which are made again when they are looked at.
+    listed = read_object_list(directory / OBJECT_LIST_NAME)
+    named = [one for one in listed if not is_thumbnail(one.key)]
     if not named:
         return RestoredObjects()
     async with open_object_store() as object_store:

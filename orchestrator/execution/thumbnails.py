@@ -19,7 +19,7 @@ from orchestrator.execution.media_origins import DerivedMediaMarker
 from orchestrator.fair_slots import FairSlots
 from orchestrator.jobs import JobRecord, JobStatus, Output
 from orchestrator.jobs.events import EventHub, ExecutionEvent, JobChanged
-from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
+from orchestrator.jobs.objects import thumbnail_key
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge, ObjectNotFound, ObjectStoreError
 from orchestrator.media.gallery_thumbnails import CONTENT_TYPE, has_thumbnail, make_gallery_thumbnail
 from orchestrator.storage.object_store import ObjectStore
@@ -47,7 +47,7 @@ class Thumbnails:
     @staticmethod
     def key_of(job_id: str, output: Output) -> str:
         """Return the key of the thumbnail of a job's output."""
-        return owned_object_key(OUTPUT_PREFIX, job_id, output.sha256, "thumbnail.webp")
+        return thumbnail_key(job_id, output.sha256)
 
     async def load(self, record: JobRecord, output: Output) -> bytes:
         """Return the thumbnail of an output that has one (`has_thumbnail`).

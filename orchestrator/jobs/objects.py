@@ -36,6 +36,8 @@ OBJECT_PREFIXES = (INPUT_PREFIX, OUTPUT_PREFIX, LORA_PREFIX)
 #: graphs, and what they have chosen for a key.
 GRAPH_FILE_PREFIX, KEY_OPTIONS_PREFIX = "graph-files/", "a1111-options/"
 CALLER_PREFIXES = (GRAPH_FILE_PREFIX, KEY_OPTIONS_PREFIX)
+#: End of the keys of thumbnails. Their digest is that of the result, not their own.
+_THUMBNAIL_EXT = "thumbnail.webp"
 #: How long a deletion stays on record after the object was deleted.
 DELETION_KEPT = timedelta(days=1)
 _KEY = re.compile(r"(?:inputs|outputs|loras)/[^/]+/(?P<owner>[\w-]+)-[0-9a-f]{64}\.[\w.+-]+")
@@ -100,6 +102,16 @@ NO_FILE_CHANGES = FileChanges()
 def owned_object_key(prefix: str, owner: str, sha256: str, ext: str) -> str:
     """Return the key of an object of `owner`: the prompt id of an attempt, or the id of a job."""
     return f"{prefix}{owner[-2:]}/{owner}-{sha256}.{ext}"
+
+
+def thumbnail_key(job_id: str, sha256: str) -> str:
+    """Return the key of the thumbnail of the result with this digest."""
+    return owned_object_key(OUTPUT_PREFIX, job_id, sha256, _THUMBNAIL_EXT)
+
+
+def is_thumbnail(key: str) -> bool:
+    """Whether the object is a thumbnail, which is made again when it is missing."""
+    return key.endswith(f".{_THUMBNAIL_EXT}")
 
 
 def object_owner(key: str) -> str | None:

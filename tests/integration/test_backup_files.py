@@ -26,6 +26,7 @@ from orchestrator.backup.location import DataLocation
 from orchestrator.backup.manifest import BackupError
 from orchestrator.backup.restoring import LedgerInconsistent, RestoreOptions, restore_backup
 from orchestrator.backup.unfinished import RestoreUnfinished, unfinished_mark
+from orchestrator.execution.thumbnails import Thumbnails
 from orchestrator.store.schema import UnknownSchema
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.store.sqlite.snapshot import (
@@ -210,6 +211,19 @@ async def test_lists_objects_that_jobs_need_with_their_digests(tmp_path: Path) -
         image: (f"5e{'0' * 62}", None),
         owned: ("7" * 64, None),
     }
+
+
+async def test_does_not_list_thumbnails_whose_keys_have_the_digest_of_the_result(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "pixelfactory.db")
+    world = await populate(store, 1_000_000)
+    record = await world.succeed()
+    keys = [Thumbnails.key_of(record.job.id, output) for output in record.outputs]
+    for key in keys:
+        await store.add_job_file(record.job.id, key)
+    await store.close()
+    assert keys
+    found = [one.key for one in list_named_objects(tmp_path / "pixelfactory.db")]
+    assert found == [output.key for output in record.outputs]
 
 
 async def test_refuses_a_directory_that_is_not_empty(tmp_path: Path) -> None:

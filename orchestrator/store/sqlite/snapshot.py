@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
+from orchestrator.jobs.objects import is_thumbnail
 from orchestrator.store.sql.audit import audit_ledger
 from orchestrator.store.sqlite.database import SqliteDatabase, connect
 from orchestrator.store.sqlite.migrations import applied_migrations, migrate
@@ -113,7 +114,10 @@ def summarize_database(path: Path) -> DatabaseSummary:
 
 
 def list_named_objects(path: Path) -> list[NamedObject]:
-    """Return the objects that jobs need, by key: outputs and inputs that have not been deleted."""
+    """Return the objects that jobs need, by key: outputs and inputs that have not been deleted.
+
+    Thumbnails are left out: they are made again, and the digest in their key is not their own.
+    """
     with _translated(path), closing(_open(path)) as db:
         if not _has_table(db, "shards"):
             return []
@@ -122,7 +126,9 @@ def list_named_objects(path: Path) -> list[NamedObject]:
         found = {row["key"]: NamedObject(**dict(row)) for row in outputs}
         queries = (_NEEDED_INPUTS, _REFERENCED_FILES) if has_references else (_NEEDED_INPUTS,)
         keys = {str(key) for query in queries for (key,) in db.execute(query)} - found.keys()
-        matches = {key: match for key in keys if (match := _OBJECT_KEY.fullmatch(key))}
+        matches = {
+            key: match for key in keys if not is_thumbnail(key) and (match := _OBJECT_KEY.fullmatch(key))
+        }
         found |= {key: NamedObject(key=key, sha256=match["sha256"]) for key, match in matches.items()}
         return [found[key] for key in sorted(found)]
 

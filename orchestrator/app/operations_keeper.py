@@ -1,4 +1,4 @@
-"""Looks after what nobody asks for: figures for alerts, the audit of the books, prices, and old events."""
+"""Does at intervals what no request does: figures for alerts, the audit of the books, prices, old events."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class OperationsKeeper:
             log.info("%d event(s) of operators are too old and were deleted", forgotten)
 
     async def _note_prices(self) -> None:
-        """Record prices that have changed since they were recorded last, whoever changed which file."""
+        """Record prices that have changed since they were recorded last, however their files were changed."""
         prices = self._read_prices()
         if prices == self._prices:
             return

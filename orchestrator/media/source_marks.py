@@ -78,7 +78,7 @@ def mark_source(data: bytes, content_type: str, source: SourceType = SourceType.
 
 
 def read_source(data: bytes, content_type: str) -> str | None:
-    """Return the mark of a medium, whoever wrote it; None without one. Raises CorruptMedia."""
+    """Return the mark of a medium, also that of another program; None without one. Raises CorruptMedia."""
     if content_type in CONTAINERS and content_type not in _WRITERS:
         return read_container_tags(data, content_type).get(TAG)
     try:

@@ -37,7 +37,7 @@ class ModelOutcomes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backlog:
-    """What waits to be done, whoever does it."""
+    """What waits to be done."""
 
     #: Webhook messages that are due, and since when the oldest is.
     webhooks_due: int = 0

@@ -147,7 +147,7 @@ class NullInstances:
         return web.Response()
 
     async def _view(self, request: web.Request) -> web.Response:
-        """Return a picture, once: nobody asks for it again."""
+        """Return a picture, once: no client asks for it again."""
         data = self._pictures.pop(request.query["filename"], None)
         if data is None:
             raise web.HTTPNotFound

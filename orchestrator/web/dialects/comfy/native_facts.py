@@ -140,7 +140,7 @@ class NativeFactRoutes:
         response=WeightFolderList, response_description="`name` and `folders` of each.", tag=_TAG
     )
     async def list_folder_objects(self, request: web.Request) -> web.Response:
-        """List the folders of weights as objects; where they lie on the instances is not told."""
+        """List the folders of weights as objects; where they lie on the instances is not shown."""
         await authenticate_graphs(request)
         return web.json_response([{"name": name, "folders": []} for name in [*WEIGHT_FOLDERS, "embeddings"]])
 

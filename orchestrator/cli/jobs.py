@@ -44,8 +44,8 @@ AdminOption = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(help="Id of a job: job_...")]
 COLUMNS = ("id", "status", "model", "done", "cents", "created", "prompt")
-#: Characters of a prompt in a table, and jobs that the service lists at once.
-SHOWN_PROMPT, PAGE_SIZE = 40, 100
+#: Characters of a prompt in a table.
+SHOWN_PROMPT = 40
 
 
 class StatusFilter(StrEnum):
@@ -190,18 +190,8 @@ def download(
 
 
 async def _list(url: str | None, key: str, filters: dict[str, str], limit: int) -> list[Job]:
-    jobs: list[Job] = []
-    cursor: str | None = None
     async with connect_as_caller(url, key) as client:
-        while len(jobs) < limit:
-            query = {**filters, "limit": str(min(PAGE_SIZE, limit - len(jobs)))}
-            query |= {"cursor": cursor} if cursor else {}
-            page = await client.request_json("GET", "/api/v1/jobs", params=query)
-            jobs += page["jobs"]
-            cursor = page["nextCursor"]
-            if cursor is None:
-                break
-    return jobs
+        return await client.list_jobs("/api/v1/jobs", filters, limit, cursor_name="nextCursor")
 
 
 @asynccontextmanager

@@ -15,8 +15,6 @@ from orchestrator.cli.service_client import connect_as_operator
 from orchestrator.logs import printable
 
 COLUMNS = ("id", "status", "model", "account", "key", "done", "attempts", "usd", "accepted", "error")
-#: Jobs that the service lists at once.
-PAGE_SIZE = 100
 
 
 def list_jobs(
@@ -48,18 +46,8 @@ def act_on_job(id: str, action: str, *, url: str | None, data_dir: Path | None, 
 async def _list(
     filters: Mapping[str, str], limit: int, url: str | None, data_dir: Path | None
 ) -> list[dict[str, Any]]:
-    jobs: list[dict[str, Any]] = []
-    cursor: str | None = None
     async with connect_as_operator(url, data_dir) as client:
-        while len(jobs) < limit:
-            query = {**filters, "limit": str(min(PAGE_SIZE, limit - len(jobs)))}
-            query |= {"cursor": cursor} if cursor else {}
-            page = await client.request_json("GET", "/admin/v1/jobs", params=query)
-            jobs += page["jobs"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                break
-    return jobs
+        return await client.list_jobs("/admin/v1/jobs", filters, limit, cursor_name="next_cursor")
 
 
 async def _request(method: str, path: str, url: str | None, data_dir: Path | None) -> dict[str, Any]:

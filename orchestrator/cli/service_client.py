@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from orchestrator.logs import printable
 
 #: Seconds in which the service must accept a connection, and begin to answer.
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 120
+#: Jobs that are asked for at once.
+PAGE_SIZE = 100
 KeyOption = Annotated[str, typer.Option(envvar="PIXELFACTORY_API_KEY", hidden=True)]
 
 
@@ -53,6 +55,22 @@ class ServiceClient:
             raise CliError(
                 f"{self.url} is no Pixel Factory service: its response is no JSON object"
             ) from error
+
+    async def list_jobs(
+        self, path: str, filters: Mapping[str, str], limit: int, *, cursor_name: str
+    ) -> list[dict[str, Any]]:
+        """Return up to `limit` jobs, page by page; `cursor_name` is the field of the next page's cursor."""
+        jobs: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while len(jobs) < limit:
+            query = {**filters, "limit": str(min(PAGE_SIZE, limit - len(jobs)))}
+            query |= {"cursor": cursor} if cursor else {}
+            page = await self.request_json("GET", path, params=query)
+            jobs += page["jobs"]
+            cursor = page[cursor_name]
+            if cursor is None:
+                break
+        return jobs
 
 
 @asynccontextmanager

@@ -140,7 +140,7 @@ def to_promtool(case: Case) -> dict[str, Any]:
 
 
 def without_annotations(directory: Path) -> Path:
-    """The rules without their words, which depend on numbers."""
+    """The rules without their annotations, whose texts contain measured values."""
     document = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
     for group in document["groups"]:
         for rule in group["rules"]:

@@ -149,7 +149,7 @@ def test_a_stream_without_partial_images_wants_no_previews() -> None:
 
 
 class Switches:
-    """What an instance is told about the previews of a prompt, whose answers a test holds back."""
+    """Records the requests to an instance about the previews of a prompt; a test holds its responses back."""
 
     def __init__(self) -> None:
         self.told: list[bool] = []

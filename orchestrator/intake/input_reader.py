@@ -235,8 +235,12 @@ async def _run_all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in coroutines]
-    except* ServiceError as errors:
-        raise errors.exceptions[0] from None
+    except ExceptionGroup as errors:
+        # Not `except*`: up to Python 3.11.3, what is raised there is raised in a group.
+        rejected, others = errors.split(ServiceError)
+        if rejected is None or others is not None:
+            raise
+        raise rejected.exceptions[0] from None
     return [task.result() for task in tasks]
 
 

@@ -23,6 +23,8 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _SPECIAL = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
 #: Well-known prefix of NAT64, through which hosts without IPv4 reach the public IPv4 Internet.
 _NAT64 = IPv6Network("64:ff9b::/96")
+#: Of 6to4; what is embedded decides, since versions of Python differ about the others (RFC 7526).
+_SIX_TO_FOUR = IPv6Network("2002::/16")
 #: Bits 64 to 95 of ISATAP addresses (RFC 5214); an IPv4 address follows them.
 _ISATAP_MARKS = frozenset({0x00005EFE, 0x02005EFE})
 #: Characters that no URL contains, and that could end the request line or a header early.
@@ -41,7 +43,7 @@ def is_public_address(address: str) -> bool:
     inner = _embedded_ipv4(ip)
     if inner is not None and not is_public_address(str(inner)):
         return False
-    return ip in _NAT64 or (ip in _GLOBAL_UNICAST and ip.is_global)
+    return ip in _NAT64 or ip in _SIX_TO_FOUR or (ip in _GLOBAL_UNICAST and ip.is_global)
 
 
 def create_public_session(

@@ -81,10 +81,15 @@ class JobStreamRoutes:
             async with asyncio.TaskGroup() as group:
                 for job_id in job_ids:
                     group.create_task(send_job(job_id))
-        except* ConnectionResetError:
-            pass  # The browser closed the stream; the jobs continue.
-        except* ServiceError as errors:
-            raise errors.exceptions[0] from None
+        except ExceptionGroup as errors:
+            # Where the browser closed the stream, the jobs continue.
+            _, rest = errors.split(ConnectionResetError)
+            rejected, others = rest.split(ServiceError) if rest is not None else (None, None)
+            if others is not None:
+                raise
+            if rejected is not None:
+                # Not in `except*`: up to Python 3.11.3, what is raised there is raised in a group.
+                raise rejected.exceptions[0] from None
 
 
 def _to_sse_event(job_id: str, event: JobUpdate, serialize_job: JobSerializer) -> tuple[str, dict[str, Any]]:

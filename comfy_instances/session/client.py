@@ -7,7 +7,7 @@ named in its docstring.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -92,9 +92,9 @@ class ComfyUIClient:
         """Return the messages of a prompt that has ended; None if the instance has no entry for it."""
         return await self._get_json(f"history/{prompt_id}", lambda body: parse_history(body, prompt_id))
 
-    async def delete_history(self, prompt_id: str) -> None:
-        """Delete the history entry of a prompt."""
-        await self._post_json("history", {"delete": [prompt_id]})
+    async def delete_history(self, prompt_ids: Sequence[str]) -> None:
+        """Delete the history entries of prompts."""
+        await self._post_json("history", {"delete": list(prompt_ids)})
 
     async def delete_from_queue(self, prompt_id: str) -> None:
         """Delete a waiting prompt; has no effect on a running one."""

@@ -25,8 +25,6 @@ from comfy_instances.session.settings import SessionSettings
 from comfy_instances.tasks import loop_time
 
 _HEADER = "X-Pixel-Factory-Delivery"
-#: Longest time for which one request waits for a change, in seconds. Below what proxies cut off.
-WAIT_SECONDS = 15.0
 _RETRY_SECONDS = 0.25
 
 
@@ -116,16 +114,14 @@ class Deliveries:
         self, prompt_id: str, after: int, grants: Mapping[int, UploadGrant]
     ) -> DeliverySnapshot:
         """Follow, also over a time in which the instance does not respond."""
-        silent_since: float | None = None
+        asked_at = loop_time()
         while True:
             try:
                 return await self._follow(prompt_id, after, grants)
             except InstanceGone as gone:
-                now = loop_time()
-                silent_since = now if silent_since is None else silent_since
                 is_requested = gone.self_inflicted or self._client.closed_on_request
                 is_lost = gone.connection_refused or not self._client.is_open
-                if is_lost or now - silent_since > self._settings.gone_after_s:
+                if is_lost or loop_time() - asked_at > self._settings.gone_after_s:
                     raise InstanceGone(
                         f"the instance was lost before its results were delivered: {gone.message}",
                         connection_refused=gone.connection_refused,
@@ -142,8 +138,9 @@ class Deliveries:
         self, prompt_id: str, after: int, grants: Mapping[int, UploadGrant]
     ) -> DeliverySnapshot:
         rows = {str(number): {"url": one.url, "headers": dict(one.headers)} for number, one in grants.items()}
-        body = {"after": after, "wait": WAIT_SECONDS, "grants": rows}
-        timeout = aiohttp.ClientTimeout(total=WAIT_SECONDS + self._settings.gone_after_s)
+        wait = self._settings.delivery_wait_s
+        body = {"after": after, "wait": wait, "grants": rows}
+        timeout = aiohttp.ClientTimeout(total=wait + self._settings.gone_after_s)
         found = await self._call("POST", f"pixelfactory/delivery/{prompt_id}", body, timeout=timeout)
         try:
             return parse_snapshot(found)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from random import Random, SystemRandom
 from types import TracebackType
@@ -272,9 +272,9 @@ class InstanceSession:
         finally:
             self._downloads -= 1
 
-    async def delete_history(self, prompt_id: str) -> None:
-        """Delete the history entry of a prompt, once its outputs are collected."""
-        await self._client.delete_history(prompt_id)
+    async def delete_history(self, prompt_ids: Sequence[str]) -> None:
+        """Delete the history entries of prompts, once their outputs are collected."""
+        await self._client.delete_history(prompt_ids)
 
     async def free_memory(self) -> None:
         """Ask the instance to unload its models and free memory; it does so before the next prompt."""

@@ -40,6 +40,7 @@ from orchestrator.execution.capacity import JobScheduling
 from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.expiry import ExpiryPolicy
+from orchestrator.execution.instance_cleaner import InstanceCleaner
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.object_deletion import ObjectDeleter
@@ -200,6 +201,7 @@ def build_execution(
         capabilities=capabilities,
         delivery=delivery,
         previews=PreviewSwitch(core.events),
+        cleaner=InstanceCleaner(fleet),
         input_uploader=InputUploader(dependencies.object_store, delivery, lambda: secrets.token_hex(16)),
         lora_delivery=LoraDelivery(dependencies.object_store, fleet),
         output_storage=OutputStorage(

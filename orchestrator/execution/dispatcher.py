@@ -164,6 +164,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._instance_guard.stop()
+        await self._runner.cleaner.stop()
 
     async def find_capacity(self, account_id: str, model: str) -> Capacity:
         """Return how soon a new job of an account could start."""

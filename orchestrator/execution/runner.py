@@ -28,6 +28,7 @@ from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.failures import CallerGraphFailed, RunTooLong
 from orchestrator.execution.fixed_inputs import have_fixed_files
+from orchestrator.execution.instance_cleaner import InstanceCleaner, Leftovers
 from orchestrator.execution.job_lifecycle import JobLifecycle
 from orchestrator.execution.lora_delivery import LoraDelivery
 from orchestrator.execution.media_origins import origin_of
@@ -94,6 +95,7 @@ class Runner:
     #: How results leave each instance.
     delivery: DirectDelivery
     previews: PreviewSwitch
+    cleaner: InstanceCleaner
     lifecycle: JobLifecycle
     events: EventHub
     #: Shortest time without progress after which a run counts as stalled, in seconds.
@@ -151,7 +153,7 @@ class Runner:
         except InstanceGone:
             raise
         except (InstanceError, RunTooLong) as error:
-            await self.clean_up(attempt, uploaded.files, release=way.direct)
+            self._clean_up(attempt, uploaded.files, needs_release=way.direct)
             if run.model.is_own_graph and isinstance(error, NodeFailed):
                 raise CallerGraphFailed(error.message) from error
             raise
@@ -210,21 +212,10 @@ class Runner:
         except InstanceError as error:
             log.info("could not free the memory of %s: %s", instance_id, error)
 
-    async def clean_up(
-        self, attempt: Attempt, files: Sequence[FileRef] = (), *, release: bool = False
+    def _clean_up(
+        self, attempt: Attempt, files: Sequence[FileRef] = (), *, needs_release: bool = False
     ) -> None:
-        """Delete the prompt's history entry and files from the instance, so that they do not accumulate.
-
-        `release`: also what its node pack holds.
-        """
-        try:
-            if release:
-                await self.fleet.session(attempt.instance_id).deliveries.release(attempt.prompt_id)
-            await self.fleet.session(attempt.instance_id).delete_history(attempt.prompt_id)
-            if files:
-                await self.fleet.delete_files(attempt.instance_id, files)
-        except InstanceError as error:
-            log.info("could not clean up on %s: %s", attempt.instance_id, error)
+        self.cleaner.add(attempt.instance_id, Leftovers(attempt.prompt_id, files, needs_release))
 
     def _publish_usage(self, run: ShardRun, result: RunResult, meter: UsageMeter) -> Usage:
         """Return what the run used, after passing it to the observers of all jobs."""
@@ -256,12 +247,12 @@ class Runner:
         except Exception:
             # Not so when this process stops: the next one collects the results.
             if prompt.needs_release:
-                await self.clean_up(run.attempt, output_files, release=True)
+                self._clean_up(run.attempt, output_files, needs_release=True)
             raise
         with span("finish"):
             record = await self.lifecycle.finish_shard(run.attempt, outputs, prompt.usage, trained)
         files = [*output_files, *prompt.uploaded_files]
-        await self.clean_up(run.attempt, files, release=prompt.needs_release)
+        self._clean_up(run.attempt, files, needs_release=prompt.needs_release)
         return record
 
     def _progress_listener(

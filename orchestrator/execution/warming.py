@@ -253,7 +253,7 @@ class ModelWarmer:
                 await asyncio.shield(session.cancel_prompt(prompt_id))
             elif not run.cancelled():
                 run.exception()  # marks it as seen
-            await session.delete_history(prompt_id)
+            await session.delete_history([prompt_id])
             await self._dispatcher.fleet.delete_files(instance_id, files)
 
     def _report(self, model: Model, instance_id: str, phase: Literal["started", "loaded", "ended"]) -> None:

@@ -287,7 +287,7 @@ async def test_resumes_a_prompt_after_a_crash_of_the_client(server: RealServer) 
         assert second.outputs[0].node == "2"
         assert NodeStarted(running, "12") in heard
         assert await session.resume_prompt(running) == first
-        await session.delete_history(running)
+        await session.delete_history([running])
         assert await session.resume_prompt(running) is None
         assert await session.resume_prompt(new_id()) is None
 

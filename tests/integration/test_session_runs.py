@@ -327,6 +327,26 @@ async def test_a_closed_session_ends_the_wait_for_results(server: ScriptedComfyU
     assert (lost.value.while_running, lost.value.self_inflicted) == (not on_request, on_request)
 
 
+async def test_one_silence_on_the_results_of_a_prompt_is_enough(server: ScriptedComfyUI) -> None:
+    """The request for them ends after the silence after which an instance is gone; no second one follows."""
+
+    async def never(request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def grant(file: DeliveredFile) -> UploadGrant:
+        raise AssertionError(file)
+
+    prompt_id = new_id()
+    path = f"POST /pixelfactory/delivery/{prompt_id}"
+    server.answers[path] = never
+    settings = replace(SETTINGS, gone_after_s=0.2, delivery_wait_s=0.1)
+    async with InstanceSession(server.url, settings=settings) as session:
+        with pytest.raises(InstanceGone, match="before its results were delivered"):
+            await session.deliveries.collect(prompt_id, grant)
+    assert server.requests.count(path) == 1
+
+
 async def test_a_raising_listener_does_not_affect_the_run(
     server: ScriptedComfyUI, session: InstanceSession, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -384,7 +404,7 @@ async def test_discards_the_outputs_of_a_prompt(server: ScriptedComfyUI, session
     (prompt,) = await server.posted()
     await server.end(prompt, outputs={"2": PICTURE})
     await run
-    await session.delete_history(prompt.id)
+    await session.delete_history([prompt.id])
     assert server.history == {}
 
 

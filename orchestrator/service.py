@@ -243,13 +243,13 @@ class GenerationService:
             raise InvalidRequest(f"The webhook cannot be sent again: the job {reason}", code="no_webhook")
         return await self.store.replay_message(message.id, self.clock())
 
-    async def record_bytes_sent(self, record: JobRecord, size: int | None = None) -> None:
-        """Record that the service itself sent `size` bytes of a job's outputs, by default all, to a caller.
+    def record_bytes_sent(self, record: JobRecord, size: int | None = None) -> None:
+        """Record soon that the service itself sent `size` bytes of a job's outputs, by default all of them.
 
         The bytes count towards the costs of the job. A store that does not take them delays no response.
         """
         sent, now = sum(output.size for output in record.outputs) if size is None else size, self.clock()
-        await self.responses.in_background(
+        self.responses.in_background(
             lambda: self.store.record_bytes_sent(record.job.id, sent, now), "record_bytes_sent", record.job.id
         )
 
@@ -275,7 +275,9 @@ class GenerationService:
     async def abandon_job(self, job_id: str) -> None:
         """Cancel a job whose caller has gone. It stops at once, and is released when the store takes it."""
         self.dispatcher.cancel_job(job_id)
-        await self.responses.in_background(lambda: self.lifecycle.abandon_job(job_id), "abandon_job", job_id)
+        await self.responses.in_background_for_a_moment(
+            lambda: self.lifecycle.abandon_job(job_id), "abandon_job", job_id
+        )
 
     async def remove_job(self, job_id: str) -> None:
         """Cancel an unfinished job, hide it from its caller and delete its files.
@@ -286,16 +288,24 @@ class GenerationService:
         await self.deleter.delete_condemned(await self.store.remove_job(job_id, self.clock()))
 
     async def _store_and_schedule(self, job: Job, input_keys: Sequence[str], account: Account) -> JobRecord:
-        """Store a job and schedule it; the caller shields this from cancellation, so that both happen."""
+        """Store a job and schedule it; the caller shields this from cancellation, so that both happen.
+
+        Where an instance is free, the first attempts are stored in the transaction of the job.
+        """
+        shards, plan = create_shards(job, job.params["n"]), self.accounts.get_plan(account)
+        reservation = self.dispatcher.reserve_job(job, shards, plan)
+        attempts, created = reservation.attempts if reservation else (), False
         try:
             with span("accept", {"pixelfactory.job.id": job.id}):
-                shards = create_shards(job, job.params["n"])
-                record, created = await self.store.add_job(job, shards, input_keys)
+                record, created = await self.store.add_job(job, shards, input_keys, attempts)
         except (Conflict, InsufficientBalance):
             await self._discard_inputs(input_keys)
             raise
+        finally:
+            if reservation and not created:
+                self.dispatcher.withdraw_job(job.id)
         if created:
-            self.dispatcher.schedule_job(record, self.accounts.get_plan(account))
+            self.dispatcher.schedule_job(record, plan)
         else:
             await self._discard_inputs(input_keys)
         return record

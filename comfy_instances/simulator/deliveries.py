@@ -123,7 +123,6 @@ class SimulatedDeliveries:
             file.grant = grant
         if file.state == "encoded":
             file.state = "uploading"
-            delivery.touch()
             spawn(self._upload(delivery, file), "simulated upload", file.sha256, group=self._tasks)
 
     async def _upload(self, delivery: _Delivery, file: SimulatedFile) -> None:

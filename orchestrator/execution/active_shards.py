@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from orchestrator.catalog import Model
 from orchestrator.execution.failures import AttemptFailure, to_job_error
@@ -29,6 +31,19 @@ class ActiveShard:
     failures: tuple[AttemptFailure, ...] = ()
 
 
+def begin_attempt(active: ActiveShard, instance_id: str, now: datetime) -> tuple[ActiveShard, Attempt]:
+    """Return the shard with its next attempt, and the attempt."""
+    attempt = Attempt(
+        prompt_id=str(uuid.uuid4()),
+        shard_id=active.shard.id,
+        number=active.shard.attempts + 1,
+        instance_id=instance_id,
+        started_at=now,
+    )
+    shard = replace(active.shard, attempts=attempt.number)
+    return replace(active, shard=shard, attempt=attempt), attempt
+
+
 def record_failure(shards: dict[str, ActiveShard], shard_id: str, failure: AttemptFailure) -> None:
     """Remember how an attempt of a shard failed, unless its job has been cancelled meanwhile."""
     if active := shards.get(shard_id):
@@ -40,6 +55,11 @@ def drop_waiting(
 ) -> dict[str, ActiveShard]:
     """Return the shards without the cancelled ones that no attempt runs."""
     return {id: active for id, active in shards.items() if active.attempt or not is_cancelled(id)}
+
+
+def drop_job(shards: dict[str, ActiveShard], job_id: str) -> dict[str, ActiveShard]:
+    """Return the shards without those of a job."""
+    return {id: active for id, active in shards.items() if active.job.id != job_id}
 
 
 def final_error(active: ActiveShard | None, kind: FailureKind) -> JobError:

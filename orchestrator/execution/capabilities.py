@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_instances.fleet.protocol import Fleet, InstanceInfo
+from comfy_instances.fleet.protocol import Fleet, InstanceInfo, InstanceState
 from comfy_instances.protocol.lora_files import is_uploaded_lora
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog import Model
@@ -20,6 +20,7 @@ from orchestrator.catalog.parameters.example_values import EXAMPLE_DATASET_FOLDE
 from orchestrator.catalog.parameters.loras import LORA_SUFFIX, is_lora_name
 from orchestrator.catalog.rendering.graph import ApiGraph
 from orchestrator.catalog.rendering.output_check import OutputCheck
+from orchestrator.execution.scheduler import InstanceDown, InstanceUp
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +167,19 @@ class ServableModels:
         if _catalog_models(after) != _catalog_models(before):
             log.info("%s can serve %d of %d model(s)", instance_id, len(ids), len(catalog))
         return frozenset(ids | servable)
+
+    def to_event(self, info: InstanceInfo, in_use: Iterable[Model]) -> InstanceUp | InstanceDown:
+        """Return what the scheduler has to know of a changed instance; `in_use` as in `find_servable`."""
+        match info.state:
+            case InstanceState.READY:
+                models, loras = self.find_servable(info.id, in_use), self._capabilities.get(info.id).loras
+                return InstanceUp(instance_id=info.id, vram=info.vram_total, models=models, loras=loras)
+            case InstanceState.DRAINING:
+                return InstanceDown(instance_id=info.id, memory_lost=False)
+            case InstanceState.FAILED:
+                return InstanceDown(instance_id=info.id)
+            case _:
+                return InstanceDown(instance_id=info.id, returns=True)
 
     def _find_results(self, capabilities: InstanceCapabilities) -> dict[Model, bool]:
         """Return the results of an instance that serves the same models; none without such an instance."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
+from orchestrator.execution.reservations import Reservation
 from orchestrator.execution.scheduler import Scheduler
-from orchestrator.jobs import JobRecord
+from orchestrator.jobs import Job, JobRecord, Shard
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from pricing.plans import Plan
 
@@ -30,6 +32,18 @@ class JobScheduling(Protocol):
 
     async def find_capacity(self, account_id: str, model: str) -> Capacity:
         """Return how soon a new job of an account could start."""
+        ...
+
+    def reserve_job(self, job: Job, shards: Sequence[Shard], plan: Plan) -> Reservation | None:
+        """Assign shards of a job that is about to be stored to free instances, if that is possible here.
+
+        The attempts of the reservation are to be stored with the job. Nothing is sent to an instance before
+        `schedule_job` says that the job is stored, or `withdraw_job` that it is not; call one of them.
+        """
+        ...
+
+    def withdraw_job(self, job_id: str) -> None:
+        """Give back what was reserved for a job that was not stored."""
         ...
 
     def schedule_job(self, record: JobRecord, plan: Plan) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
-from collections.abc import Callable, Collection, Coroutine
-from dataclasses import replace
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -14,11 +14,14 @@ from comfy_instances.fleet.protocol import Fleet, InstanceInfo, InstanceState
 from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.tasks import keep_running, spawn
 from orchestrator.billing.accounts import AccountService
+from orchestrator.catalog import Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import ServiceError
 from orchestrator.execution.active_shards import (
     ActiveShard,
     RunningAttempts,
+    begin_attempt,
+    drop_job,
     drop_waiting,
     final_error,
     record_failure,
@@ -30,6 +33,7 @@ from orchestrator.execution.instance_guard import InstanceGuard
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
 from orchestrator.execution.quarantine import describe_quarantined_shard
 from orchestrator.execution.recovery import AttemptRecovery
+from orchestrator.execution.reservations import Reservation, Reservations
 from orchestrator.execution.runner import Runner, ShardRun
 from orchestrator.execution.scheduler import (
     BlameInstance,
@@ -38,10 +42,10 @@ from orchestrator.execution.scheduler import (
     FailJob,
     FreeMemory,
     InstanceDown,
-    InstanceUp,
     Instruction,
     JobAdded,
     JobCancelled,
+    JobWithdrawn,
     ModelWarming,
     RunEnded,
     RunShard,
@@ -51,8 +55,17 @@ from orchestrator.execution.scheduler import (
     Tick,
 )
 from orchestrator.execution.shard_specs import to_shard_spec
-from orchestrator.execution.unserved import explain_unserved
-from orchestrator.jobs import Attempt, FailureKind, JobError, JobRecord, PendingResponse, ShardStatus
+from orchestrator.execution.unserved import explain_unserved, find_superseded, is_settled
+from orchestrator.jobs import (
+    Attempt,
+    FailureKind,
+    Job,
+    JobError,
+    JobRecord,
+    PendingResponse,
+    Shard,
+    ShardStatus,
+)
 from orchestrator.jobs.options import seconds_to_start
 from orchestrator.jobs.traces import traced
 from orchestrator.own_graphs.model import model_of_job
@@ -92,10 +105,11 @@ class Dispatcher:
         self._clock = clock
         self._max_job_seconds = max_job_seconds
         self._active_shards: dict[str, ActiveShard] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.running_attempts = RunningAttempts()
+        self._reservations = Reservations()
         self._servable_models = ServableModels(runner.capabilities, live_catalog)
-        self._instance_guard = InstanceGuard(runner, self._refresh_instance)
+        self._instance_guard = InstanceGuard(runner, self.refresh_servable_models)
         self._unsubscribe: Callable[[], None] = lambda: None
         self._tick_task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -170,26 +184,45 @@ class Dispatcher:
         """Return how soon a new job of an account could start."""
         return NO_CAPACITY if self._stopping else capacity_of(self.scheduler, account_id, model)
 
+    def reserve_job(self, job: Job, shards: Sequence[Shard], plan: Plan) -> Reservation | None:
+        """Assign shards of a job that is about to be stored to free instances."""
+        if any(shard.id in self._active_shards for shard in shards):
+            return None  # a replay under the same id
+        with suppress(ServiceError):  # a model that is gone fails the job once it is stored
+            model = model_of_job(self._live_catalog, job)
+            with self._reservations.begin(job.id) as reservation:
+                self._queue_shards(job, shards, model, plan)
+            return reservation
+        return None
+
+    def withdraw_job(self, job_id: str) -> None:
+        """Give back what was reserved for a job that was not stored."""
+        if self._reservations.end(job_id, is_stored=False):
+            self._handle_event(JobWithdrawn(job_id=job_id))
+            self._active_shards = drop_job(self._active_shards, job_id)
+
     def schedule_job(self, record: JobRecord, plan: Plan) -> None:
         """Queue the waiting shards of a stored job, with the fair share of its account's plan."""
+        if self._reservations.end(record.job.id, is_stored=True):
+            return
         waiting = [shard for shard in record.shards if shard.status is ShardStatus.WAITING]
-        fresh = [shard for shard in waiting if shard.id not in self._active_shards]
         try:
             model = model_of_job(self._live_catalog, record.job)
         except ServiceError as error:
             reason = JobError(code=error.code, message=error.message)
-            self._spawn_task(self._fail_job(record.job.id, reason), "job failure", record.job.id)
+            self._spawn_task(self._lifecycle.fail_job(record.job.id, reason), "job failure", record.job.id)
             return
-        self._active_shards |= {
-            shard.id: ActiveShard(job=record.job, shard=shard, model=model) for shard in fresh
-        }
+        fresh = [shard for shard in waiting if shard.id not in self._active_shards]
+        self._queue_shards(record.job, fresh, model, plan)
+
+    def _queue_shards(self, job: Job, shards: Sequence[Shard], model: Model, plan: Plan) -> None:
+        self._active_shards |= {shard.id: ActiveShard(job=job, shard=shard, model=model) for shard in shards}
         if self._live_catalog.is_outdated(model):
             # The scheduler only knows which instances serve the versions that were in use before.
             self.refresh_servable_models()
-        deadline = monotonic() + seconds_to_start(record.job, self._max_job_seconds, self._clock())
-        self._handle_event(
-            JobAdded(specs=[to_shard_spec(record.job, shard, model, deadline, plan) for shard in fresh])
-        )
+        deadline = monotonic() + seconds_to_start(job, self._max_job_seconds, self._clock())
+        specs = [to_shard_spec(job, shard, model, deadline, plan) for shard in shards]
+        self._handle_event(JobAdded(specs=specs))
 
     async def schedule_stored_job(self, record: JobRecord) -> None:
         """Queue the waiting shards of a job that an earlier process, or a failure, left in the store."""
@@ -240,42 +273,19 @@ class Dispatcher:
         Nothing is decided before the capabilities of all instances are known. Jobs for a current version
         keep waiting, because its files may still be downloaded.
         """
-        states = {info.state for info in self.fleet.instances()}
-        if InstanceState.READY not in states or states - {InstanceState.READY, InstanceState.FAILED}:
+        if self._instance_guard.has_withheld or not is_settled(self.fleet):
             return
-        if self._instance_guard.has_withheld:
-            return
-        outdated = [one for one in self._active_shards.values() if self._live_catalog.is_outdated(one.model)]
-        for active in outdated:
-            if active.shard.id in self.scheduler.queue and not self.scheduler.can_serve(active.model.digest):
-                self.cancel_job(active.job.id)
-                known = self._runner.capabilities
-                reason = explain_unserved(active.model, self._live_catalog, self.fleet, known)
-                self._spawn_task(self._fail_job(active.job.id, reason), "job failure", active.job.id)
-
-    def _refresh_instance(self, instance_id: str) -> None:
-        for info in self.fleet.instances():
-            if info.id == instance_id:
-                self._on_instance_changed(info)
+        known = self._runner.capabilities
+        for active in find_superseded(self._active_shards.values(), self._live_catalog, self.scheduler):
+            self.cancel_job(active.job.id)
+            reason = explain_unserved(active.model, self._live_catalog, self.fleet, known)
+            self._spawn_task(self._lifecycle.fail_job(active.job.id, reason), "job failure", active.job.id)
 
     def _on_instance_changed(self, info: InstanceInfo) -> None:
-        match info.state:
-            case InstanceState.READY if self._instance_guard.is_withheld(info.id):
-                return
-            case InstanceState.READY:
-                models = self._servable_models.find_servable(
-                    info.id, (active.model for active in self._active_shards.values())
-                )
-                loras = self._runner.capabilities.get(info.id).loras
-                self._handle_event(
-                    InstanceUp(instance_id=info.id, vram=info.vram_total, models=models, loras=loras)
-                )
-            case InstanceState.DRAINING:
-                self._handle_event(InstanceDown(instance_id=info.id, memory_lost=False))
-            case InstanceState.FAILED:
-                self._handle_event(InstanceDown(instance_id=info.id))
-            case _:
-                self._handle_event(InstanceDown(instance_id=info.id, returns=True))
+        if info.state is InstanceState.READY and self._instance_guard.is_withheld(info.id):
+            return
+        in_use = (active.model for active in self._active_shards.values())
+        self._handle_event(self._servable_models.to_event(info, in_use))
 
     def _handle_event(self, event: Event) -> None:
         if self._stopping:
@@ -286,13 +296,13 @@ class Dispatcher:
     def _execute(self, instruction: Instruction) -> None:
         match instruction:
             case RunShard(shard_id=shard_id, instance_id=instance_id):
-                active = self._active_shards[shard_id]
-                self._spawn_task(
-                    traced(active.job, self._run_attempt(active, instance_id)), "attempt", shard_id
-                )
+                active, attempt = begin_attempt(self._active_shards[shard_id], instance_id, self._clock())
+                self._active_shards[shard_id] = active
+                run = self._run_attempt(active, attempt, self._reservations.add(active.job.id, attempt))
+                self._spawn_task(traced(active.job, run), "attempt", shard_id)
             case CancelShard(shard_id=shard_id):
-                if attempt := self._active_shards[shard_id].attempt:
-                    self._spawn_task(self._cancel_attempt(attempt), "attempt cancellation", shard_id)
+                if sent := self._active_shards[shard_id].attempt:
+                    self._spawn_task(self._cancel_attempt(sent), "attempt cancellation", shard_id)
             case FreeMemory(instance_id=instance_id):
                 self._spawn_task(self._runner.free_memory(instance_id), "memory release", instance_id)
             case FailJob(shard_id=shard_id, kind=FailureKind.QUARANTINED):
@@ -303,29 +313,23 @@ class Dispatcher:
                 self.fleet.record_failure(instance_id)
             case FailJob(job_id=job_id, shard_id=shard_id, kind=kind):
                 error = final_error(self._active_shards.get(shard_id), kind)
-                self._spawn_task(self._fail_job(job_id, error), "job failure", job_id)
+                self._spawn_task(self._lifecycle.fail_job(job_id, error), "job failure", job_id)
 
-    def _spawn_task(self, coroutine: Coroutine[Any, Any, None], kind: str, subject: str) -> None:
+    def _spawn_task(self, coroutine: Coroutine[Any, Any, object], kind: str, subject: str) -> None:
         spawn(coroutine, kind, subject, group=self._tasks)
 
-    async def _run_attempt(self, active: ActiveShard, instance_id: str) -> None:
+    async def _run_attempt(
+        self, active: ActiveShard, attempt: Attempt, reservation: Reservation | None
+    ) -> None:
         """Run one attempt, from its record in the store to the event that reports its result."""
-        attempt = Attempt(
-            prompt_id=str(uuid.uuid4()),
-            shard_id=active.shard.id,
-            number=active.shard.attempts + 1,
-            instance_id=instance_id,
-            started_at=self._clock(),
-        )
-        active = replace(active, shard=replace(active.shard, attempts=attempt.number), attempt=attempt)
-        self._active_shards[attempt.shard_id] = active
-
-        def on_run_ended(seconds: float | None) -> None:
-            self._handle_event(RunEnded(shard_id=attempt.shard_id, instance_id=instance_id, seconds=seconds))
-
+        on_run_ended, instance_id = partial(self._end_run, attempt), attempt.instance_id
         try:
             with self.running_attempts.track(attempt):
-                failure = await run_and_classify(self._start_and_run(active, attempt, on_run_ended))
+                stored = await reservation.wait_stored() if reservation else ()
+                if stored is None:
+                    return
+                starting = self._start_and_run(active, attempt, is_stored=attempt.prompt_id in stored)
+                failure = await run_and_classify(starting)
                 if failure and failure.kind is FailureKind.BAD_GRAPH:
                     failure = await self._instance_guard.explain_rejection(failure, active.model, instance_id)
                 self._check_instance(instance_id, failure)
@@ -345,12 +349,14 @@ class Dispatcher:
             self._instance_guard.suspend_until_verified(instance_id)
             self._handle_event(InstanceDown(instance_id=instance_id, returns=True))
 
-    async def _start_and_run(
-        self, active: ActiveShard, attempt: Attempt, on_run_ended: Callable[[float | None], None]
-    ) -> None:
-        if await self._lifecycle.start_attempt(active.job.id, active.shard, attempt):
+    def _end_run(self, attempt: Attempt, seconds: float | None) -> None:
+        event = RunEnded(shard_id=attempt.shard_id, instance_id=attempt.instance_id, seconds=seconds)
+        self._handle_event(event)
+
+    async def _start_and_run(self, active: ActiveShard, attempt: Attempt, *, is_stored: bool) -> None:
+        if await self._lifecycle.start_attempt(active.job.id, active.shard, attempt, is_stored=is_stored):
             run = ShardRun(attempt=attempt, job=active.job, shard=active.shard, model=active.model)
-            await self._runner.run_attempt(run, on_run_ended)
+            await self._runner.run_attempt(run, partial(self._end_run, attempt))
 
     async def _recover_attempt(self, attempt: Attempt) -> None:
         with self.running_attempts.track(attempt, recovers=True):
@@ -386,16 +392,7 @@ class Dispatcher:
 
     async def _quarantine_shard(self, active: ActiveShard) -> None:
         """Keep a shard under which instances died for operators, and fail its job."""
-        ids = [info.id for info in self.fleet.instances()] or [""]
-        quarantined = describe_quarantined_shard(
-            job=active.job,
-            shard=active.shard,
-            model=active.model,
-            capabilities=self._runner.capabilities,
-            instance_id=active.attempt.instance_id if active.attempt else ids[0],
-            now=self._clock(),
-        )
+        known, first = self._runner.capabilities, next((info.id for info in self.fleet.instances()), "")
+        instance_id = active.attempt.instance_id if active.attempt else first
+        quarantined = describe_quarantined_shard(active, known, instance_id, self._clock())
         await self._lifecycle.quarantine_shard(quarantined, to_job_error(FailureKind.QUARANTINED))
-
-    async def _fail_job(self, job_id: str, error: JobError) -> None:
-        await self._lifecycle.fail_job(job_id, error)

@@ -41,11 +41,11 @@ class InstanceGuard:
     def __init__(
         self,
         runner: Runner,
-        on_available: Callable[[str], None],
+        on_available: Callable[[], None],
         *,
         backoff: Callable[[int], float] = verification_backoff,
     ) -> None:
-        """`on_available` is called with the id of an instance after its hung run was dealt with."""
+        """`on_available` is called after the hung run of an instance was dealt with."""
         self._runner = runner
         self._on_available = on_available
         self._backoff = backoff
@@ -117,7 +117,7 @@ class InstanceGuard:
             await self._restart(instance_id)
         finally:
             self._interrupting.discard(instance_id)
-        self._on_available(instance_id)
+        self._on_available()
 
     async def stop(self) -> None:
         """Stop reading node facts."""

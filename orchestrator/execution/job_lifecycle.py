@@ -41,11 +41,15 @@ class JobLifecycle:
         self._events = events
         self._clock = clock
 
-    async def start_attempt(self, job_id: str, shard: Shard, attempt: Attempt) -> bool:
+    async def start_attempt(
+        self, job_id: str, shard: Shard, attempt: Attempt, *, is_stored: bool = False
+    ) -> bool:
         """Store an attempt before its prompt is sent, so that it can be recovered after a crash.
 
-        Returns False if the shard is no longer needed."""
-        is_started = await self._until_written(lambda: self._store.start_attempt(attempt), "start_attempt")
+        `is_stored`: it was stored with its job. Returns False if the shard is no longer needed."""
+        is_started = is_stored or await self._until_written(
+            lambda: self._store.start_attempt(attempt), "start_attempt"
+        )
         if is_started:
             started = ShardStarted(
                 index=shard.index,

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from orchestrator.catalog import Model
 from orchestrator.catalog.rendering.graph import ApiGraph
+from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.execution.capabilities import CapabilityCache
-from orchestrator.jobs import Job, Shard
+from orchestrator.jobs import Shard
 from orchestrator.jobs.quarantine import QuarantinedShard
 
 log = logging.getLogger(__name__)
@@ -18,18 +19,13 @@ QUARANTINE_FILENAME_PREFIX = "quarantine"
 
 
 def describe_quarantined_shard(
-    *,
-    job: Job,
-    shard: Shard,
-    model: Model,
-    capabilities: CapabilityCache,
-    instance_id: str,
-    now: datetime,
+    active: ActiveShard, capabilities: CapabilityCache, instance_id: str, now: datetime
 ) -> QuarantinedShard:
     """Return the shard with its graph as it was rendered for the instance that died last.
 
     Input files are named by their object keys.
     """
+    job, shard, model = active.job, active.shard, active.model
     return QuarantinedShard(
         shard_id=shard.id,
         job_id=job.id,

@@ -82,33 +82,38 @@ class ResponseTracker:
                 return record
         return None
 
-    async def record_sent(self, job_id: str) -> None:
-        """Record that the response was sent; then the connection is done."""
-        await self._record_and_end(job_id, None)
+    def record_sent(self, job_id: str) -> None:
+        """Record soon that the response was sent; then the connection is done."""
+        self._record_and_end(job_id, None)
 
-    async def record_lost(self, job_id: str) -> None:
-        """Record that the caller disconnected, which matters only for a job that has succeeded."""
-        await self._record_and_end(job_id, PendingResponse.LOST)
+    def record_lost(self, job_id: str) -> None:
+        """Record soon that the caller disconnected, which matters only for a job that has succeeded."""
+        self._record_and_end(job_id, PendingResponse.LOST)
 
-    async def _record_and_end(self, job_id: str, pending: PendingResponse | None) -> None:
+    def _record_and_end(self, job_id: str, pending: PendingResponse | None) -> None:
         """Record an outcome. Until it is written, the job counts as waited for: its caller knows more."""
 
         async def record() -> None:
             await self._store.record_response(job_id, pending)
             self.end(job_id)
 
-        await self.in_background(record, "record_response", job_id)
+        self.in_background(record, "record_response", job_id)
 
-    async def in_background(
+    def in_background(
         self, change: Callable[[], Awaitable[object]], operation: str, job_id: str
-    ) -> None:
-        """Make a change that goes on while the store is unavailable; wait for it only for a moment."""
+    ) -> asyncio.Task[None]:
+        """Make a change that goes on while the store is unavailable; return its task."""
 
         async def run() -> None:
             await until_store_answers(change, operation)
 
-        task = spawn(run(), operation, job_id, group=self._tasks)
-        await asyncio.wait({task}, timeout=BACKGROUND_WAIT_SECONDS)
+        return spawn(run(), operation, job_id, group=self._tasks)
+
+    async def in_background_for_a_moment(
+        self, change: Callable[[], Awaitable[object]], operation: str, job_id: str
+    ) -> None:
+        """Do the same, and wait for it for BACKGROUND_WAIT_SECONDS at most."""
+        await asyncio.wait({self.in_background(change, operation, job_id)}, timeout=BACKGROUND_WAIT_SECONDS)
 
     async def stop(self) -> None:
         """Wait for the changes under way, up to a limit; the next process makes up for the others."""

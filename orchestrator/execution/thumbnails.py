@@ -60,14 +60,17 @@ class Thumbnails:
             async with self._slots.slot(record.job.account_id):
                 return await self.make(record, output)
 
-    async def make(self, record: JobRecord, output: Output) -> bytes:
-        """Make and store a thumbnail. Raises as `load` does, and Gone if the job was removed meanwhile."""
+    async def make(self, record: JobRecord, output: Output, *, is_awaited: bool = True) -> bytes:
+        """Make and store a thumbnail; `is_awaited` if a caller waits for it.
+
+        Raises as `load` does, and Gone if the job was removed meanwhile.
+        """
         data = await self._objects.get(output.key)
         small = await asyncio.to_thread(make_gallery_thumbnail, data, output.content_type)
         small = await self._marker.mark(record.job, small, CONTENT_TYPE)
         key = self.key_of(record.job.id, output)
         await self._objects.put_new(key, small, CONTENT_TYPE)
-        await self._files.add_job_file(record.job.id, key)
+        await self._files.add_job_file(record.job.id, key, is_awaited=is_awaited)
         return small
 
 
@@ -109,7 +112,7 @@ class ThumbnailMaker:
 
     async def _make(self, record: JobRecord, output: Output) -> None:
         try:
-            await self._thumbnails.make(record, output)
+            await self._thumbnails.make(record, output, is_awaited=False)
         except (Gone, ObjectNotFound):
             pass  # The caller has deleted the job at once.
         except (CorruptMedia, ImageTooLarge, ObjectStoreError, ServiceError) as error:

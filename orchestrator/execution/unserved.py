@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from comfy_instances.fleet.protocol import Fleet, InstanceState
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.model import Model
+from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.failures import FAILURE_MESSAGES, to_job_error
+from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs import FailureKind, JobError
 
 #: Lines of what an instance lacks that an error has.
 _SHOWN_LACKS = 5
+
+
+def is_settled(fleet: Fleet) -> bool:
+    """Whether the fleet has instances that are ready, and none that may become so by itself."""
+    states = {info.state for info in fleet.instances()}
+    return InstanceState.READY in states and not states - {InstanceState.READY, InstanceState.FAILED}
+
+
+def find_superseded(
+    shards: Iterable[ActiveShard], catalog: LiveCatalog, scheduler: Scheduler
+) -> list[ActiveShard]:
+    """Return the waiting shards of old versions and drafts of models which no instance can run."""
+    outdated = [one for one in shards if catalog.is_outdated(one.model) and one.shard.id in scheduler.queue]
+    return [one for one in outdated if not scheduler.can_serve(one.model.digest)]
 
 
 def explain_unserved(

@@ -15,8 +15,8 @@ from orchestrator.jobs.objects import DeletionReason, ObjectDeletion
 class FileStore(Protocol):
     """References of jobs to objects, and the outbox of deletions."""
 
-    async def add_job_file(self, job_id: str, key: str) -> None:
-        """Record that a job needs an object that was written for it.
+    async def add_job_file(self, job_id: str, key: str, *, is_awaited: bool = True) -> None:
+        """Record that a job needs an object that was written for it; `is_awaited` if a caller waits for it.
 
         Raises Gone if the job was removed or the object is condemned.
         """

@@ -67,9 +67,16 @@ def _free_key(tx: Transaction, job: Job) -> Changes:
 
 
 def add_job(
-    tx: Transaction, job: Job, shards: Sequence[Shard], input_keys: Sequence[str] = ()
+    tx: Transaction,
+    job: Job,
+    shards: Sequence[Shard],
+    input_keys: Sequence[str] = (),
+    attempts: Sequence[Attempt] = (),
 ) -> tuple[JobRecord, bool]:
-    """Add a job and hold its price; a replay returns the earlier job and False."""
+    """Add a job, hold its price and start its first attempts; a replay returns the earlier job and False.
+
+    The job is returned as it was accepted, before its attempts were started.
+    """
     charging.check_new_job(job, shards)
     tx.lock_objects(input_keys)
     tx.lock_account(job.account_id)
@@ -82,7 +89,10 @@ def add_job(
         check_spend_caps(job, limits, lambda since: tx.sum_key_spend(job.key_id, since))
     changes = _free_key(tx, job) + charging.place_hold(job, shards, tx.get_balance(job.account_id))
     tx.apply_changes(changes + Changes(files=file_operations.reference_inputs(tx, job, input_keys)))
-    return get_job(tx, job.id), True
+    accepted = get_job(tx, job.id)
+    for attempt in attempts:
+        start_attempt(tx, attempt)
+    return accepted, True
 
 
 def add_rejected_job(tx: Transaction, job: Job, shards: Sequence[Shard]) -> JobRecord:

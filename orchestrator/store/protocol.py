@@ -196,10 +196,16 @@ class JobStore(Protocol):
     """Jobs with their shards and attempts, and the holds and charges that go with them."""
 
     async def add_job(
-        self, job: Job, shards: Sequence[Shard], input_keys: Sequence[str] = ()
+        self,
+        job: Job,
+        shards: Sequence[Shard],
+        input_keys: Sequence[str] = (),
+        attempts: Sequence[Attempt] = (),
     ) -> tuple[JobRecord, bool]:
         """Add a job with its shards and its stored input files, hold its price, and return it with True.
 
+        `attempts` are started in the same transaction, as `start_attempt` does; the job is returned as it
+        was before.
         A replay with the same idempotency key and request digest returns the earlier job and False; another
         digest raises Conflict. A job that failed for a reason that may have passed frees its key. Raises
         InsufficientBalance, also beyond a spend cap of the key

@@ -135,7 +135,7 @@ class JobService(JobReader, JobWaiter, Protocol):
         """Send the webhook of a finished job again. Raises NotFound, InvalidRequest."""
         ...
 
-    async def record_bytes_sent(self, record: JobRecord, size: int | None = None) -> None:
+    def record_bytes_sent(self, record: JobRecord, size: int | None = None) -> None:
         """Record that bytes of a job's outputs were sent to the caller; None: all of them."""
         ...
 

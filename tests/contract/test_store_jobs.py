@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import Conflict, InsufficientBalance, InvalidRequest, NotFound
-from orchestrator.jobs import JobError, JobStatus, create_shards
+from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Shard, ShardStatus, create_shards
 from tests.support.store_harness import PICTURE, STORES, USAGE, StoreHarness, open_store, open_world
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
@@ -30,6 +31,37 @@ async def test_returns_a_job_as_it_was_added(world: StoreHarness) -> None:
     assert record == await world.again(record)
     assert record.job == job
     assert [shard.params["seed"] for shard in record.shards] == [2**64 - 2, 2**64 - 1]
+
+
+def first_attempt(world: StoreHarness, job: Job, shards: Sequence[Shard]) -> Attempt:
+    """The attempt of the first shard of a job that is not stored yet."""
+    return world.attempt(JobRecord(job=job, shards=tuple(shards)))
+
+
+async def test_starts_the_first_attempts_with_the_job(world: StoreHarness) -> None:
+    job = world.job()
+    shards = create_shards(job, 2)
+    accepted, created = await world.store.add_job(job, shards, (), [first_attempt(world, job, shards)])
+    assert (created, accepted.job.status) == (True, JobStatus.QUEUED), "the job as it was accepted"
+    stored = await world.again(accepted)
+    assert stored.job.status is JobStatus.RUNNING
+    assert [shard.status for shard in stored.shards] == [ShardStatus.RUNNING, ShardStatus.WAITING]
+    (attempt,) = await world.store.list_open_attempts()
+    assert attempt.shard_id == shards[0].id
+    assert (await world.finish(attempt)).shards[0].status is ShardStatus.SUCCEEDED
+
+
+async def test_a_job_that_is_not_accepted_starts_no_attempt(world: StoreHarness) -> None:
+    first = await world.add(idempotency_key="k", request_digest="d")
+    replay = world.job(idempotency_key="k", request_digest="d")
+    shards = create_shards(replay, 1)
+    record, created = await world.store.add_job(replay, shards, (), [first_attempt(world, replay, shards)])
+    assert (record.job.id, created) == (first.job.id, False)
+    expensive = world.job(price=10_000_000)
+    shards = create_shards(expensive, 1)
+    with pytest.raises(InsufficientBalance):
+        await world.store.add_job(expensive, shards, (), [first_attempt(world, expensive, shards)])
+    assert await world.store.list_open_attempts() == []
 
 
 async def test_accepting_a_job_holds_its_price(world: StoreHarness) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.test_keys_limits import PATH, SMALL, ask, code
+from tests.support.polling import poll
 from tests.support.service import ServiceProcess
 from tests.support.webhook_receiver import receiving
 
@@ -161,8 +162,13 @@ async def test_margin_reports_have_usage_revenue_and_cost(bank: ServiceProcess) 
     assert bank.run("usage", "job", id) == job
     table = await text(bank, bank.admin_token, "/admin/v1/margins?by=device&format=csv")
     assert "simulated" in [row[0] for row in table]
-    report = bank.run("usage", "report", "--margins", "--by", "model")
-    assert next(row for row in report if row["model"] == "sdxl-1.0") == after
+
+    async def reported() -> list[dict[str, Any]]:
+        report = bank.run("usage", "report", "--margins", "--by", "model")
+        return [next(row for row in report if row["model"] == "sdxl-1.0"), await metered(bank)]
+
+    # Bytes that were sent are counted soon after the response.
+    await poll(reported, lambda both: both[0] == both[1])
     for options in (("--margins", "--by", "key"), ("--by", "device")):
         assert bank.command("usage", "report", *options).returncode == 1
 

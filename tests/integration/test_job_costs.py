@@ -14,10 +14,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 #: For an image as a URL, on an instance that stores its results itself.
 BUDGET = {
-    # The job with its hold, the attempt, the result with the capture, the response, the thumbnail's key.
-    "commits": 5,
-    # The prompt, three times the state of its delivery, once with the grant; its release, its history.
-    "requests to the instance": 6,
+    # The job with its hold and attempt, the result with the capture; later the response, the thumbnail's key.
+    "commits": 4,
+    # The prompt, twice the state of its delivery, once with the grant; its release, its history.
+    "requests to the instance": 5,
     # The instance stores the result; whether it is there, and for its thumbnail the result and a PUT.
     "requests to object storage": 4,
     # Key, wallet and plan; the thumbnail is decoded, encoded and marked.

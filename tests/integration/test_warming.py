@@ -10,7 +10,6 @@ import pytest
 from tests.support.api import (
     Instances,
     all_ready,
-    list_instances,
     submit_job,
     wait_for_instances,
     wait_for_job,

@@ -84,6 +84,30 @@ async def test_a_granted_file_is_stored_and_its_memory_given_back(
     assert "X-Amz" not in str(snapshot)
 
 
+async def test_the_service_is_notified_of_what_it_has_to_know_only(
+    courier: Courier, store: ObjectStore
+) -> None:
+    """Not while everything is being encoded, and not of the grant that it gave itself."""
+    begin, notified = threading.Event(), list[str]()
+
+    def encode() -> list[EncodedFile]:
+        begin.wait()
+        return text()
+
+    deliver(courier, encode)
+    assert courier.deliveries.listen(PROMPT, 0, lambda: notified.append("encoded"))
+    begin.set()
+    await wait_until(lambda: states(courier) == ["encoded"])
+    assert notified == ["encoded"]
+    snapshot = courier.deliveries.snapshot(PROMPT)
+    assert snapshot is not None
+    assert courier.deliveries.listen(PROMPT, snapshot["revision"], lambda: notified.append("stored"))
+    courier.grant(PROMPT, grant_for(store, "outputs/notified"))
+    await wait_until(lambda: states(courier) == ["stored"])
+    assert notified == ["encoded", "stored"]
+    assert not courier.deliveries.listen(PROMPT, 0, lambda: notified.append("never")), "it has its results"
+
+
 async def test_asks_for_another_request_when_one_has_expired(courier: Courier, store: ObjectStore) -> None:
     expired = grant_for(store, "outputs/expired", lifetime=1.0)
     deliver(courier, text)

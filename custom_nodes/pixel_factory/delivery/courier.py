@@ -111,7 +111,7 @@ class Courier:
                     file.grant, file.state, file.error = grants[file.number], state.UPLOADING, ""
                     self._uploading.put(lambda one=file: self._upload(prompt_id, one))  # type: ignore[misc]
 
-        self.deliveries.change(prompt_id, begin)
+        self.deliveries.change(prompt_id, begin, silent=True)
 
     def fetch(self, prompt_id: str, number: int) -> EncodedFile | None:
         """Return a file for the service to take; None if there is none with its bytes."""

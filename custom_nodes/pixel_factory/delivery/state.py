@@ -113,14 +113,18 @@ class Deliveries:
             self._touch(delivery)
             return file
 
-    def change(self, prompt_id: str, change: Callable[[Delivery], None]) -> bool:
-        """Change a delivery under the lock and tell who waits; False if it was released."""
+    def change(self, prompt_id: str, change: Callable[[Delivery], None], *, silent: bool = False) -> bool:
+        """Change a delivery under the lock and notify those that wait; False if it was released.
+
+        `silent` notifies none: for a change of which the service knows, because it has caused it.
+        """
         with self._lock:
             delivery = self._deliveries.get(prompt_id)
             if delivery is None:
                 return False
             change(delivery)
-            self._touch(delivery)
+            if not silent:
+                self._touch(delivery)
             return True
 
     def find(self, prompt_id: str) -> Delivery | None:
@@ -138,10 +142,16 @@ class Deliveries:
             return {"protocol": PROTOCOL, "revision": delivery.revision, "files": files}
 
     def listen(self, prompt_id: str, after: int, listener: Callable[[], None]) -> bool:
-        """Have `listener` called at the next change; False if there already is one after revision `after`."""
+        """Have `listener` called at the next change; False if there already is one after revision `after`.
+
+        While every file is still being encoded, there is nothing for a service that asks for the first time.
+        """
         with self._lock:
             delivery = self._deliveries.get(prompt_id)
-            if delivery is None or delivery.revision > after:
+            if delivery is None:
+                return False
+            is_first = after == 0 and all(file.state == WORKING for file in delivery.files)
+            if delivery.revision > after and not is_first:
                 return False
             delivery.listeners.append(listener)
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from time import monotonic
@@ -33,7 +33,7 @@ from orchestrator.execution.live.mirror import FleetMirror
 from orchestrator.execution.live.recently_read import RecentlyRead
 from orchestrator.execution.live.stored_events import StoredJobEvents
 from orchestrator.execution.responses import ResponseTracker
-from orchestrator.jobs import JobRecord
+from orchestrator.jobs import Job, JobRecord, Shard
 from orchestrator.jobs.events import EventHub
 from pricing.plans import Plan
 
@@ -132,6 +132,12 @@ class SchedulerLink:
             raise no_scheduler()
         serves = self.mirror.expects_to_serve(model)
         return Capacity(0.0 if self.mirror.expects_instance(monotonic()) else None, serves_model=serves)
+
+    def reserve_job(self, job: Job, shards: Sequence[Shard], plan: Plan) -> None:
+        """Do nothing: the scheduler learns of new jobs from the store."""
+
+    def withdraw_job(self, job_id: str) -> None:
+        """Do nothing: nothing was reserved."""
 
     def schedule_job(self, record: JobRecord, plan: Plan) -> None:
         """Do nothing: the scheduler learns of new jobs from the store."""

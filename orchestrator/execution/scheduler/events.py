@@ -5,6 +5,7 @@ All are frozen values; durations are in seconds, sizes in bytes.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -99,6 +100,13 @@ class JobCancelled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class JobWithdrawn:
+    """A job was not stored; none of its shards was sent to an instance."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceUp:
     """An instance accepts prompts. A repeated event replaces the earlier values."""
 
@@ -144,6 +152,7 @@ Event = (
     | ShardDone
     | ShardFailed
     | JobCancelled
+    | JobWithdrawn
     | InstanceUp
     | InstanceDown
     | ModelWarming
@@ -204,3 +213,5 @@ class Assignment:
     #: Part of `expected_seconds` that is spent loading the model.
     load_seconds: float
     started_at: float = field(default=0.0)
+    #: The models in the instance's memory before; see `Instance.loaded_models`.
+    loaded_before: OrderedDict[str, ShardSpec] = field(default_factory=OrderedDict)

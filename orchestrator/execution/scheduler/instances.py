@@ -137,6 +137,7 @@ class Instance:
     def assign(self, assignment: Assignment, now: float) -> None:
         """Add a shard, and evict models from memory to make room for its model."""
         assignment.started_at = now
+        assignment.loaded_before = OrderedDict(self.loaded_models)
         self.assignments.append(assignment)
         self._load_model(assignment.spec)
 
@@ -155,6 +156,13 @@ class Instance:
                     self.assignments[0].started_at = now
                 return assignment
         return None
+
+    def withdraw(self, shard_id: str, now: float) -> Assignment | None:
+        """Take back a shard that was never sent. Returns None if it is not assigned here."""
+        assignment = self.release_slot(shard_id, now)
+        if assignment and all(later.started_at < assignment.started_at for later in self.assignments):
+            self.loaded_models = assignment.loaded_before
+        return assignment
 
     def models_to_evict(self, spec: ShardSpec) -> list[ShardSpec]:
         """Return the latest shard of each model to evict for this shard, least recently used first."""

@@ -29,6 +29,7 @@ from orchestrator.execution.scheduler.events import (
     Instruction,
     JobAdded,
     JobCancelled,
+    JobWithdrawn,
     ModelWarming,
     RunEnded,
     RunShard,
@@ -38,7 +39,7 @@ from orchestrator.execution.scheduler.events import (
     Tick,
 )
 from orchestrator.execution.scheduler.instances import Instance, reload_seconds
-from orchestrator.execution.scheduler.placement import Placement
+from orchestrator.execution.scheduler.placement import Placement, is_critical, list_eligible
 from orchestrator.execution.scheduler.queue import FairQueue, QueuedShard
 from orchestrator.execution.scheduler.suspects import SuspectLane
 from orchestrator.execution.scheduler.wait_estimator import WaitEstimate, WaitEstimator
@@ -93,6 +94,9 @@ class Scheduler:
                 return [*self._retry_or_fail(event, now), *self._fill_slots(now)]
             case JobCancelled(job_id=job_id, shard_id=shard_id):
                 return [*self._cancel_job(job_id, shard_id), *self._fill_slots(now)]
+            case JobWithdrawn(job_id=job_id):
+                self._withdraw_job(job_id, now)
+                return self._fill_slots(now)
             case InstanceUp(instance_id=instance_id):
                 self.instances.setdefault(instance_id, Instance(instance_id)).mark_up(event)
                 return self._fill_slots(now)
@@ -265,6 +269,15 @@ class Scheduler:
             if assignment.spec.shard_id in shards
         ]
 
+    def _withdraw_job(self, job_id: str, now: float) -> None:
+        """Forget the shards of a job that were never sent, and give back their slots."""
+        for shard_id in tuple(self._shards_by_job.get(job_id, ())):
+            for instance in self.instances.values():
+                if assignment := instance.withdraw(shard_id, now):
+                    self.queue.release_concurrency(assignment.spec.account_id)
+            self.queue.remove(shard_id)
+            self._forget_shard(shard_id)
+
     def _forget_shard(self, shard_id: str) -> None:
         spec = self._specs.pop(shard_id, None)
         if spec is None:
@@ -295,7 +308,7 @@ class Scheduler:
         if lane.is_occupied(self.instances):
             return []
         entry = lane.choose_suspect(self.queue)
-        candidates = self._eligible_instances(entry.spec) if entry else []
+        candidates = self._list_eligible(entry.spec) if entry else []
         if entry is None or not candidates or self._is_ordinary_turn(now):
             lane.instance_id = None
             return []
@@ -333,23 +346,9 @@ class Scheduler:
         if not placements:
             return None
         longest = max(placements, key=lambda placement: placement.load_seconds + placement.run_seconds)
-        return (
-            longest if self._is_critical(longest) else min(placements, key=lambda placement: placement.score)
-        )
-
-    def _is_critical(self, placement: Placement) -> bool:
-        """Whether a later start of this run would delay the end of all waiting work.
-
-        That is so if it takes longer than everything else that waits, spread over the fleet. Such runs are
-        started first, but on at most half of the instances, so that short runs are not blocked.
-        """
-        up = [instance for instance in self.instances.values() if instance.is_up]
-        seconds = placement.load_seconds + placement.run_seconds
-        rest = (self.queue.total_backlog_seconds - placement.queued.spec.run_seconds) / len(up)
-        occupied = sum(
-            any(run.expected_seconds >= seconds / 2 for run in instance.assignments) for instance in up
-        )
-        return seconds > rest and occupied < len(up) // 2
+        if is_critical(longest, self.instances.values(), self.queue.total_backlog_seconds):
+            return longest
+        return min(placements, key=lambda placement: placement.score)
 
     def _choose_instance(self, queued: QueuedShard, now: float) -> Placement | None:
         """Return the best placement on an instance with a free slot, or None if the shard should wait.
@@ -359,7 +358,7 @@ class Scheduler:
         """
         candidates = [
             self._estimate_placement(queued, instance, now)
-            for instance in self._eligible_instances(queued.spec)
+            for instance in self._list_eligible(queued.spec)
             if instance.id != self._suspects.instance_id
         ]
         free = [found for found in candidates if found.instance.has_free_slot]
@@ -389,12 +388,6 @@ class Scheduler:
         max_skipped = MAX_SKIPPED_LOADS * (load + reload) * len(self.instances)
         return Placement(queued, instance, load, run, finish, max_skipped, finish + reload)
 
-    def _eligible_instances(self, spec: ShardSpec) -> list[Instance]:
-        """Return the instances that can serve the shard.
-
-        Instances with enough memory, and then those on which it has not failed yet, are preferred.
-        """
-        capable = [instance for instance in self.instances.values() if instance.can_serve(spec)]
-        fitting = [instance for instance in capable if instance.has_memory_for(spec)] or capable
+    def _list_eligible(self, spec: ShardSpec) -> list[Instance]:
         failed_on = self._failed_instances.get(spec.shard_id, set())
-        return [instance for instance in fitting if instance.id not in failed_on] or fitting
+        return list_eligible(self.instances.values(), spec, failed_on)

@@ -18,7 +18,7 @@ class MemoryFiles:
     _tables: MemoryTables
     _tx: MemoryTransaction
 
-    async def add_job_file(self, job_id: str, key: str) -> None:
+    async def add_job_file(self, job_id: str, key: str, *, is_awaited: bool = True) -> None:
         file_operations.add_job_file(self._tx, job_id, key)
 
     async def remove_job(self, job_id: str, now: datetime) -> list[str]:

@@ -249,9 +249,13 @@ class MemoryStore(
     # Jobs
 
     async def add_job(
-        self, job: Job, shards: Sequence[Shard], input_keys: Sequence[str] = ()
+        self,
+        job: Job,
+        shards: Sequence[Shard],
+        input_keys: Sequence[str] = (),
+        attempts: Sequence[Attempt] = (),
     ) -> tuple[JobRecord, bool]:
-        return operations.add_job(self._tx, job, shards, input_keys)
+        return operations.add_job(self._tx, job, shards, input_keys, attempts)
 
     async def add_rejected_job(self, job: Job, shards: Sequence[Shard]) -> JobRecord:
         return operations.add_rejected_job(self._tx, job, shards)

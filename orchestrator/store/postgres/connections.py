@@ -147,6 +147,10 @@ class ConnectionPool:
         async with _time_limit(WRITE_SECONDS):
             return await self._submit(self._writer_threads, self._write, function, arguments)
 
+    async def write_soon(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Do the same: transactions are not shared here."""
+        return await self.write(function, *arguments)
+
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run `function(database, *arguments)` on one consistent snapshot of what is committed."""
         async with _time_limit(READ_SECONDS):

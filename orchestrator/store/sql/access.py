@@ -21,6 +21,10 @@ class Databases(Protocol):
         """
         ...
 
+    async def write_soon(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Do the same, perhaps a moment later together with other writes: for what no caller waits for."""
+        ...
+
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Return the result of `function(database, *arguments)` on one snapshot of what is committed."""
         ...
@@ -38,6 +42,10 @@ class SqlAccess:
     async def _change(self, operation: Callable[..., T], *arguments: Any) -> T:
         """Run an operation in a write transaction."""
         return await self._db.write(lambda db: operation(SqlTransaction(db), *arguments))
+
+    async def _change_soon(self, operation: Callable[..., T], *arguments: Any) -> T:
+        """Run an operation for which no caller waits in a write transaction, perhaps with others."""
+        return await self._db.write_soon(lambda db: operation(SqlTransaction(db), *arguments))
 
     async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
         """Run an operation that only reads, on a snapshot."""

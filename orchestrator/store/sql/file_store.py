@@ -14,8 +14,9 @@ from orchestrator.store.sql.access import SqlAccess
 class SqlFiles(SqlAccess):
     """Implements `orchestrator.store.files.FileStore`, where each method is described."""
 
-    async def add_job_file(self, job_id: str, key: str) -> None:
-        await self._change(file_operations.add_job_file, job_id, key)
+    async def add_job_file(self, job_id: str, key: str, *, is_awaited: bool = True) -> None:
+        change = self._change if is_awaited else self._change_soon
+        await change(file_operations.add_job_file, job_id, key)
 
     async def remove_job(self, job_id: str, now: datetime) -> list[str]:
         return await self._change(file_operations.remove_job, job_id, now)

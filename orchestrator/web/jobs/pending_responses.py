@@ -68,7 +68,7 @@ async def pending_response_middleware(request: web.Request, handler: Handler) ->
     except (asyncio.CancelledError, ConnectionError):
         if PENDING_KEY in request:
             job_id, responses = request[PENDING_KEY]
-            await responses.record_lost(job_id)
+            responses.record_lost(job_id)
         raise
     except BaseException:
         # The job still waits for a connection that brings it, or for its refund.
@@ -81,7 +81,7 @@ async def pending_response_middleware(request: web.Request, handler: Handler) ->
         if UNSENT_KEY in request or response.status >= HTTPBadRequest.status_code:
             responses.end(job_id)
         else:
-            await responses.record_sent(job_id)
+            responses.record_sent(job_id)
     return response
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 
 from aiohttp import web
@@ -28,9 +28,7 @@ MAX_WAITING_DOWNLOADS = 1024
 class ResultSender:
     """Sends objects of jobs, and records how many bytes it has sent."""
 
-    def __init__(
-        self, objects: ObjectStore, record_bytes_sent: Callable[[JobRecord, int], Awaitable[None]]
-    ) -> None:
+    def __init__(self, objects: ObjectStore, record_bytes_sent: Callable[[JobRecord, int], None]) -> None:
         self.objects = objects
         self._record_bytes_sent = record_bytes_sent
         self._slots = FairSlots(
@@ -95,7 +93,7 @@ class ResultSender:
             raise ConnectionResetError(f"object storage failed during a download: {error}") from error
         finally:
             if sent:
-                await self._record_bytes_sent(record, sent)
+                self._record_bytes_sent(record, sent)
 
 
 async def _write(request: web.Request, response: web.StreamResponse, chunk: bytes) -> None:

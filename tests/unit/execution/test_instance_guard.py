@@ -51,7 +51,7 @@ def make_guard(
     fleet: ReloadableFleet, backoff: Callable[[int], float] = verification_backoff
 ) -> InstanceGuard:
     runner = FleetRunner(fleet)
-    return InstanceGuard(runner, lambda instance_id: None, backoff=backoff)  # type: ignore[arg-type]
+    return InstanceGuard(runner, lambda: None, backoff=backoff)  # type: ignore[arg-type]
 
 
 async def test_withholds_an_instance_until_its_node_facts_were_read_again() -> None:

@@ -233,7 +233,7 @@ class A1111InfoRoutes:
             record = await wait_for_result(self._service, record)
             job, headers = record.job, job_headers(record)
             data = await self._delivery.load_file(record.outputs[0].key)
-            await self._service.record_bytes_sent(record)
+            self._service.record_bytes_sent(record)
         resized = await asyncio.to_thread(resize_result, data, size, crops=body.upscaling_crop is not False)
         if resized is not data:
             data = resized if job is None else await self._delivery.marker.mark(job, resized, "image/png")

@@ -214,7 +214,7 @@ class A1111Routes:
                 for file, text in zip(files, texts, strict=True)
             ]
         )
-        await self._service.record_bytes_sent(record)
+        self._service.record_bytes_sent(record)
         response = WebUiImagesResponse(
             images=images,
             parameters=a1111.to_parameters(body),

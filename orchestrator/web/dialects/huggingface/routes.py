@@ -59,5 +59,5 @@ class HuggingFaceRoutes:
         record = await wait_for_result(self._service, record)
         output = record.outputs[0]
         data = await self._delivery.load_file(output.key)
-        await self._service.record_bytes_sent(record)
+        self._service.record_bytes_sent(record)
         return web.Response(body=data, content_type=output.content_type, headers=job_headers(record))

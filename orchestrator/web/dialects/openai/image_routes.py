@@ -170,7 +170,7 @@ class ImageRoutes:
             encoding=body.encoding,
         )
         if not body.wants_urls:
-            await self._service.record_bytes_sent(record)
+            self._service.record_bytes_sent(record)
         images = pixel_factory.to_response(record, self._service.get_model(record.job), body, files)
         # Results may be many megabytes of base64 text.
         return await asyncio.to_thread(json_response, images, headers=job_headers(record))

@@ -156,7 +156,7 @@ class ImageStreamResponder:
                 record, image_index=index, b64_json=file["b64_json"], usage=usage, now=now
             )
             await _send_event(stream, event.type, event)
-        await self._service.record_bytes_sent(record)
+        self._service.record_bytes_sent(record)
 
 
 async def _send_event(stream: EventStream, name: str, event: ResponseModel) -> None:

@@ -206,7 +206,7 @@ class VideoRoutes:
             file.data,
         )
         if request.method == "GET":
-            await self._service.record_bytes_sent(record, response.content_length or 0)
+            self._service.record_bytes_sent(record, response.content_length or 0)
         return response
 
     @openapi_operation(

@@ -12,11 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
-    BaseSettings,
     NoDecode,
-    PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from orchestrator.database_url import (
@@ -27,6 +24,7 @@ from orchestrator.database_url import (
     sqlite_path,
 )
 from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySettings
+from orchestrator.file_settings import FileSettings, config_file
 from orchestrator.graph_settings import GraphSettings
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
 from orchestrator.operations_settings import OperationsSettings
@@ -43,7 +41,9 @@ LogFormat = Literal["text", "json"]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
-class Settings(GraphSettings, RaySettings, SecretSettings, OperationsSettings, DirectorySettings):
+class Settings(
+    FileSettings, GraphSettings, RaySettings, SecretSettings, OperationsSettings, DirectorySettings
+):
     """Settings of the service. Sizes are in bytes, durations in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="PIXELFACTORY_", frozen=True, extra="forbid")
@@ -381,20 +381,10 @@ class Settings(GraphSettings, RaySettings, SecretSettings, OperationsSettings, D
     @classmethod
     def load(cls, config: Path | None = None, **flags: Any) -> Settings:
         """Read the settings from flags (None: not given), environment and `config`. Raises SettingsError."""
-
-        class WithFile(cls):  # type: ignore[misc, valid-type]
-            @classmethod
-            def settings_customise_sources(
-                cls, settings_cls: type[BaseSettings], *sources: Any, **named: Any
-            ) -> tuple[PydanticBaseSettingsSource, ...]:
-                file = TomlConfigSettingsSource(settings_cls, config) if config else None
-                found = (named["init_settings"], named["env_settings"], file)
-                return tuple(source for source in found if source is not None)
-
         if config is not None and (problem := check_config_file(config)) is not None:
             raise SettingsError(problem)
         try:
-            values = WithFile(**{name: value for name, value in flags.items() if value is not None})
+            with config_file(config):
+                return cls(**{name: value for name, value in flags.items() if value is not None})
         except ValidationError as error:
             raise SettingsError(describe_invalid_setting(error, flags, config, cls.model_fields)) from error
-        return cls.model_construct(**values.__dict__)

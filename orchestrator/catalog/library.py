@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.similar_names import find_similar
 
 _KIND_ORDER = list(ModelKind)
+#: Models whose parsed form is kept, for the next load of the same files.
+MAX_PARSED_MODELS = 256
 #: How many ids the error for an unknown model suggests.
 MAX_SUGGESTED_NAMES = 3
 
@@ -231,16 +234,24 @@ def find_model_folders(directory: Path, overlay: Path | None = None) -> list[Pat
     return [folders[name] for name in sorted(folders)]
 
 
+@lru_cache(maxsize=MAX_PARSED_MODELS)
+def _parse_unchanged(
+    manifest: str, graph: str, folder: Path, nodes: str, examples: str, fixed_files: str
+) -> Model:
+    """Return the model of these texts; the same object while they are unchanged, as most are at a reload."""
+    return Model.parse(manifest, graph, folder, nodes, examples, fixed_files_text=fixed_files)
+
+
 def load_model(folder: Path) -> Model:
     """Load the model in `folder`. Raises CatalogError."""
     nodes, examples, fixed = folder / "nodes.json", folder / EXAMPLES_NAME, folder / FIXED_FILES_NAME
-    model = Model.parse(
+    model = _parse_unchanged(
         _read_text(folder / "model.toml"),
         _read_text(folder / "graph.json"),
         folder,
         _read_text(nodes) if nodes.exists() else "{}",
         _read_text(examples, MAX_STORED_BYTES) if examples.exists() else "",
-        fixed_files_text=_read_text(fixed, MAX_STORED_BYTES) if fixed.exists() else "",
+        _read_text(fixed, MAX_STORED_BYTES) if fixed.exists() else "",
     )
     if model.id != folder.name:
         raise CatalogError(

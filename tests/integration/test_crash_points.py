@@ -24,9 +24,8 @@ from tests.support.webhook_receiver import WebhookReceiver, receiving
 
 BUCKET = "crash-points"
 REQUEST = (
-    *("accept the job", "start the attempt", "fetch the input", "submit the prompt", "follow the results"),
-    *("release the results", "finish the shard", "delete the history", "post the webhook"),
-    "record the delivery",
+    *("accept the job", "fetch the input", "submit the prompt", "follow the results", "release the results"),
+    *("finish the shard", "delete the history", "post the webhook", "record the delivery"),
 )
 #: Steps where results and input files pass through the service.
 THROUGH = ("upload the input", "fetch the output", "store the object")
@@ -208,16 +207,47 @@ async def completes_and_is_charged_once(
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_job_that_waited_for_an_instance_completes_and_is_charged_once(
+    service: CrashingService, instance: ComfyUIServer, key: str, moment: str
+) -> None:
+    """Its attempt is stored when a slot is free, not with the job."""
+    async with service.client(key) as http:
+        client = Client(http)
+        await hold_the_next_run(instance)
+        held, behind = [
+            await client.submit(f"{moment} {place}", model="flux-1-schnell", image=None)
+            for place in ("held", "behind")
+        ]
+        await client.wait(held, "processing")
+        waiting = await client.submit(f"{moment} waiting")
+        assert (await client.wait(waiting, "pending", "processing"))["status"] == "pending"
+        service.arm(moment, "start the attempt")
+        await crash_and_restart(service, client.call("DELETE", f"/api/v1/jobs/{held}"))
+        for job_id in (behind, waiting):
+            job = await client.wait(job_id, "completed", "failed", "cancelled")
+            assert job["status"] == "completed", job
+            assert await client.entries(job_id) == ["hold", "capture"]
+        assert await client.entries(held) == ["hold", "release"]
+    await _wait_until_idle(instance)
+
+
+async def hold_the_next_run(instance: ComfyUIServer) -> None:
+    """Have the next run go on until it is interrupted."""
+    async with (
+        aiohttp.ClientSession() as direct,
+        direct.post(f"{instance.url}/simulator/faults", json={"kind": "hold_node", "count": 1}) as response,
+    ):
+        assert response.status == 200
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("step", CANCEL)
 async def test_a_cancelled_job_is_released(
     service: CrashingService, instance: ComfyUIServer, key: str, step: str, moment: str
 ) -> None:
     async with service.client(key) as http:
         client = Client(http)
-        async with aiohttp.ClientSession() as direct:
-            fault = {"kind": "hold_node", "count": 1}
-            async with direct.post(f"{instance.url}/simulator/faults", json=fault) as response:
-                assert response.status == 200
+        await hold_the_next_run(instance)
         job_id = await client.submit(f"{moment} {step}", model="flux-1-schnell", image=None)
         await client.wait(job_id, "processing")
         service.arm(moment, step)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.images import png, size_of
 from tests.support.polling import wait_until_sync
+from tests.support.ports import find_lasting_port
 from tests.support.service import ServiceProcess, pixelfactory
 from tests.support.videos import film
 
@@ -133,7 +134,8 @@ def test_a_drained_instance_gets_nothing(service: ServiceProcess, key: str, tmp_
 
 def test_wrong_settings_are_named(tmp_path: Path) -> None:
     def refused(*arguments: str, **environment: str) -> str:
-        done = pixelfactory("up", *arguments, data_dir=tmp_path, check=False, **environment)
+        port = str(find_lasting_port())
+        done = pixelfactory("up", "--port", port, *arguments, data_dir=tmp_path, check=False, **environment)
         assert done.returncode == 1
         return done.stderr
 

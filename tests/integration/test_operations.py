@@ -127,7 +127,8 @@ async def test_returns_the_end_of_an_instance_log(service: ServiceProcess) -> No
 def test_cli_errors_are_one_line(service: ServiceProcess) -> None:
     done = instances(service, "drain", "gpu-9", check=False)
     assert (done.returncode, done.stderr) == (1, "error: Instance 'gpu-9' does not exist\n")
-    unreachable = pixelfactory("instances", "list", "--url", "http://127.0.0.1:1", check=False)
+    where = ("instances", "list", "--url", "http://127.0.0.1:1")
+    unreachable = pixelfactory(*where, check=False, PIXELFACTORY_ADMIN_TOKEN=service.admin_token)
     assert unreachable.returncode == 1
     assert unreachable.stderr.startswith("error: the service is unreachable at http://127.0.0.1:1:")
     assert unreachable.stderr.count("\n") == 1

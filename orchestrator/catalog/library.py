@@ -235,24 +235,23 @@ def find_model_folders(directory: Path, overlay: Path | None = None) -> list[Pat
 
 
 @lru_cache(maxsize=MAX_PARSED_MODELS)
-def _parse_unchanged(
-    manifest: str, graph: str, folder: Path, nodes: str, examples: str, fixed_files: str
-) -> Model:
+def _parse_unchanged(folder: Path, texts: tuple[str, ...], fixed_files: str) -> Model:
     """Return the model of these texts; the same object while they are unchanged, as most are at a reload."""
+    manifest, graph, nodes, examples = texts
     return Model.parse(manifest, graph, folder, nodes, examples, fixed_files_text=fixed_files)
 
 
 def load_model(folder: Path) -> Model:
     """Load the model in `folder`. Raises CatalogError."""
     nodes, examples, fixed = folder / "nodes.json", folder / EXAMPLES_NAME, folder / FIXED_FILES_NAME
-    model = _parse_unchanged(
+    texts = (
         _read_text(folder / "model.toml"),
         _read_text(folder / "graph.json"),
-        folder,
         _read_text(nodes) if nodes.exists() else "{}",
         _read_text(examples, MAX_STORED_BYTES) if examples.exists() else "",
-        _read_text(fixed, MAX_STORED_BYTES) if fixed.exists() else "",
     )
+    fixed_files = _read_text(fixed, MAX_STORED_BYTES) if fixed.exists() else ""
+    model = _parse_unchanged(folder, texts, fixed_files)
     if model.id != folder.name:
         raise CatalogError(
             f"must be the name of the folder, {folder.name!r} (got {model.id!r})", file=folder, where="id"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
+from orchestrator.execution.scheduler.chooser import PlacementChooser
 from orchestrator.execution.scheduler.estimates import DurationEstimates
 from orchestrator.execution.scheduler.events import (
     Assignment,
@@ -38,9 +39,9 @@ from orchestrator.execution.scheduler.events import (
     ShardSpec,
     Tick,
 )
-from orchestrator.execution.scheduler.instances import Instance, reload_seconds
-from orchestrator.execution.scheduler.placement import Placement, is_critical, list_eligible
-from orchestrator.execution.scheduler.queue import FairQueue, QueuedShard
+from orchestrator.execution.scheduler.instances import Instance
+from orchestrator.execution.scheduler.placement import Placement, is_critical
+from orchestrator.execution.scheduler.queue import FairQueue
 from orchestrator.execution.scheduler.suspects import SuspectLane
 from orchestrator.execution.scheduler.wait_estimator import WaitEstimate, WaitEstimator
 from orchestrator.jobs.failures import FailureKind
@@ -55,8 +56,6 @@ PERMANENT_FAILURES = frozenset(
         FailureKind.GRAPH_TOO_LONG,
     }
 )
-#: How long a model that is not loaded waits in favour of loaded ones, in multiples of its load time.
-MAX_SKIPPED_LOADS = 6.0
 
 
 class Scheduler:
@@ -75,6 +74,7 @@ class Scheduler:
         self._tries: dict[str, int] = {}
         self._suspects = SuspectLane()
         self._failed_instances: dict[str, set[str]] = {}
+        self._chooser = PlacementChooser(self.instances, self.queue, self.estimates, self._failed_instances)
         #: Heap of (deadline, shard id).
         self._deadlines: list[tuple[float, str]] = []
 
@@ -308,7 +308,7 @@ class Scheduler:
         if lane.is_occupied(self.instances):
             return []
         entry = lane.choose_suspect(self.queue)
-        candidates = self._list_eligible(entry.spec) if entry else []
+        candidates = self._chooser.list_eligible(entry.spec) if entry else []
         if entry is None or not candidates or self._is_ordinary_turn(now):
             lane.instance_id = None
             return []
@@ -316,7 +316,7 @@ class Scheduler:
         if not instance.is_idle:
             return []
         lane.start(entry.spec)
-        return [self._assign(self._estimate_placement(entry, instance, now), now)]
+        return [self._assign(self._chooser.estimate(entry, instance, now), now)]
 
     def _is_ordinary_turn(self, now: float) -> bool:
         """Whether an ordinary shard starts first, because the suspects would close the only instance."""
@@ -340,54 +340,10 @@ class Scheduler:
         return RunShard(shard_id=spec.shard_id, instance_id=instance.id)
 
     def _choose_next(self, now: float) -> Placement | None:
-        placements = [
-            placement for entry in self.queue.heads() if (placement := self._choose_instance(entry, now))
-        ]
+        placements = self._chooser.choose(now, self._suspects.instance_id)
         if not placements:
             return None
         longest = max(placements, key=lambda placement: placement.load_seconds + placement.run_seconds)
         if is_critical(longest, self.instances.values(), self.queue.total_backlog_seconds):
             return longest
         return min(placements, key=lambda placement: placement.score)
-
-    def _choose_instance(self, queued: QueuedShard, now: float) -> Placement | None:
-        """Return the best placement on an instance with a free slot, or None if the shard should wait.
-
-        It waits if busy instances would still finish it sooner, together with everything else that waits for
-        the same model, but only until its longest skipped time is reached.
-        """
-        candidates = [
-            self._estimate_placement(queued, instance, now)
-            for instance in self._list_eligible(queued.spec)
-            if instance.id != self._suspects.instance_id
-        ]
-        free = [found for found in candidates if found.instance.has_free_slot]
-        if not free:
-            return None
-        best = min(free, key=lambda found: (found.cost_seconds, found.instance.id))
-        better = [found for found in candidates if found.cost_seconds < best.cost_seconds]
-        if not better or queued.skipped_seconds >= best.max_skipped_seconds > 0:
-            return best
-        behind = self.queue.backlog_seconds(queued.spec.model) - queued.spec.run_seconds
-        worth_waiting = min(found.cost_seconds for found in better) + behind / len(better) < best.cost_seconds
-        return None if worth_waiting else best
-
-    def _estimate_placement(self, queued: QueuedShard, instance: Instance, now: float) -> Placement:
-        spec = queued.spec
-        run = self.estimates.run_seconds(spec.model, spec.run_seconds, instance.speed)
-        is_loaded = spec.model in instance.loaded_models
-        load = (
-            0.0 if is_loaded else self.estimates.load_seconds(spec.model, spec.load_seconds, instance.speed)
-        )
-        finish = instance.busy_seconds(now) + load + run
-        reload = (
-            0.0
-            if is_loaded
-            else reload_seconds(instance, spec, self.instances.values(), self.queue.backlog_seconds)
-        )
-        max_skipped = MAX_SKIPPED_LOADS * (load + reload) * len(self.instances)
-        return Placement(queued, instance, load, run, finish, max_skipped, finish + reload)
-
-    def _list_eligible(self, spec: ShardSpec) -> list[Instance]:
-        failed_on = self._failed_instances.get(spec.shard_id, set())
-        return list_eligible(self.instances.values(), spec, failed_on)

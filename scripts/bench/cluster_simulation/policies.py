@@ -22,10 +22,10 @@ from orchestrator.execution.scheduler import (
     ShardDone,
     ShardSpec,
 )
+from orchestrator.execution.scheduler.chooser import MAX_SKIPPED_LOADS
 from orchestrator.execution.scheduler.events import Assignment
 from orchestrator.execution.scheduler.instances import Instance
 from orchestrator.execution.scheduler.queue import FairQueue, QueuedShard
-from orchestrator.execution.scheduler.scheduler import MAX_SKIPPED_LOADS
 from scripts.bench.cluster_simulation.workload import GPU_MEMORY_BYTES
 
 #: Instances of each sort that a sampled decision compares.

@@ -41,6 +41,8 @@ class AccountQueue:
     finish_tag: float = 0.0
     running_count: int = 0
     waiting_count: int = 0
+    #: Waiting shards that run alone. One unit of the concurrency limit is kept for the next of them.
+    suspect_count: int = 0
     #: Run seconds of its waiting shards on the reference GPU.
     waiting_seconds: float = 0.0
     #: Waiting shards beyond its concurrency limit.
@@ -145,6 +147,7 @@ class FairQueue:
         entry = QueuedShard(self._virtual_time, self._next_sequence(), spec, now)
         self._register(entry)
         self._suspects[spec.shard_id] = entry
+        self._accounts[spec.account_id].suspect_count += 1
 
     def suspects(self) -> list[QueuedShard]:
         """Return the waiting suspects that are within the limit of their account, first come first."""
@@ -216,8 +219,8 @@ class FairQueue:
         spec = queued.spec
         queued.is_removed = True
         del self._queued[spec.shard_id]
-        self._suspects.pop(spec.shard_id, None)
         account = self._accounts[spec.account_id]
+        account.suspect_count -= self._suspects.pop(spec.shard_id, None) is not None
         account.waiting_count -= 1
         account.waiting_seconds -= spec.run_seconds
         self._waiting_counts[spec.model] -= 1
@@ -226,8 +229,9 @@ class FairQueue:
             del self._waiting_counts[spec.model], self._waiting_seconds[spec.model]
 
     def _is_within_limit(self, queued: QueuedShard) -> bool:
-        limit = queued.spec.max_concurrency
-        return limit is None or self._accounts[queued.spec.account_id].running_count < limit
+        limit, account = queued.spec.max_concurrency, self._accounts[queued.spec.account_id]
+        is_kept = account.suspect_count > 0 and queued.spec.shard_id not in self._suspects
+        return limit is None or account.running_count + is_kept < limit
 
     def _head(self, requirements: tuple[str, ...]) -> QueuedShard | None:
         heap = self._heaps[requirements]

@@ -221,6 +221,22 @@ def test_suspects_of_one_account_do_not_keep_those_of_another_waiting() -> None:
     assert order[1] == "good-0"
 
 
+def test_other_shards_of_its_account_do_not_starve_a_suspect() -> None:
+    """They use up the limit of the account, again and again, while no instance is idle."""
+    fleet = scheduler("g0", "g1")
+    add(fleet, "o0-0", "o1-0", "o2-0", account="other")
+    add(fleet, "a-0", account="limited", max_concurrency=1)
+    add(fleet, "s-0", account="limited", max_concurrency=1, deaths=1)
+    order: list[str] = []
+    for number in range(20):
+        add(fleet, f"o{number + 3}-0", account="other")
+        add(fleet, f"b{number}-0", account="limited", max_concurrency=1)
+        name = f"g{number % 2}"
+        order.append(held(fleet)[name][0])
+        finish(fleet, order[-1], name)
+    assert "s-0" in order, order
+
+
 def test_suspects_do_not_starve_ordinary_shards_of_the_only_instance() -> None:
     fleet = scheduler("g0")
     for number in range(6):

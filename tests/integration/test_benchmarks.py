@@ -16,6 +16,17 @@ from tests.support.real_comfyui import installation
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_decisions_are_measured_for_every_fleet() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.bench.decisions", "--quick"],
+        capture_output=True, text=True, check=False, timeout=280, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [(row[0], row[2]) for row in rows] == [(n, w) for n in ("8", "32", "64") for w in ("100", "1000")]
+    assert all(float(row[4]) > 0 for row in rows)
+
+
 def test_abuse_benchmark_compares_images_with_and_without_misuse() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scripts.bench.abuse", "--quick"],

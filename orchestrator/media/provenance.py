@@ -10,12 +10,10 @@ import io
 import json
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
-
-import av
-from av.container import InputContainer
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.ffmpeg import ffmpeg_errors, open_media
 from orchestrator.media.image_provenance import (
     GRAPH_KEYWORDS,
     is_graph_text,
@@ -23,6 +21,9 @@ from orchestrator.media.image_provenance import (
     strip_png_graph,
     strip_webp_graph,
 )
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 _IMAGE_STRIPPERS: Mapping[str, Callable[[bytes], bytes]] = {
     "image/png": strip_png_graph,
@@ -53,7 +54,7 @@ def strip_graph_metadata(data: bytes, content_type: str) -> bytes:
             return _strip_mesh_graph(data)
         if content_type in CONTAINERS:
             return _strip_container_graph(data, CONTAINERS[content_type])
-    except (av.FFmpegError, ValueError, struct.error) as error:
+    except ffmpeg_errors(struct.error) as error:
         raise CorruptMedia(f"the {content_type} cannot be rewritten: {error}") from error
     return data
 
@@ -91,7 +92,7 @@ def read_container_tags(data: bytes, content_type: str) -> dict[str, str]:
         with _open_container(data, CONTAINERS[content_type]) as source:
             found = [source.metadata, *(stream.metadata for stream in source.streams)]
             return {key.upper(): text for tags in found for key, text in tags.items()}
-    except (av.FFmpegError, ValueError) as error:
+    except ffmpeg_errors() as error:
         raise CorruptMedia(f"the {content_type} cannot be read: {error}") from error
 
 
@@ -112,7 +113,7 @@ def write_container_tag(data: bytes, content_type: str, name: str, text: str) ->
                 return kept | own if is_stream == in_streams else kept
 
             return _remux(source, container, change)
-    except (av.FFmpegError, ValueError) as error:
+    except ffmpeg_errors() as error:
         raise CorruptMedia(f"the {content_type} cannot be rewritten: {error}") from error
 
 
@@ -122,7 +123,7 @@ def _find_tag(metadata: Mapping[str, str], name: str) -> str | None:
 
 def _open_container(data: bytes, container: str) -> InputContainer:
     reader = "matroska" if container == "webm" else container
-    return av.open(io.BytesIO(data), "r", format=reader)
+    return open_media(data, reader)
 
 
 def _without_graph(metadata: Mapping[str, Any], _: bool = False) -> dict[str, Any]:
@@ -141,6 +142,8 @@ def _remux(
 
     `change(metadata, is_stream)` returns the metadata to write.
     """
+    import av
+
     buffer = io.BytesIO()
     # Without the first flag the mp4 writer drops unknown keywords; the second one leaves out random ids.
     options = {"movflags": "use_metadata_tags"} if container in ("mp4", "mov") else {"fflags": "+bitexact"}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import av
-
 from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.ffmpeg import ffmpeg_errors, open_media
 from orchestrator.media.sniffing import MediaInfo
 
 if TYPE_CHECKING:
@@ -16,6 +14,8 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
+#: FFmpeg's unit of the duration of a file (AV_TIME_BASE), per second.
+MICROSECONDS = 1_000_000
 #: The detected content type selects the demuxer: FFmpeg's own detection may pick a playlist format, which
 #: opens other files and URLs.
 DEMUXERS: Mapping[str, str] = {
@@ -45,13 +45,13 @@ def probe_stream(data: bytes, content_type: str) -> MediaInfo:
     if _declared_length(data) > len(data):
         raise CorruptMedia(f"the {content_type} is truncated")
     try:
-        with av.open(io.BytesIO(data), "r", format=DEMUXERS[content_type]) as container:
+        with open_media(data, DEMUXERS[content_type]) as container:
             limit_frame_size(container)
             if container.streams.video:
                 return _probe_video(container, container.streams.video[0], content_type)
             if container.streams.audio:
                 return _probe_audio(container, _AUDIO_ONLY_TYPES.get(content_type, content_type))
-    except (av.FFmpegError, ValueError, EOFError) as error:
+    except ffmpeg_errors(EOFError) as error:
         raise CorruptMedia(f"the {content_type} cannot be decoded: {error}") from error
     raise CorruptMedia(f"the {content_type} has neither a video nor an audio stream")
 
@@ -110,7 +110,7 @@ def _decode_first_frame(container: InputContainer, stream: Stream) -> None:
 
 
 def _duration(container: InputContainer) -> float | None:
-    return container.duration / av.time_base if container.duration else None
+    return container.duration / MICROSECONDS if container.duration else None
 
 
 def _declared_length(data: bytes) -> int:

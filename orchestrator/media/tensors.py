@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from orchestrator.media.errors import CorruptMedia
 
 #: The limit of the reference implementation.
@@ -107,6 +105,8 @@ def check_finite(data: bytes, header: SafetensorsHeader) -> None:
 
     Types of 8 bits and less are not checked.
     """
+    import numpy as np  # takes 14 MB, and is needed for trained LoRAs only
+
     for name, tensor in header.tensors.items():
         if tensor.dtype in _EXPONENT_MASKS:
             kind, exponent = _EXPONENT_MASKS[tensor.dtype]

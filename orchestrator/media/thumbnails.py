@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import av
 from PIL import Image
 
 from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.ffmpeg import ffmpeg_errors, open_media
 from orchestrator.media.sniffing import detect_content_type
 from orchestrator.media.streams import DEMUXERS, limit_frame_size
 
@@ -57,10 +57,10 @@ def _open_video(video: bytes) -> Iterator[InputContainer]:
     if demuxer is None:
         raise CorruptMedia("the data is not a video")
     try:
-        with av.open(io.BytesIO(video), "r", format=demuxer) as container:
+        with open_media(video, demuxer) as container:
             limit_frame_size(container)
             yield container
-    except (av.FFmpegError, ValueError, EOFError, IndexError) as error:
+    except ffmpeg_errors(EOFError, IndexError) as error:
         raise CorruptMedia(f"the video cannot be decoded: {error}") from error
 
 

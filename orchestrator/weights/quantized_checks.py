@@ -15,8 +15,6 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from orchestrator.media.tensors import SafetensorsHeader, TensorInfo
 from orchestrator.weights.quantizing.formats import (
     COMFY_QUANT,
@@ -184,6 +182,8 @@ def _find_layer_problems(
 
 def _are_scales(data: bytes, info: TensorInfo, kind: QuantizedFormat) -> bool:
     """Whether all numbers can be scales. Zero is one of a block of zeros, and of padding."""
+    import numpy as np  # takes 14 MB, and is needed when files are checked only
+
     if info.dtype in ("F32", "F16", "BF16"):
         if info.dtype == "BF16":
             numbers = (np.frombuffer(data, "<u2").astype("<u4") << 16).view("<f4")
@@ -197,6 +197,8 @@ def _are_scales(data: bytes, info: TensorInfo, kind: QuantizedFormat) -> bool:
 
 
 def _has_nan(data: bytes) -> bool:
+    import numpy as np
+
     return bool(np.any(np.frombuffer(data, np.uint8) & ~np.uint8(_SIGN) == _E4M3_NAN))
 
 

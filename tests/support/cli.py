@@ -26,6 +26,7 @@ _FORKS.set_forkserver_preload(
         "orchestrator.cli.user_errors",
         *(f"orchestrator.cli.{command}" for command in COMMANDS),
         "tests.support.shipped",  # parses the shipped models
+        *("av", "numpy"),  # which a service imports when it needs them
     ]
 )
 #: A bound for commands that hang; one that installs takes a minute under load.

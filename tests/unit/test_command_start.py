@@ -60,3 +60,9 @@ def test_commands_that_ask_the_service_import_no_library_of_it(name: str) -> Non
     assert name in COMMANDS
     code = f"from orchestrator.cli.main import build_app; build_app(['{name}'])"
     assert loaded_modules(code).isdisjoint(HEAVY)
+
+
+def test_the_service_imports_neither_ffmpeg_nor_what_is_not_configured() -> None:
+    """Each is imported where it is needed first: videos, Redis, PostgreSQL, traces, certificates."""
+    loaded = loaded_modules("import orchestrator.cli.up")
+    assert loaded.isdisjoint(("av", "c2pa", "openai", "opentelemetry", "psycopg", "ray", "redis")), loaded

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import av
-
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_mapping
 from orchestrator.media.errors import CorruptMedia
+from orchestrator.media.ffmpeg import ffmpeg_errors, open_media
 from orchestrator.media.metadata import exif_texts, strip_metadata
 
 #: Maximum bytes of one text; the largest published workflows are below 2 MB.
@@ -110,9 +108,9 @@ def _read_media_texts(demuxer: str) -> Callable[[bytes], EmbeddedTexts]:
 
     def read(data: bytes) -> EmbeddedTexts:
         try:
-            with av.open(io.BytesIO(data), "r", format=demuxer) as container:
+            with open_media(data, demuxer) as container:
                 tags = [dict(container.metadata), *(dict(stream.metadata) for stream in container.streams)]
-        except (av.FFmpegError, ValueError) as error:
+        except ffmpeg_errors() as error:
             raise InvalidWorkflow(f"the {demuxer} file cannot be read: {error}") from error
         yield from ((name.lower(), text) for tag in tags for name, text in tag.items())
 

@@ -47,7 +47,7 @@ InputFile = InputImage | InputVideo | InputAudio | InputDataset
 CheckedFile = InspectedImage | InputVideo | InputAudio | InputDataset
 
 #: Name of the parameter that selects the channel of the mask, and its value for the alpha channel.
-MASK_CHANNEL_PARAM, ALPHA_CHANNEL = "mask_channel", "alpha"
+MASK_CHANNEL_PARAM, ALPHA_CHANNEL, RED_CHANNEL = "mask_channel", "alpha", "red"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -310,6 +310,7 @@ def check_mask(image: InputImage | None, mask: InputImage | None, params: Mappin
         return
     if params.get(MASK_CHANNEL_PARAM, ALPHA_CHANNEL) == ALPHA_CHANNEL:
         if not mask.is_transparent:
-            raise invalid_field("mask", "must contain transparent pixels; they mark the area to edit")
+            other = " (with `mask_channel` red, white ones do)" if MASK_CHANNEL_PARAM in params else ""
+            raise invalid_field("mask", f"must contain transparent pixels; they mark the area to edit{other}")
     elif mask.most_red == 0:
         raise invalid_field("mask", "must contain white pixels; they mark the area to edit (it is all black)")

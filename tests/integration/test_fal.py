@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from base64 import b64decode, urlsafe_b64decode
+from base64 import b64decode, b64encode, urlsafe_b64decode
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +14,13 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from PIL import Image
 
 from comfy_instances.process.child import find_free_port
 from orchestrator.web.dialects.fal import schemas as answers
 from orchestrator.web.dialects.ids import job_id_from_uuid
 from tests.support.callers import new_key, set_back
-from tests.support.images import png, size_of
+from tests.support.images import png, png_white_in_the_middle, png_with_hole, size_of
 from tests.support.polling import wait_until_sync
 from tests.support.python_client import run_python
 from tests.support.service import ServiceProcess, running
@@ -83,6 +85,14 @@ def submit(http: httpx.Client, app: str = SCHNELL, **fields: Any) -> dict[str, A
     answers.FalQueueStatus.model_validate(body, strict=True)
     assert response.headers["X-Fal-Request-Id"] == body["request_id"]
     return body
+
+
+def data_url(image: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(image).decode()}"
+
+
+def picture_of(url: str) -> Image.Image:
+    return Image.open(io.BytesIO(b64decode(url.partition(",")[2]))).convert("RGB")
 
 
 def completed(http: httpx.Client, queued: dict[str, Any]) -> dict[str, Any]:
@@ -153,6 +163,20 @@ def test_submits_follows_and_reads_the_result(http: httpx.Client) -> None:
     assert any("Using seed: 7" in line["message"] for line in events[-1]["logs"])
 
 
+def test_what_is_white_in_a_mask_is_redrawn(http: httpx.Client) -> None:
+    image, mask = data_url(png()), data_url(png_white_in_the_middle())
+    inputs = {"prompt": "a hat", "image_url": image, "mask_url": mask, "sync_mode": True}
+    made = http.post("/pixel-factory/flux-1-fill-dev", json=inputs)
+    assert made.status_code == 200, made.text
+    filled = picture_of(made.json()["images"][0]["url"])
+    assert filled.getpixel((2, 2)) == picture_of(image).getpixel((2, 2))
+    assert filled.getpixel((20, 20)) != picture_of(image).getpixel((20, 20))
+    hole = http.post("/pixel-factory/flux-1-fill-dev", json={**inputs, "mask_url": data_url(png_with_hole())})
+    assert hole.json()["detail"][0]["loc"] == ["body", "mask_url"]
+    own = {**inputs, "mask_url": data_url(png_with_hole()), "mask_channel": "alpha"}
+    assert http.post("/pixel-factory/flux-1-fill-dev", json=own).status_code == 200
+
+
 def test_makes_a_video_and_data_urls(http: httpx.Client) -> None:
     fields = {"prompt": "waves", "image_size": {"width": 256, "height": 256}, "num_frames": 9}
     made = http.post("/pixel-factory/wan2.1-t2v-fast", json=fields).json()
@@ -185,6 +209,21 @@ def test_a_running_request_is_in_progress_and_is_cancelled_once(
         ended = own.get(queued["status_url"]).json()
         assert (ended["status"], ended["error_type"]) == ("COMPLETED", "cancelled")
         assert own.get(queued["response_url"]).status_code == 500
+
+
+def test_a_stream_of_states_sends_each_line_of_the_logs_once(paced: ServiceProcess, paced_key: str) -> None:
+    """Its JavaScript client appends the logs of each event to those before."""
+    headers = {"Authorization": f"Key {paced_key}"}
+    body = {"prompt": "a cat", "num_inference_steps": 30, "seed": 7, "image_size": "square"}
+    with httpx.Client(base_url=f"{paced.url}/fal", headers=headers, timeout=60) as own:
+        queued = own.post("/queue/fal-ai/fast-sdxl", json=body).json()
+        with own.stream("GET", f"{queued['status_url']}/stream", params={"logs": "1"}) as stream:
+            states = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
+    lines = [line["message"] for state in states for line in state["logs"]]
+    assert len(states) > 2
+    assert lines.count("Using seed: 7") == 1
+    assert len(set(lines)) == len(lines) > 2
+    assert states[-1]["status"] == "COMPLETED"
 
 
 def test_previews_are_streamed(paced: ServiceProcess, paced_key: str) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from replicate.client import Client
 from replicate.exceptions import ModelError, ReplicateError
 
 from orchestrator.web.dialects.replicate import schemas as answers
 from orchestrator.web.dialects.replicate.translation import parse_prediction_id
 from tests.support.callers import new_key, set_back
-from tests.support.images import png, size_of
+from tests.support.images import png, png_white_in_the_middle, size_of
 from tests.support.polling import wait_until_sync
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
@@ -144,6 +145,15 @@ def test_a_file_is_uploaded_and_used(client: Client, http: httpx.Client) -> None
     assert http.get(f"/v1/files/{listed[0].id}").status_code == 404
     assert client.files.delete(listed[0].id)
     assert client.files.list() == []
+
+
+def test_what_is_white_in_a_mask_is_redrawn(client: Client) -> None:
+    fields = {"prompt": "a hat", "image": io.BytesIO(png()), "mask": io.BytesIO(png_white_in_the_middle())}
+    output: Any = client.run("black-forest-labs/flux-fill-dev", input=fields)
+    with Image.open(io.BytesIO(httpx.get(str(output[0])).content)) as filled:
+        pixels = [filled.convert("RGB").getpixel(place) for place in ((2, 2), (20, 20))]
+    assert pixels[0] == (200, 30, 30)
+    assert pixels[1] != (200, 30, 30)
 
 
 def test_a_video_is_one_url(client: Client) -> None:

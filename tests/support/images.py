@@ -29,6 +29,15 @@ def png_with_hole(width: int = 64, height: int = 64) -> bytes:
     return buffer.getvalue()
 
 
+def png_white_in_the_middle(width: int = 64, height: int = 64) -> bytes:
+    """A black mask without transparency that is white where `png_with_hole` is transparent."""
+    picture = Image.new("L", (width, height), 0)
+    picture.paste(255, (width // 4, height // 4, width // 2, height // 2))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def base64_png(width: int = 64, height: int = 64) -> str:
     return base64.b64encode(png(width, height)).decode("ascii")
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.input_reader import MASK_CHANNEL_PARAM, RED_CHANNEL
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.web.dialects.image_formats import check_image_format
@@ -105,10 +106,12 @@ def to_run_request(
     own_names: Mapping[str, str],
     idempotency_key: str | None,
     default_format: str | None = None,
+    has_white_masks: bool = False,
 ) -> GenerationRequest:
     """Translate a run of the model `name`; a result is charged by the default price list.
 
-    `default_format` is the content type of images for which the request names none. Raises InvalidRequest.
+    `default_format` is the content type of images for which the request names none. `has_white_masks`: the
+    host marks with white what is redrawn, unless `mask_channel` says otherwise. Raises InvalidRequest.
     """
     if "webhook_url" in sent:
         raise InvalidRequest(
@@ -123,7 +126,22 @@ def to_run_request(
         request = pixeldojo.to_request(name, body, catalog, idempotency_key=idempotency_key)
     except InvalidRequest as error:
         raise _name_sent_field(error, translated.given_names) from error
+    if has_white_masks:
+        request = _with_white_mask(request, catalog)
     return _finish(request, body, catalog, translated.given_names, default_format)
+
+
+def _with_white_mask(request: GenerationRequest, catalog: Catalog) -> GenerationRequest:
+    """Return the request with a mask that is read as the host reads it: white is what is redrawn."""
+    model = catalog.model_of_request(request.model, request.served_by)
+    params = request.params
+    if (
+        params.get("mask") is None
+        or MASK_CHANNEL_PARAM not in model.parameters
+        or MASK_CHANNEL_PARAM in params
+    ):
+        return request
+    return replace(request, params={**params, MASK_CHANNEL_PARAM: RED_CHANNEL})
 
 
 def _finish(

@@ -77,14 +77,27 @@ async def _send_states(
     changes: AsyncIterator[JobUpdate],
     describe: Callable[[JobRecord], dict[str, Any]],
 ) -> None:
-    """Send what describes the record after each change, unless it is what was sent before."""
+    """Send what describes the record after each change, unless it is what was sent before.
+
+    Of its logs, a state has the lines that are new: clients append those of each event to the earlier ones.
+    """
     previous: dict[str, Any] = {}
+    sent_lines: set[str] = set()
     async for change in changes:
         record = change.record if isinstance(change, JobChanged) else record
         state = describe(record)
         if state != previous:
             previous = state
-            await stream.send(None, state)
+            await stream.send(None, _with_new_logs(state, sent_lines))
+
+
+def _with_new_logs(state: dict[str, Any], sent_lines: set[str]) -> dict[str, Any]:
+    """Return a state without the log lines that were sent before, and remember the others."""
+    if state.get("logs") is None:
+        return state
+    new = [line for line in state["logs"] if line["message"] not in sent_lines]
+    sent_lines.update(line["message"] for line in new)
+    return {**state, "logs": new}
 
 
 async def _send_previews(stream: EventStream, changes: AsyncIterator[JobUpdate]) -> JobRecord:

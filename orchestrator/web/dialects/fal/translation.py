@@ -71,7 +71,14 @@ def to_request(
 ) -> GenerationRequest:
     """Translate the input of an app whose model is `name`. Raises InvalidRequest."""
     fields, warnings = _take_own_fields(sent, catalog, name)
-    request = to_run_request(name, fields, catalog, own_names=FIELD_NAMES, idempotency_key=idempotency_key)
+    request = to_run_request(
+        name,
+        fields,
+        catalog,
+        own_names=FIELD_NAMES,
+        idempotency_key=idempotency_key,
+        has_white_masks=True,
+    )
     options = JobOptions(
         start_within=parse_timeout(headers.get(TIMEOUT_HEADER)),
         request={"sync_mode": True} if sent.get("sync_mode") else {},

@@ -155,7 +155,12 @@ def to_request(
     """Translate a prediction. Raises InvalidRequest."""
     sent = _with_resolution(body.input, catalog, target.name)
     request = to_run_request(
-        target.name, sent, catalog, own_names=FIELD_NAMES, idempotency_key=idempotency_key
+        target.name,
+        sent,
+        catalog,
+        own_names=FIELD_NAMES,
+        idempotency_key=idempotency_key,
+        has_white_masks=True,
     )
     events = body.webhook_events_filter
     options = JobOptions(

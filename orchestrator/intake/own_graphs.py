@@ -32,7 +32,7 @@ from orchestrator.own_graphs.model import (
     own_graph_model,
 )
 from orchestrator.own_graphs.policy import CheckedGraph, GraphPolicy
-from orchestrator.own_graphs.rejections import GraphRejected, NodeProblem
+from orchestrator.own_graphs.rejections import GraphRejected, NodeProblem, shown
 from orchestrator.own_graphs.values import FileUse, is_asset
 from orchestrator.storage.object_store import ObjectStore
 from pricing.gpu_time import price_gpu_time
@@ -182,7 +182,7 @@ class OwnGraphPreparer:
 
         def problem(type: str, message: str) -> NodeProblem:
             class_type = checked.nodes[use.node]["class_type"]
-            text = f"`{use.input}` {message}"
+            text = f"`{use.input}` {message} (got {shown(_reference(use.value))!r})"
             return NodeProblem(
                 node=use.node,
                 class_type=class_type,

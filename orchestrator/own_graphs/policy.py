@@ -19,8 +19,10 @@ from orchestrator.own_graphs.values import (
     SHOWN_ONLY,
     FileUse,
     NodeChecker,
+    describe_options,
     is_file_input,
     is_prefix,
+    may_be_an_option,
     weight_inputs,
 )
 
@@ -29,6 +31,7 @@ _OPEN_CLASSES = frozenset({"CustomCombo"})
 #: Output nodes that show a result without saving a file; they alone make no graph worth running.
 _SHOWS_ONLY = frozenset({"ImageCompare", "MaskPreview", "CreateBoundingBoxes", "ImageCompositor"})
 _FAILED = "prompt_outputs_failed_validation"
+_NOT_IN_LIST = "value_not_in_list"
 #: Stands for a file of the caller in the check against node facts, which know no uploads.
 _ANY_UPLOAD = "upload"
 
@@ -82,7 +85,7 @@ class GraphPolicy:
             raise self._reject(problems, sent, outputs)
         needed = find_upstream_nodes(sent, outputs)
         sent = {id: node for id, node in sent.items() if id in needed}
-        self._check_against_facts(sent, outputs)
+        self._check_against_facts(sent, inputs, outputs)
         return CheckedGraph(
             nodes=sent,
             outputs=outputs,
@@ -144,7 +147,9 @@ class GraphPolicy:
                 if item is not None and is_file_input(item) and not _is_blank(item, value):
                     yield from checker.check_file(name, value)
 
-    def _check_against_facts(self, graph: ApiGraph, outputs: Sequence[str]) -> None:
+    def _check_against_facts(
+        self, graph: ApiGraph, inputs: Mapping[str, Mapping[str, NodeInput]], outputs: Sequence[str]
+    ) -> None:
         """Reject what ComfyUI itself would reject, except names of weights, which instances know."""
         shown_graph = {
             id: {**node, "inputs": {name: _ANY_UPLOAD if isinstance(value, dict) else value
@@ -152,18 +157,24 @@ class GraphPolicy:
             for id, node in graph.items()
         }  # fmt: skip
         problems = []
-        for found in validate_graph(shown_graph, self.facts, _AnyName()):
+        for found in validate_graph(shown_graph, self.facts):
             if found.is_warning or not found.node:
                 continue
-            node = graph[found.node]
+            node, item = graph[found.node], inputs[found.node].get(found.input)
+            value = node["inputs"].get(found.input)
+            message = found.message
+            if found.code == _NOT_IN_LIST and item is not None:
+                if may_be_an_option(item, value):
+                    continue
+                message = describe_options(node["class_type"], item, value)
             problems.append(
                 NodeProblem(
                     node=found.node,
                     class_type=node["class_type"],
                     type=found.code,
-                    message=f"`{found.input}` {found.message}" if found.input else found.message,
+                    message=f"`{found.input}` {message}" if found.input else message,
                     input=found.input,
-                    value=node["inputs"].get(found.input),
+                    value=value,
                 )
             )
         if problems:
@@ -195,13 +206,6 @@ class GraphPolicy:
             problems=problems,
             outputs_by_node=affected,
         )
-
-
-class _AnyName:
-    """Contains every text: whether an instance has a weight file is decided per instance."""
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str)
 
 
 def _class_problem(id: str, class_type: str, type: str, message: str) -> NodeProblem:

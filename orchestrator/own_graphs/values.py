@@ -9,16 +9,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeInput, declared_inputs
+from orchestrator.catalog.pack_options import describe_option
 from orchestrator.catalog.rendering.graph import ApiGraph
 from orchestrator.own_graphs.limits import Bound, GraphLimits
 from orchestrator.own_graphs.number_ranges import NumberRanges
 from orchestrator.own_graphs.parsing import is_like_link
 from orchestrator.own_graphs.rejections import NodeProblem, shown
+from orchestrator.similar_names import find_similar
 
 #: The key of an object that stands for an uploaded file, and its value.
 ASSET_KEY, ASSET_TYPE = "__type", "core/ASSET"
 #: Inputs with the prefix of a saver's file names.
 PREFIX_INPUT = "filename_prefix"
+#: Longest part of such a prefix; a saver appends a number and the extension, and file names have 255 bytes.
+MAX_PREFIX_BYTES = 200
+#: Lists that depend on the hardware of an instance.
+_HARDWARE_LISTS = frozenset({"device"})
+#: Longest list of options that an error shows whole.
+_MAX_LISTED_OPTIONS = 8
 #: Classes whose numbers say which part of their data to take, so that they enlarge nothing.
 _SELECTS = frozenset({"ImageFromBatch", "LatentFromBatch", "LatentCut", "LatentCutToBatch", "ImageCompare"})
 #: Types of inputs that hold the state of a widget, which the node's code does not read.
@@ -157,6 +165,9 @@ class NodeChecker:
         if is_unsafe_path(value):
             reason = "must be a prefix such as `ComfyUI` or `video/ComfyUI`, without absolute or parent paths"
             yield self._problem("forbidden_value", reason, name, value)
+        if any(len(part.encode()) > MAX_PREFIX_BYTES for part in value.split("/")):
+            reason = f"must have at most {MAX_PREFIX_BYTES} bytes between slashes: file systems take no more"
+            yield self._problem("value_too_long", reason, name, value)
 
     def _find_bound(self, item: NodeInput) -> Bound | None:
         return None if self.class_type in _SELECTS else self.limits.find_bound(item.name)
@@ -206,6 +217,25 @@ def lists_files(item: NodeInput) -> bool:
     Their list is empty in the recorded facts, except that some loaders have options of their own besides.
     """
     return item.choices is not None and (not item.choices or bool(_FILE_LIST_NAME.fullmatch(item.name)))
+
+
+def may_be_an_option(item: NodeInput, value: Any) -> bool:
+    """Return whether an instance may have an option that the recorded facts lack: a file, or a pack's."""
+    if not isinstance(value, str):
+        return False
+    is_of_instance = lists_files(item) or item.name in _HARDWARE_LISTS
+    return is_of_instance or bool(describe_option(value, item.choices or ()))
+
+
+def describe_options(class_type: str, item: NodeInput, value: Any) -> str:
+    """Return what an input with a list of options takes, for a value that is not in the list."""
+    options = [str(choice) for choice in item.choices or ()]
+    given = f"(got {shown(value)!r})"
+    if len(options) <= _MAX_LISTED_OPTIONS:
+        return f"must be one of {', '.join(options)} {given}"
+    similar = find_similar(str(value)[:100], options)
+    guess = f"did you mean {similar[0]!r}? " if similar else ""
+    return f"must be one of its options {given}; {guess}GET /object_info/{class_type} lists them"
 
 
 def weight_inputs(entry: Mapping[str, Any]) -> list[str]:

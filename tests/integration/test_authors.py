@@ -213,7 +213,7 @@ def test_a_check_names_model_node_and_input(tmp_path: Path) -> None:
     done = command("models", "check", "--json", **where)
     assert done.returncode == 1
     told = {row["model"]: row["problem"] for row in json.loads(done.stdout)["problems"]}
-    assert told["test-image"].startswith("node colour, input height: -44 is below 1")
+    assert told["test-image"].startswith("node colour, input height: must be at least 1 (got -44)")
     assert "broken/model.toml: kind: " in told["broken"]
     assert any("'gold' is not in tariff" in problem for problem in told.values())
     assert command("models", "check", "nothing", **where).returncode == 1

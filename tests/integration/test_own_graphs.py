@@ -372,6 +372,7 @@ async def test_hides_everything_from_other_accounts(host: ServiceProcess, key: s
         reference = f"{id}/{file['filename']} [output]"
         status, error = await call(theirs, "POST", "/prompt", json={"prompt": loading(reference)})
         assert (status, "names no file" in error["error"]["message"]) == (400, True)
+        assert "(got '" in error["error"]["message"]
         await call(theirs, "POST", "/history", json={"delete": [id]})
         assert id in (await call(mine, "GET", f"/history/{id}"))[1]
         status, error = await call(theirs, "POST", "/prompt", json=body)
@@ -397,6 +398,14 @@ async def test_view_names_no_files_of_the_server(
     async with host.client(key) as http, http.get(path, params=params) as response:
         assert response.status == 400
         assert (await response.json())["error"]["type"] == "invalid_filename"
+
+
+@pytest.mark.parametrize("folder", ["", "b12f613d-4be6-3a15-1b2a-db5a59c66207", "nothing"])
+async def test_view_says_which_result_is_not_there(host: ServiceProcess, key: str, folder: str) -> None:
+    async with host.client(key) as http:
+        status, error = await call(http, "GET", f"/view?filename=x.png&subfolder={folder}&type=output")
+    assert (status, error["error"]["type"]) == (404, "output_not_found")
+    assert f"no result 'x.png' in the subfolder {folder!r}" in error["error"]["message"]
 
 
 async def test_lists_allowed_classes_without_files_of_callers(host: ServiceProcess, key: str) -> None:

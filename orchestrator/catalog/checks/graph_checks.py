@@ -30,6 +30,9 @@ _FREE_OPTION_CLASSES = frozenset({"CustomCombo"})
 # Classes that take inputs which they do not declare.
 _OPEN_CLASSES = frozenset({"CustomCombo", "Power Lora Loader (rgthree)"})
 
+#: Characters of a value in a problem.
+_MAX_SHOWN = 100
+
 # ComfyUI ignores unknown inputs; one is probably a misspelt optional input. The service says of a parameter
 # without an effect that it has none.
 _WARNING_CODES = frozenset({"unknown_input", "parameter_without_effect"})
@@ -95,7 +98,7 @@ def _validate_node(
     for name, item in known.items():
         if name not in given:
             if item.required and item.type != "COMFY_AUTOGROW_V3":
-                yield GraphProblem("required_input_missing", f"required {item.type} is missing", id, name)
+                yield GraphProblem("required_input_missing", f"is required ({item.type})", id, name)
             continue
         link = parse_link(given[name])
         if link is not None:
@@ -118,7 +121,10 @@ def _validate_link(
         return  # reported once, for that node
     types = output_types(entry)
     if link.slot >= len(types):
-        message = f"{source['class_type']} has only {len(types)} outputs (linked to slot {link.slot})"
+        message = (
+            f"links to output {link.slot} of node {link.node} ({source['class_type']}), which has"
+            f" {f'outputs 0 to {len(types) - 1}' if types else 'none'}"
+        )
         yield GraphProblem("linked_slot_missing", message, id, item.name)
     elif not _is_accepted(graph[id], item, source, link.slot, facts):
         message = f"must be {item.type} (got {types[link.slot]} of node {link.node})"
@@ -164,13 +170,14 @@ def _validate_number(id: str, item: NodeInput, value: Any) -> Iterator[GraphProb
     try:
         number = int(value) if item.type == "INT" else float(value)
     except (TypeError, ValueError, OverflowError):
-        yield GraphProblem("invalid_input_type", f"{value!r} is not a valid {item.type}", id, item.name)
+        message = f"must be a number of type {item.type} (got {repr(value)[:_MAX_SHOWN]})"
+        yield GraphProblem("invalid_input_type", message, id, item.name)
         return
     low, high = item.options.get("min"), item.options.get("max")
     if low is not None and number < low:
-        yield GraphProblem("value_smaller_than_min", f"{number} is below {low}", id, item.name)
+        yield GraphProblem("value_smaller_than_min", f"must be at least {low} (got {number})", id, item.name)
     if high is not None and number > high:
-        yield GraphProblem("value_bigger_than_max", f"{number} is above {high}", id, item.name)
+        yield GraphProblem("value_bigger_than_max", f"must be at most {high} (got {number})", id, item.name)
 
 
 def _validate_acyclic(graph: ApiGraphView) -> Iterator[GraphProblem]:

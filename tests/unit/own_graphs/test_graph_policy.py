@@ -378,6 +378,50 @@ def test_rejects_what_comfyui_rejects() -> None:
     assert errors["2"]["errors"][0]["type"] == "linked_slot_missing"
 
 
+SAMPLER: dict[str, Any] = {
+    "n3": node("CheckpointLoaderSimple", ckpt_name="any-file-of-an-instance.safetensors"),
+    "n4": node("CLIPTextEncode", text="a fox", clip=["3", 1]),
+    "n5": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+    "n6": node("KSampler", model=["3", 0], positive=["4", 0], negative=["4", 0], latent_image=["5", 0],
+               seed=1, steps=4, cfg=1.0, sampler_name="euler", scheduler="normal", denoise=1.0),
+    "n7": node("VAEDecode", samples=["6", 0], vae=["3", 2]),
+    "n8": node("PreviewImage", images=["7", 0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sampler_name", "zzz", "`sampler_name` must be one of its options (got 'zzz'); GET /object_info"),
+        ("sampler_name", "eulre", "(got 'eulre'); did you mean 'euler'? GET /object_info/KSampler lists"),
+        ("scheduler", 7, "`scheduler` must be one of its options (got 7)"),
+        ("cfg", "a", "`cfg` must be a number of type FLOAT (got 'a')"),
+        ("denoise", 7, "`denoise` must be at most 1.0 (got 7.0)"),
+        ("seed", -1, "`seed` must be at least 0 (got -1)"),
+        ("model", ["3", 9], "output 9 of node 3 (CheckpointLoaderSimple), which has outputs 0 to 2"),
+    ],
+)  # fmt: skip
+def test_names_what_an_input_takes_instead(name: str, value: Any, message: str) -> None:
+    data = graph(**copy.deepcopy(SAMPLER))
+    assert policy().check(data).weights == {"3.ckpt_name": "any-file-of-an-instance.safetensors"}
+    data["6"]["inputs"][name] = value
+    assert message in only_error(reject(data), "6")["message"]
+
+
+def test_takes_options_that_a_pack_of_the_instance_may_add() -> None:
+    data = graph(**copy.deepcopy(SAMPLER))
+    data["6"]["inputs"]["sampler_name"] = "res_2s"
+    assert "6" in policy().check(data).nodes
+
+
+def test_rejects_prefixes_that_make_no_file_name() -> None:
+    data = graph()
+    data["2"]["inputs"]["filename_prefix"] = f"{'x' * 200}/{'y' * 200}"
+    policy().check(data)
+    data["2"]["inputs"]["filename_prefix"] = f"x/{'é' * 101}"
+    assert only_error(reject(data), "2")["type"] == "value_too_long"
+
+
 def test_bounds_depth_of_values_and_length_of_texts() -> None:
     deep: Any = "x"
     for _ in range(200):

@@ -121,7 +121,8 @@ class NativeFileRoutes:
             or kind not in ("output", "input", "temp")
         ):
             raise InvalidRequest(
-                "`filename` must be a name that a response has named, with its `subfolder` and `type`",
+                "`filename`, `subfolder` and `type` must be those of a file that a response names (got"
+                f" {name[:80]!r}, {folder[:80]!r}, {kind[:20]!r})",
                 code="invalid_filename",
                 param="filename",
             )
@@ -136,10 +137,17 @@ class NativeFileRoutes:
 
     async def _find_result(self, account_id: str, folder: str, name: str) -> tuple[JobRecord, NamedOutput]:
         """Return a result by the folder of its job. Raises NotFound, also for those of other accounts."""
-        record = await self._jobs.get(account_id, job_id_from_uuid(folder))
+        missing = NotFound(
+            f"You have no result {name[:100]!r} in the subfolder {folder[:100]!r}; GET /history names all",
+            code="output_not_found",
+        )
+        try:
+            record = await self._jobs.get(account_id, job_id_from_uuid(folder))
+        except NotFound as error:
+            raise missing from error
         found = next((named for named in name_outputs(record) if named.name == name), None)
         if found is None or record.job.status is not JobStatus.SUCCEEDED:
-            raise NotFound("There is no such file", code="output_not_found")
+            raise missing
         return record, found
 
     async def _send_preview(self, job: Job, named: NamedOutput, encoding: ImageEncoding) -> web.Response:

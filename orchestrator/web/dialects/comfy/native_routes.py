@@ -218,7 +218,8 @@ class NativeJobRoutes:
         limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
         wanted = frozenset(filter(None, request.query.get("status", "").split(",")))
         if unknown := wanted - set(STATUS_NAMES.values()):
-            reason = f"`status` must be of {', '.join(STATUS_NAMES.values())} (got {min(unknown)[:40]!r})"
+            known = ", ".join(STATUS_NAMES.values())
+            reason = f"`status` must be one or more of {known} (got {min(unknown)[:40]!r})"
             raise InvalidRequest(reason, code="invalid_status", param="status")
         page = await self._jobs.list(key.account.id, MAX_LISTED)
         rows = [job_row(record) for record in page.items]
@@ -331,6 +332,8 @@ def _number(request: web.Request, name: str, default: int) -> int:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 6):
         raise InvalidRequest(
-            f"`{name}` must be a whole number (got {text[:40]!r})", code=f"invalid_{name}", param=name
+            f"`{name}` must be a whole number from 0 to 99999 (got {text[:40]!r})",
+            code=f"invalid_{name}",
+            param=name,
         )
     return int(text)

@@ -285,7 +285,7 @@ def _build_generation_routes(
             redirects=settings.result_links == "redirect",
         ),
         PixelFactoryRoutes(service),
-        ModelRoutes(service),
+        ModelRoutes(service, settings.public_url),
         VideoRoutes(service, objects, events, delivery.jobs.marker, settings.output_lifetime_days),
         PixelDojoRoutes(service, service.accounts, settings.public_url),
         PixazoRoutes(service, delivery.jobs, settings.public_url, settings.batch_wait_seconds),

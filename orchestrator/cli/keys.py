@@ -64,7 +64,7 @@ def create(
     ] = False,
     scope: Annotated[
         list[ApiKeyScope] | None,
-        typer.Option(help="A scope of the key; repeatable, by default all but publish."),
+        typer.Option(help="A scope of the key; repeatable, by default all but publish and graphs."),
     ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="A model that the key may use; repeatable, by default all.")

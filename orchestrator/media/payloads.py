@@ -20,6 +20,8 @@ _DATA_URL = re.compile(r"\s*data:(?P<head>[^,]{0,200}),", re.IGNORECASE)
 _BYTES_PER_ESCAPE = 3
 #: Percent-encoded text is decoded in pieces of this size: one list of all escapes takes 40 times their size.
 _PIECE_BYTES = 2**16
+#: Characters of a value in an error.
+_SHOWN_CHARACTERS = 40
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
@@ -96,7 +98,8 @@ class PayloadDecoder:
         except Base64TooLong as error:
             raise self._too_large() from error
         except ValueError as error:
-            raise InputRejected(f"invalid_{self.kind}", f"The {self.kind} is not valid base64.") from error
+            message = f"The {self.kind} must be base64 text or a data URL (got {text[:_SHOWN_CHARACTERS]!r})."
+            raise InputRejected(f"invalid_{self.kind}", message) from error
 
     def _too_large(self) -> InputRejected:
         return InputRejected(

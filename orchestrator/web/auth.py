@@ -122,7 +122,10 @@ def require_scope(key: ApiKey, *scopes: ApiKeyScope) -> None:
     """Raise Forbidden if the key has none of `scopes`."""
     if not any(key.has_scope(scope) for scope in scopes):
         needed = " or ".join(f"`{scope}`" for scope in scopes)
-        raise Forbidden(f"This API key lacks the scope {needed}", code="insufficient_scope")
+        raise Forbidden(
+            f"This API key lacks the scope {needed}; use a key that has it, or ask the operator for one",
+            code="insufficient_scope",
+        )
 
 
 def require_admin(request: web.Request, token: str) -> None:

@@ -265,6 +265,16 @@ def test_loras_of_the_prompt(http: httpx.Client) -> None:
     response = draw(http, prompt="a cat <lora:nowhere:0.8>")
     assert response.status_code == 422, response.text
     assert "nowhere" in response.json()["errors"]
+    assert response.json()["detail"][0]["loc"] == ["body", "prompt"], "programs send no other field"
+
+
+def test_errors_say_the_way_out(http: httpx.Client) -> None:
+    tiled = draw(http, prompt="a cat", tiling=True)
+    assert tiled.json()["errors"] == "`tiling` is not supported (got True); leave it out"
+    body = {"image": base64_png(), "upscaler_1": "R-ESRGAN 4x+"}
+    scaled = http.post("/extra-single-image", json=body).json()["errors"]
+    assert scaled.startswith("`upscaler_1` must be one of None, ")
+    assert "4x-ultrasharp" in scaled
 
 
 def test_extra_images(http: httpx.Client) -> None:

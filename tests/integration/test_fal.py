@@ -353,6 +353,16 @@ def test_refuses_what_is_wrong(
         assert [each["loc"] for each in error["detail"]] == [loc]
 
 
+def test_says_which_sizes_there_are(http: httpx.Client) -> None:
+    response = http.post(f"/{SCHNELL}", json={"prompt": "a", "image_size": "square_sd"})
+    (error,) = response.json()["detail"]
+    assert error["msg"].startswith(
+        "`image_size` must be WIDTHxHEIGHT, for example 1024x1024, or one of square,"
+    )
+    assert "portrait_16_9" in error["msg"]
+    assert error["msg"].endswith("(got 'square_sd')")
+
+
 def test_refuses_who_may_not(offering: ServiceProcess) -> None:
     with httpx.Client(base_url=f"{offering.url}/fal", timeout=60) as anybody:
         for header in (None, "Key", "Key pk-wrong", "Basic cGs6eA=="):

@@ -12,6 +12,7 @@ from PIL import Image
 from tests.support.images import png, png_white_in_the_middle, size_of
 from tests.support.node_project import run_node
 from tests.support.service import ServiceProcess
+from tests.support.videos import film
 
 REPLICATE = """
 import fs from "node:fs";
@@ -134,9 +135,21 @@ console.log(JSON.stringify({
 
 AI_SDK_FAL = """
 import fs from "node:fs";
-import { generateImage } from "ai";
+import { experimental_generateVideo as generateVideo, generateImage } from "ai";
 import { createFal } from "@ai-sdk/fal";
-const fal = createFal({ baseURL: process.env.BASE_URL, apiKey: process.env.API_KEY });
+const { BASE_URL: base, API_KEY: apiKey } = process.env;
+const toService = (address, init) => {
+  const ours = String(address).replace("https://queue.fal.run/", `${base}/queue/`);
+  const headers = new Headers(init?.headers);
+  if (ours.startsWith(`${base}/`)) headers.set("Authorization", `Key ${apiKey}`);
+  return fetch(ours, { ...init, headers });
+};
+const fal = createFal({ baseURL: base, apiKey, fetch: toService });
+// The SDK's own download refuses private addresses.
+const download = async ({ url }) => {
+  const response = await fetch(url);
+  return { data: new Uint8Array(await response.arrayBuffer()), mediaType: "video/mp4" };
+};
 const save = (name, image) => fs.writeFileSync(name, image.uint8Array);
 const [one, mask] = ["one.png", "mask.png"].map((name) => fs.readFileSync(name));
 const made = await generateImage({
@@ -149,11 +162,17 @@ save("sized.png", (await generateImage({
 save("filled.png", (await generateImage({
   model: fal.image("pixel-factory/flux-1-fill-dev"), prompt: { text: "a hat", images: [one], mask },
 })).image);
+const { video, warnings } = await generateVideo({
+  model: fal.video("wan2.1-t2v-fast"), prompt: "waves", aspectRatio: "16:9", duration: 1, seed: 7, download,
+  providerOptions: { fal: { pollIntervalMs: 50 } },
+});
+fs.writeFileSync("waves.mp4", video.uint8Array);
 let refused;
 try {
   await generateImage({ model: fal.image("unknown/nothing"), prompt: "a", maxRetries: 0 });
 } catch (error) { refused = [error.name, error.statusCode, error.message]; }
-console.log(JSON.stringify({ count: made.images.length, warnings: made.warnings, refused }));
+const warned = [...made.warnings, ...warnings];
+console.log(JSON.stringify({ count: made.images.length, warnings: warned, refused }));
 """
 
 
@@ -232,12 +251,15 @@ def test_fals_client_runs_follows_streams_and_uploads(offering: ServiceProcess, 
     assert reported["refused"] == ["ValidationError", 422, ["body", "hocus"]]
 
 
-def test_the_ai_sdk_makes_and_edits_images_by_fals_api(offering: ServiceProcess, node_project: Path) -> None:
+def test_the_ai_sdk_makes_images_and_a_video_by_fals_api(
+    offering: ServiceProcess, node_project: Path
+) -> None:
     reported = run(offering, node_project, AI_SDK_FAL, "/fal")
     width, height = size_of_file(node_project / "made.png")
     assert width / height == pytest.approx(16 / 9, rel=0.02)
     assert size_of_file(node_project / "sized.png") == (512, 256)
     check_filled(node_project)
+    assert film((node_project / "waves.mp4").read_bytes()).frames == 16
     assert (reported["count"], reported["warnings"]) == (2, [])
     name, status, message = reported["refused"]
     assert (name, status) == ("AI_APICallError", 404)

@@ -88,6 +88,28 @@ def test_run_by_version_and_by_a_stand_in(client: Client) -> None:
     stood_in.cancel()
 
 
+def test_lists_models_as_replicates_clients_read_them(client: Client, http: httpx.Client) -> None:
+    page = client.models.list()
+    listed = {f"{model.owner}/{model.name}": model.description for model in page}
+    assert listed["black-forest-labs/flux-1-schnell"]
+    assert page.next is None
+    assert all(client.models.get(name).url.endswith(name) for name in list(listed)[:3])
+    assert http.get("/v1/models").json()["object"] == "list", "other clients get OpenAI's list"
+
+
+def test_schemas_of_versions_say_what_a_prediction_takes_and_gives(client: Client) -> None:
+    schemas = {}
+    for name in ("flux-1-schnell", "wan2.1-t2v-fast"):
+        version = client.models.get(f"pixel-factory/{name}").latest_version
+        assert version is not None
+        schemas[name] = version.openapi_schema["components"]["schemas"]
+        assert "webhook_url" not in schemas[name]["Input"]["properties"]
+    image, video = schemas.values()
+    assert (image["Output"]["type"], video["Output"]["type"]) == ("array", "string")
+    assert {"num_outputs", "output_format", "output_quality"} <= image["Input"]["properties"].keys()
+    assert "output_format" not in video["Input"]["properties"]
+
+
 def test_create_get_list_and_cancel(client: Client, offering: ServiceProcess) -> None:
     with calling(offering) as own:
         check_own_predictions(own, client)
@@ -141,7 +163,10 @@ def test_a_file_is_uploaded_and_used(client: Client, http: httpx.Client) -> None
         "/v1/models/pixel-factory/4x-ultrasharp/predictions", json={"input": {"image": listed[0].urls["get"]}}
     )
     assert foreign.status_code == 422
-    assert foreign.json()["invalid_fields"][0]["field"] == "input.image"
+    (error,) = foreign.json()["invalid_fields"]
+    assert error["field"] == "input.image"
+    assert listed[0].id in error["description"]
+    assert "upload it by POST /v1/files" in error["description"]
     assert http.get(f"/v1/files/{listed[0].id}").status_code == 404
     assert client.files.delete(listed[0].id)
     assert client.files.list() == []
@@ -309,6 +334,13 @@ def test_refuses_what_is_wrong(
     assert (response.status_code, error["status"]) == (status, status), error
     if field is not None:
         assert [each["field"] for each in error["invalid_fields"]] == [field]
+
+
+def test_lists_only_parameters_that_an_input_takes(http: httpx.Client) -> None:
+    response = http.post(f"/v1/models/{SCHNELL}/predictions", json={"input": {"prompt": "a", "hocus": 1}})
+    detail = response.json()["detail"]
+    assert "Its parameters are: n, prompt" in detail
+    assert "webhook_url" not in detail
 
 
 def test_refuses_who_may_not(offering: ServiceProcess) -> None:

@@ -102,7 +102,7 @@ def _parse_side(size: SizeField | None) -> int:
 
 def _parse_size_field(size: SizeField | None) -> Size:
     if isinstance(size, str):
-        return NAMED_SIZES.get(size) or parse_size(size)
+        return NAMED_SIZES.get(size) or _parse_written_size(size)
     sides = size if isinstance(size, dict) else {}
     if set(sides) != {"width", "height"} or not all(type(side) is int for side in sides.values()):
         given = repr(size) if isinstance(size, str) else json.dumps(size)
@@ -110,6 +110,15 @@ def _parse_size_field(size: SizeField | None) -> Size:
             "size", f'must be WIDTHxHEIGHT or {{"width": ..., "height": ...}} in pixels (got {given[:60]})'
         )
     return Size(sides["width"], sides["height"])
+
+
+def _parse_written_size(text: str) -> Size:
+    if not _SIZE_TEXT.fullmatch(text):
+        known = ", ".join(NAMED_SIZES)
+        raise invalid_field(
+            "size", f"must be WIDTHxHEIGHT, for example 1024x1024, or one of {known} (got {text[:40]!r})"
+        )
+    return parse_size(text)
 
 
 def _require_one(name: str, other: str, value: str | None, given: str | None) -> str | None:

@@ -20,6 +20,8 @@ from orchestrator.web.dialects.pixelapi.schemas import PixelApiModelFields
 from orchestrator.web.dialects.pixeldojo import models as pixeldojo
 from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.pixeldojo.schemas import PixelDojoModelDetails, PixelDojoModelFields
+from orchestrator.web.dialects.replicate import translation as replicate
+from orchestrator.web.http.public_url import public_base_url
 from orchestrator.web.http.response_model import ResponseModel, json_response
 from orchestrator.web.openapi.operation import Access, openapi_operation
 from orchestrator.web.protocols import ModelOffer
@@ -44,8 +46,9 @@ class ModelList(ResponseModel):
 class ModelRoutes:
     """The models for clients of all dialects; each client reads the fields that it knows."""
 
-    def __init__(self, service: ModelOffer) -> None:
+    def __init__(self, service: ModelOffer, public_url: str | None) -> None:
         self._service = service
+        self._public_url = public_url
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -62,9 +65,14 @@ class ModelRoutes:
         """List all models.
 
         Each entry has the fields of all dialects. `/v1/models` also lists the names that PixelAPI's document
-        has for some of them. Needs no API key.
+        has for some of them. Replicate's clients, by their `User-Agent`, get the models as Replicate lists
+        them. Needs no API key.
         """
         catalog = await visible_catalog(request, self._service)
+        if request.path == "/v1/models" and _is_replicate_client(request):
+            base = public_base_url(request, self._public_url)
+            page = replicate.to_model_page(catalog, self._service.catalog, base)
+            return json_response(page, headers={"Vary": "User-Agent"})
         offers = list(catalog.offers())
         if request.path.startswith("/v1/"):
             offers += pixelapi.documented_names(catalog)
@@ -129,6 +137,10 @@ class ModelRoutes:
         # Without the fields that were never set, so that they stay unset in the response.
         entry = pixel_factory.with_serving_models(entry, catalog, tariff)
         return {field: value for field, value in entry if field in entry.model_fields_set}
+
+
+def _is_replicate_client(request: web.Request) -> bool:
+    return request.headers.get("User-Agent", "").startswith(replicate.CLIENT_NAMES)
 
 
 def _find_model(request: web.Request, catalog: Catalog) -> Model:

@@ -43,6 +43,10 @@ class RunInput(pixeldojo.RunBody):
         None, ge=1, le=100, description="Quality of a JPEG or WebP in percent; default: 100."
     )
 
+    def taken_fields(self, model: Model) -> list[str]:
+        """Return the fields that a run may have: hosts name the webhook beside the input."""
+        return [name for name in super().taken_fields(model) if name != "webhook_url"]
+
     @property
     def encoding(self) -> ImageEncoding | None:
         """The format to store images in; None for that of the model."""

@@ -99,6 +99,7 @@ async def test_nothing_is_no_image(value: str | bytes) -> None:
 async def test_rejects_invalid_base64(value: str) -> None:
     error = await refusal(value)
     assert (error.code, error.status) == ("invalid_image", 400)
+    assert f"must be base64 text or a data URL (got {value[:40]!r})" in error.message
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ class A1111InfoRoutes:
         """List the upscalers."""
         key = await authenticate_a1111(request, ApiKeyScope.READ)
         catalog = self._service.catalog_for(key)
-        names = [NO_UPSCALER, *(model.id for model in catalog if model.kind is ModelKind.UPSCALE)]
+        names = _upscalers(catalog)
         return web.json_response(
             [
                 {"name": name, "model_name": None, "model_path": None, "model_url": None, "scale": 4}
@@ -296,8 +296,13 @@ def _check_extras(body: ExtraImageBody) -> None:
 
 def _require_upscaler(catalog: Catalog, name: str) -> str:
     if name not in catalog or catalog[name].kind is not ModelKind.UPSCALE:
-        raise invalid_field("upscaler_1", f"must be one of `GET {ROOT}/upscalers` (got {name[:40]!r})")
+        known = ", ".join(_upscalers(catalog))
+        raise invalid_field("upscaler_1", f"must be one of {known} (got {name[:40]!r})")
     return name
+
+
+def _upscalers(catalog: Catalog) -> list[str]:
+    return [NO_UPSCALER, *(model.id for model in catalog if model.kind is ModelKind.UPSCALE)]
 
 
 def _wanted_size(body: ExtraImageBody, size: tuple[int, int]) -> tuple[int, int]:

@@ -151,6 +151,7 @@ def to_request(
             "strength": "denoising_strength",
             "image": "init_images",
             "images": "init_images",
+            **({"loras": "prompt"} if _LORA.search(body.prompt) else {}),
         },
         origin=f"{DIALECT_NAME}/{name}",
     )
@@ -222,9 +223,9 @@ def _take_own_fields(body: GenerationBody, known: set[str]) -> tuple[dict[str, A
 
 
 def _refuse(name: str, value: object) -> InvalidRequest:
-    hint = "; ask for a larger size instead" if name == "enable_hr" else ""
+    hint = "ask for a larger size instead" if name == "enable_hr" else "leave it out"
     return InvalidRequest(
-        f"`{name}` is not supported (got {str(value)[:40]}){hint}", code=f"unsupported_{name}", param=name
+        f"`{name}` is not supported (got {str(value)[:40]}); {hint}", code=f"unsupported_{name}", param=name
     )
 
 

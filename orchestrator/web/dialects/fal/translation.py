@@ -107,7 +107,8 @@ def _take_own_fields(
         if value is None:
             continue
         if not isinstance(value, types):
-            raise invalid_field(field, f"must be {types[0].__name__} (got {str(value)[:40]})")
+            allowed = "true or false" if bool in types else "a text, such as none"
+            raise invalid_field(field, f"must be {allowed} (got {str(value)[:40]})")
         if value is True:
             raise invalid_field(field, "must be false: no model here rewrites prompts")
         if value not in _NEUTRAL:

@@ -32,5 +32,9 @@ async def _replace(name: str, value: Any, account_id: str, files: UploadedFiles)
     try:
         file = await files.get(account_id, found["id"])
     except NotFound as error:
-        raise invalid_field(name, f"names no uploaded file of the account (got {found['id']})") from error
+        raise invalid_field(
+            name,
+            f"names no uploaded file of the account (got {found['id']});"
+            " files are deleted after a day: upload it by POST /v1/files",
+        ) from error
     return _OWN_ORIGIN + files.path_of(account_id, file.id, file.name)

@@ -8,10 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.catalog import Catalog
+from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import NotFound
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.auth import authenticate
+from orchestrator.web.dialects.openai.image_routes import MAX_OPENAI_IMAGES
 from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.replicate import translation as replicate
 from orchestrator.web.dialects.replicate.schemas import (
@@ -29,6 +30,26 @@ from orchestrator.webhooks.sender import SigningSecrets
 
 #: Version of Cog whose schemas clients read as they are.
 COG_VERSION = "0.16.0"
+#: What an input may have for images, besides the parameters of the model.
+_IMAGE_PROPERTIES: dict[str, Any] = {
+    "num_outputs": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_OPENAI_IMAGES,
+        "description": "Number of images.",
+    },
+    "output_format": {
+        "type": "string",
+        "enum": ["png", "jpg", "webp"],
+        "description": "Format of the images; default: as the model makes them.",
+    },
+    "output_quality": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 100,
+        "description": "Quality of a JPEG or WebP in percent; default: 100.",
+    },
+}
 
 
 class ReplicateModelRoutes:
@@ -52,25 +73,15 @@ class ReplicateModelRoutes:
     async def get_model(self, request: web.Request) -> web.Response:
         """Get a model with its version."""
         catalog, target = await self._find(request)
-        model = catalog[target.name]
-        owner, _, name = target.shown.partition("/")
-        base = public_base_url(request, self._public_url)
-        return json_response(
-            ReplicateModel(
-                url=f"{base}/v1/models/{target.shown}",
-                owner=owner,
-                name=name,
-                description=model.description,
-                visibility="public" if target.name in self._service.catalog else "private",
-                github_url=None,
-                paper_url=None,
-                license_url=None,
-                run_count=0,
-                cover_image_url=None,
-                default_example=None,
-                latest_version=await _version(catalog, target.name),
-            )
+        entry = replicate.to_model_entry(
+            catalog,
+            target.name,
+            target.shown,
+            base_url=public_base_url(request, self._public_url),
+            is_public=target.name in self._service.catalog,
         )
+        version = await _version(catalog, target.name)
+        return json_response(ReplicateModel(**dict(entry), latest_version=version))
 
     @openapi_operation(response=ModelVersionPage, tag="replicate")
     async def list_versions(self, request: web.Request) -> web.Response:
@@ -126,13 +137,19 @@ async def _version(catalog: Catalog, name: str) -> ModelVersion:
         id=replicate.version_id(catalog, name),
         created_at=replicate.format_time(released) or "",
         cog_version=COG_VERSION,
-        openapi_schema=_openapi_schema(schema),
+        openapi_schema=_openapi_schema(schema, catalog[name]),
     )
 
 
-def _openapi_schema(schema: dict[str, Any]) -> dict[str, Any]:
+def _openapi_schema(schema: dict[str, Any], model: Model) -> dict[str, Any]:
     """Return the document in which clients look for the schemas of input and output."""
-    output = {"title": "Output", "type": "array", "items": {"type": "string", "format": "uri"}}
+    # The webhook is beside the input of a prediction.
+    properties = {name: each for name, each in schema["properties"].items() if name != "webhook_url"}
+    output: dict[str, Any] = {"title": "Output", "type": "string", "format": "uri"}
+    if model.makes_images:
+        output = {"title": "Output", "type": "array", "items": {"type": "string", "format": "uri"}}
+        properties |= _IMAGE_PROPERTIES
+    schema = {**schema, "properties": properties}
     return {
         "openapi": "3.0.2",
         "info": {"title": "Model", "version": "1.0.0"},

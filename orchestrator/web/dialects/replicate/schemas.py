@@ -130,8 +130,8 @@ class ModelVersionPage(ResponseModel):
     results: list[ModelVersion] = Field(description="The versions.")
 
 
-class ReplicateModel(ResponseModel):
-    """A model as Replicate's clients read it."""
+class ReplicateModelEntry(ResponseModel):
+    """A model as Replicate's clients read it, in a list."""
 
     url: str = Field(
         description="Address of the model.",
@@ -147,7 +147,20 @@ class ReplicateModel(ResponseModel):
     run_count: int = Field(description="Always 0: runs of all accounts are not shown.", examples=[0])
     cover_image_url: str | None = Field(description="Always null.", examples=[None])
     default_example: None = Field(description="Always null.", examples=[None])
+
+
+class ReplicateModel(ReplicateModelEntry):
+    """A model as Replicate's clients read it."""
+
     latest_version: ModelVersion = Field(description="The version that is offered.")
+
+
+class ReplicateModelPage(ResponseModel):
+    """The models, for Replicate's clients."""
+
+    previous: None = Field(description="Always null: all models are on one page.")
+    next: None = Field(description="Always null.")
+    results: list[ReplicateModelEntry] = Field(description="The models.")
 
 
 class ReplicateAccount(ResponseModel):

@@ -31,6 +31,8 @@ from orchestrator.web.dialects.replicate.schemas import (
     PredictionMetrics,
     PredictionStatus,
     PredictionUrls,
+    ReplicateModelEntry,
+    ReplicateModelPage,
 )
 from orchestrator.web.dialects.run_input import to_run_request
 from orchestrator.web.dialects.shown_requests import shown_request
@@ -53,6 +55,8 @@ MODEL_NAMES: Mapping[str, str] = MappingProxyType(
 FIELD_NAMES: Mapping[str, str] = MappingProxyType(
     {"megapixels": "resolution", "image_input": "images", "input_images": "images"}
 )
+#: How the clients name themselves: `GET /v1/models` is OpenAI's list for all others.
+CLIENT_NAMES = ("replicate-python/", "replicate-javascript/")
 STATUS_NAMES: Mapping[JobStatus, PredictionStatus] = MappingProxyType(
     {
         JobStatus.QUEUED: "starting",
@@ -129,6 +133,35 @@ def find_version(catalog: Catalog, version: str) -> RunTarget:
         f"must be `owner/name`, or the id of a version that is offered (got {version[:80]!r});"
         f" `GET /v1/models/{OWN_OWNER}/ID` shows that of each model",
     )
+
+
+def to_model_entry(
+    catalog: Catalog, name: str, shown: str, *, base_url: str, is_public: bool
+) -> ReplicateModelEntry:
+    """Return the model `name` of the catalog as `shown`, its `owner/name`."""
+    owner, _, shown_as = shown.partition("/")
+    return ReplicateModelEntry(
+        url=f"{base_url}/v1/models/{shown}",
+        owner=owner,
+        name=shown_as,
+        description=catalog[name].description,
+        visibility="public" if is_public else "private",
+        github_url=None,
+        paper_url=None,
+        license_url=None,
+        run_count=0,
+        cover_image_url=None,
+        default_example=None,
+    )
+
+
+def to_model_page(catalog: Catalog, public: Catalog, base_url: str) -> ReplicateModelPage:
+    """Return the models of a catalog, each under the name of its owner."""
+    entries = [
+        to_model_entry(catalog, name, shown_name(catalog, name), base_url=base_url, is_public=name in public)
+        for name, _ in catalog.offers()
+    ]
+    return ReplicateModelPage(previous=None, next=None, results=entries)
 
 
 def version_id(catalog: Catalog, name: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.support.callers import new_key
+from tests.support.images import base64_png, png
 from tests.support.python_client import run_python
 from tests.support.service import ServiceProcess
 
@@ -36,6 +37,8 @@ image = client_of("stabilityai/stable-diffusion-xl-base-1.0").text_to_image(
 reported["guided"] = image.size
 own = client_of("pixel-factory/flux-1-dev").text_to_image("a cat", extra_body={"aspect_ratio": "1:1"})
 reported["own"] = own.size
+changed = client_of("black-forest-labs/FLUX.1-Kontext-dev").image_to_image("one.png", prompt="at night")
+reported["changed"] = changed.size
 try:
     client_of("unknown/nothing").text_to_image("a cat")
 except HfHubHTTPError as error:
@@ -58,11 +61,13 @@ def picture(response: httpx.Response) -> tuple[str | None, tuple[int, int]]:
 
 
 def test_official_python_client(offering: ServiceProcess, tmp_path: Path) -> None:
+    (tmp_path / "one.png").write_bytes(png(512, 384))
     reported = json.loads(
         run_python(tmp_path, CLIENT, HF_ADDRESS=f"{offering.url}/hf", KEY=new_key(offering, "5.00"))
     )
     assert reported["image"] == reported["guided"] == [256, 256]
     assert reported["own"][0] == reported["own"][1]
+    assert reported["changed"] == [512, 384]
     status, text = reported["unknown"]
     assert status == 404
     assert "unknown/nothing" in text
@@ -109,6 +114,17 @@ def test_bad_requests(http: httpx.Client, path: str, body: dict[str, Any], statu
     response = http.post(path, json=body)
     assert response.status_code == status, response.text
     assert isinstance(response.json()["error"], str | list)
+
+
+def test_an_image_to_an_image(http: httpx.Client) -> None:
+    image, kontext = base64_png(512, 384), "/pixel-factory/flux-1-kontext-dev"
+    parameters: dict[str, Any] = {"prompt": "at night", "target_size": {"width": 256, "height": 256}}
+    response = http.post(kontext, json={"inputs": image, "parameters": parameters})
+    assert picture(response)[1] == (256, 256)
+    response = http.post(SCHNELL, json={"inputs": image, "parameters": {"prompt": "at night"}})
+    assert response.status_code == 400
+    response = http.post(kontext, json={"inputs": "a cat", "parameters": {"prompt": "at night"}})
+    assert (response.status_code, response.json()["field"]) == (400, "inputs")
 
 
 def test_keys(offering: ServiceProcess) -> None:

@@ -24,6 +24,7 @@ REPOSITORIES: Mapping[str, str] = MappingProxyType(
         "black-forest-labs/flux.1-schnell": "flux-1-schnell",
         "black-forest-labs/flux.1-dev": "flux-1-dev",
         "black-forest-labs/flux.1-krea-dev": "flux-1-krea-dev",
+        "black-forest-labs/flux.1-kontext-dev": "flux-1-kontext-dev",
         "black-forest-labs/flux.2-dev": "flux-2-dev",
         "black-forest-labs/flux.2-klein-4b": "flux-2-klein-4b",
         "black-forest-labs/flux.2-klein-9b": "flux-2-klein-9b",
@@ -34,6 +35,8 @@ REPOSITORIES: Mapping[str, str] = MappingProxyType(
         "baidu/ernie-image": "ernie-image",
     }
 )
+#: Names of fields of the task of an image to an image.
+_FIELD_NAMES: Mapping[str, str] = MappingProxyType({"target_size": "size"})
 #: `Accept` of a response in another format than that of the model.
 _FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/jpg": "jpeg", "image/webp": "webp"}
 #: Options of the hosted API, which concern its own servers.
@@ -43,7 +46,10 @@ _OPTIONS = frozenset({"use_cache", "wait_for_model"})
 class TextToImageRequest(RequestModel):
     """Body of `POST /hf/{model}`."""
 
-    inputs: str = Field(description="Description of the image.", examples=["A lighthouse at dawn"])
+    inputs: str = Field(
+        description="Description of the image; with a `prompt` in `parameters`, the image in base64.",
+        examples=["A lighthouse at dawn"],
+    )
     parameters: dict[str, Any] | None = Field(
         None,
         description="Parameters of the model, by its own names or by those of the task:"
@@ -62,14 +68,14 @@ def to_request(
             name,
             _to_fields(body, accept),
             catalog,
-            own_names={},
+            own_names=_FIELD_NAMES,
             idempotency_key=idempotency_key,
         )
     warnings = [f"`{name[:40]}` in `options` has no effect" for name in body.options or {}]
     return replace(
         generation,
         warnings=(*generation.warnings, *warnings),
-        field_names={**generation.field_names, "prompt": "inputs"},
+        field_names={**generation.field_names, _input_field(body): "inputs"},
         origin=f"{DIALECT_NAME}/{asked}",
     )
 
@@ -77,8 +83,9 @@ def to_request(
 def _to_fields(body: TextToImageRequest, accept: str) -> dict[str, Any]:
     """Return the fields of a run. Raises InvalidRequest."""
     fields = {name: value for name, value in (body.parameters or {}).items() if value is not None}
-    if "prompt" in fields:
-        raise invalid_field("prompt", "is the field `inputs` here; leave it out of `parameters`")
+    input_field = _input_field(body)
+    if input_field in fields:
+        raise invalid_field(input_field, "is the field `inputs` here; leave it out of `parameters`")
     for name in ("num_images_per_prompt", "num_images", "n"):
         if fields.pop(name, 1) != 1:
             raise invalid_field(name, "must be 1: the response is one image")
@@ -88,4 +95,9 @@ def _to_fields(body: TextToImageRequest, accept: str) -> dict[str, Any]:
     asked = accept.partition(";")[0].split(",")[0].strip().lower()
     if asked in _FORMATS and "output_format" not in fields:
         fields["output_format"] = _FORMATS[asked]
-    return {"prompt": body.inputs, **fields}
+    return {input_field: body.inputs, **fields}
+
+
+def _input_field(body: TextToImageRequest) -> str:
+    """Return what `inputs` is: the text, or the image of a request whose text is among the parameters."""
+    return "image" if (body.parameters or {}).get("prompt") is not None else "prompt"

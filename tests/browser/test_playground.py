@@ -8,17 +8,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import av
 import httpx
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browser import admin, new_key, sign_in
+from tests.support.browser import new_key, sign_in
 from tests.support.datasets import is_trained, zipped
 from tests.support.images import png
-from tests.support.media_samples import film, sound
 from tests.support.service import ServiceProcess
 
 
@@ -275,63 +273,3 @@ def test_trains_a_lora_from_a_dataset(playground: Page, tmp_path: Path) -> None:
     saved = download_output(page, tmp_path)
     assert saved.suffix == ".safetensors"
     assert is_trained(saved.read_bytes())
-
-
-def media_graph() -> dict[str, Any]:
-    """A graph that loads an image, a video and a sound."""
-    rows: dict[str, tuple[str, dict[str, Any]]] = {
-        "1": ("LoadImage", {"image": "hare.png"}),
-        "2": ("SaveImage", {"images": ["1", 0], "filename_prefix": "x"}),
-        "3": ("LoadVideo", {"file": "clip.mp4"}),
-        "4": ("GetVideoComponents", {"video": ["3", 0]}),
-        "5": ("SaveImage", {"images": ["4", 0], "filename_prefix": "x"}),
-        "6": ("LoadAudio", {"audio": "tune.wav"}),
-        "7": ("SaveAudio", {"audio": ["6", 0], "filename_prefix": "x"}),
-    }
-    return {id: {"class_type": name, "inputs": inputs} for id, (name, inputs) in rows.items()}
-
-
-def as_data_url(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def test_offers_the_author_s_files_and_takes_videos_and_sounds(page: Page, service: ServiceProcess) -> None:
-    clip, tune = film(), sound("wav", "pcm_s16le")
-    examples = [
-        {"name": "hare.png", "data": as_data_url("image/png", png(96, 64))},
-        {"name": "clip.mp4", "data": as_data_url("video/mp4", clip)},
-    ]
-    facts = {"license": "mit", "owner": "tests", "price_class": "image", "name": "Media"}
-    admin(
-        service,
-        "models",
-        id="media",
-        prompt=media_graph(),
-        manifest=facts,
-        example_files=examples,
-        publish=True,
-    )
-    sign_in(page, new_key(service, "5.00")["key"])
-    page.get_by_label("Model", exact=True).select_option("media")
-    expect(page.get_by_text("Add an image to see it.")).to_be_visible()
-    page.get_by_role("button", name="Use the example input image").or_(
-        page.get_by_role("button", name="Use the example image")
-    ).click()
-    expect(page.get_by_text(size(96, 64))).to_be_visible()
-    page.get_by_role("button", name="Use the example video").click()
-    expect(page.locator("#field-video")).to_have_value(re.compile(r"clip\.mp4$"))
-    expect(page.get_by_role("button", name="Use the example audio")).to_have_count(0)
-    page.locator("#field-audio").set_input_files(
-        {"name": "mine.wav", "mimeType": "audio/wav", "buffer": tune}
-    )
-    expect(cost(page)).to_contain_text("$")
-    with page.expect_request("**/dashboard/api/jobs") as sent:
-        generate(page)
-    sent_body: Any = sent.value.post_data_json
-    params = sent_body["params"]
-    assert base64.b64decode(params["video"].partition(",")[2]) == clip
-    assert base64.b64decode(params["audio"].partition(",")[2]) == tune
-    assert params["image"].startswith("data:image/png;base64,")
-    response = sent.value.response()
-    assert response is not None
-    assert response.status == 202

@@ -368,6 +368,8 @@ export interface Control {
   /** The uploaded files as text, for controls that take files. */
   encode?: (encode: EncodeUpload) => Promise<string | string[] | undefined>;
   images?: ImageInput;
+  /** Choose these files instead of those that are chosen; for controls that take files. */
+  setFiles?: (files: File[]) => Promise<void>;
   /** Whether no file is chosen, for controls that take one file which is no image. */
   isEmpty?: () => boolean;
   required?: boolean;

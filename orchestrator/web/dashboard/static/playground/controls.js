@@ -7,6 +7,7 @@
  * } from "../types.d.ts"
  */
 
+import { ApiError } from "../shared/api.js";
 import { button, el } from "../shared/dom.js";
 import { field, select } from "../shared/forms.js";
 import { parameterLabel } from "../shared/format.js";
@@ -213,7 +214,8 @@ function checkboxControl(name, spec) {
  */
 function datasetControl(name, spec) {
   const { input, encode } = datasetInput(`field-${name}`, spec.required);
-  return { node: parameterField(name, spec, input), input, encode };
+  const setFiles = async (/** @type {File[]} */ files) => chooseFiles(input, files);
+  return { node: parameterField(name, spec, input), input, encode, setFiles };
 }
 
 /**
@@ -238,7 +240,13 @@ function imageControl(name, spec, onChange, example) {
     const texts = await Promise.all(zone.images.map(encode));
     return spec.type === "images" ? texts : texts[0];
   };
-  return { node: zone.node, input: zone.input, images: zone, encode, required: spec.required };
+  /** @param {File[]} files */
+  const setFiles = async (files) => {
+    zone.setImages([]);
+    await zone.addFiles(files);
+    if (zone.images.length < files.length) throw new ApiError({ message: "the browser cannot read this image." });
+  };
+  return { node: zone.node, input: zone.input, images: zone, encode, setFiles, required: spec.required };
 }
 
 /**
@@ -249,10 +257,25 @@ function imageControl(name, spec, onChange, example) {
  * @returns {Control}
  */
 function mediaControl(name, spec, onChange, example) {
-  const { input, encode, setFile } = mediaFileInput(`field-${name}`, spec.type, spec.required, onChange);
+  const { input, encode } = mediaFileInput(`field-${name}`, spec.type, spec.required, onChange);
   const node = parameterField(name, spec, input);
-  if (example) node.append(exampleFileButton(name, example, setFile));
-  return { node, input, encode, isEmpty: () => !input.files?.length, required: spec.required };
+  const setFiles = async (/** @type {File[]} */ files) => {
+    chooseFiles(input, files);
+    onChange();
+  };
+  if (example) node.append(exampleFileButton(name, example, (file) => setFiles([file])));
+  return { node, input, encode, setFiles, isEmpty: () => !input.files?.length, required: spec.required };
+}
+
+/**
+ * Choose files as if the user had.
+ * @param {HTMLInputElement} input
+ * @param {File[]} files
+ */
+function chooseFiles(input, files) {
+  const transfer = new DataTransfer();
+  for (const file of files) transfer.items.add(file);
+  input.files = transfer.files;
 }
 
 /**

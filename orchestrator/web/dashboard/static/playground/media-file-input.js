@@ -6,7 +6,7 @@ import { el } from "../shared/dom.js";
 import { toDataUrl } from "./image-file.js";
 
 /**
- * Create a file input, a function that encodes the chosen file, and one that chooses a file.
+ * Create a file input, and a function that encodes the chosen file.
  * @param {string} id
  * @param {"video" | "audio"} type
  * @param {boolean} required
@@ -25,12 +25,5 @@ export function mediaFileInput(id, type, required, onChange) {
     const { url } = read;
     return encode({ toDataUrl: () => url, toPlaceholder: () => url });
   };
-  /** @param {File} file */
-  const setFile = (file) => {
-    const transfer = new DataTransfer();
-    transfer.items.add(file);
-    input.files = transfer.files;
-    onChange();
-  };
-  return { input, encode, setFile };
+  return { input, encode };
 }

@@ -4,8 +4,9 @@
 
 import { ApiError } from "../shared/api.js";
 import { button, el } from "../shared/dom.js";
+import { parameterLabel } from "../shared/format.js";
 import { choiceControl, createControl, MAIN_PARAMETERS } from "./controls.js";
-import { fetchImage } from "./image-file.js";
+import { fetchInput } from "./input-files.js";
 import { MaskPainter } from "./mask-painter.js";
 
 const FILE_TYPES = new Set(["audio", "dataset", "image", "images", "video"]);
@@ -14,19 +15,6 @@ const MAIN_TYPES = new Set([...FILE_TYPES, "loras"]);
 
 /** @type {MaskPainter | undefined} One for all models: its dialog is part of the page. */
 let painter;
-
-/**
- * @param {string} path
- * @param {string} name
- */
-async function fetchInput(path, name) {
-  try {
-    const type = name === "mask" ? "mask.png" : `${name}.png`;
-    return await fetchImage(path, type);
-  } catch {
-    throw new ApiError({ message: "An input file of this job is no longer kept: choose it again.", code: "input_expired" });
-  }
-}
 
 export class ModelForm {
   /**
@@ -212,16 +200,28 @@ export class ModelForm {
   }
 
   /**
-   * Load the input files of a job into the fields for images. Throws ApiError for one that is no longer kept.
+   * Load the input files of a job into their fields. Returns a sentence for each field that could not be filled.
    * @param {Record<string, string[]>} inputs Paths by parameter.
    */
   async loadInputs(inputs) {
-    for (const [name, paths] of Object.entries(inputs)) {
-      const control = this.controls.get(name);
-      if (!control?.images) continue;
-      const files = await Promise.all(paths.map((path) => fetchInput(path, name)));
-      control.images.setImages([]);
-      await control.images.addFiles(files);
+    const problems = await Promise.all(Object.entries(inputs).map(([name, paths]) => this.#loadInput(name, paths)));
+    return problems.filter((problem) => problem !== "");
+  }
+
+  /**
+   * @param {string} name
+   * @param {string[]} paths
+   */
+  async #loadInput(name, paths) {
+    const label = parameterLabel(name);
+    const control = this.controls.get(name);
+    if (!control?.setFiles) return `${label}: the model no longer takes this file.`;
+    try {
+      await control.setFiles(await Promise.all(paths.map((path) => fetchInput(path, name))));
+      return "";
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      return `${label}: ${error.message}`;
     }
   }
 

@@ -35,6 +35,8 @@ const SAVE_DELAY_MS = 300;
 const FORM_MARGIN = 16;
 
 const form = byId("generation-form", HTMLFormElement);
+const generateButton = byId("generate", HTMLButtonElement);
+const GENERATE_LABEL = generateButton.textContent;
 const modelSelect = byId("model", HTMLSelectElement);
 const modeInputs = [.../** @type {NodeListOf<HTMLInputElement>} */ (form.querySelectorAll("[name=mode]"))];
 const priceEstimate = new PriceEstimate();
@@ -49,6 +51,8 @@ let gallery;
 /** @type {SettingsMemory} */
 let memory;
 let saveTimer = 0;
+/** How many jobs' input files are being loaded into the form. */
+let loads = 0;
 
 const currentMode = () => modeInputs.find((input) => input.checked)?.value ?? "image";
 
@@ -67,8 +71,9 @@ function listModels() {
 /**
  * Show the form of a model, and its mode.
  * @param {string} id
+ * @param {{ isNew?: boolean }} [options] With `isNew`, the form has defaults only, and nothing of the form before it.
  */
-function chooseModel(id) {
+function chooseModel(id, { isNew = false } = {}) {
   const model = models.find((candidate) => candidate.id === id);
   if (!model) return;
   const mode = Object.keys(MODES).find((name) => MODES[name].includes(model.kind));
@@ -82,8 +87,10 @@ function chooseModel(id) {
   clearError();
   const previous = modelForm;
   modelForm = new ModelForm(model, onFormChange);
-  modelForm.fill(memory.paramsOf(id) ?? {});
-  if (previous) modelForm.takeOver(previous);
+  if (!isNew) {
+    modelForm.fill(memory.paramsOf(id) ?? {});
+    if (previous) modelForm.takeOver(previous);
+  }
   byId("main-fields").replaceChildren(...modelForm.mainFields);
   byId("advanced-fields").replaceChildren(...modelForm.advancedFields);
   byId("advanced-settings").hidden = !modelForm.advancedFields.length;
@@ -110,6 +117,7 @@ function saveSettings() {
 }
 
 async function submitJob() {
+  if (loads) throw new ApiError({ message: "The input files are still being loaded. Wait a moment." });
   const params = await modelForm.params((source) => source.toDataUrl());
   gallery.add(await api("POST", "jobs", { body: { model: modelForm.model.id, params } }));
   await refreshAccount();
@@ -124,7 +132,8 @@ function showProblem(message) {
 }
 
 /**
- * Fill the form with the settings of a job, and load its input images into it.
+ * Fill the form with the settings of a job, and load its input files into it. Returns whether the form is complete;
+ * otherwise it says what is missing.
  * @param {Job} job
  * @param {string | null} [seed] The seed of one of its results; by default that of the first.
  */
@@ -133,23 +142,39 @@ async function fillForm(job, seed) {
     showProblem(`The model ${job.model} is no longer offered.`);
     return false;
   }
-  chooseModel(job.model);
+  chooseModel(job.model, { isNew: true });
+  const filled = modelForm;
   const single = seed === undefined ? {} : { n: 1, seed };
-  modelForm.fill({ ...job.params, ...single });
-  try {
-    await modelForm.loadInputs(job.inputs);
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    showProblem(error.message);
-  }
+  filled.fill({ ...job.params, ...single });
+  form.scrollIntoView();
+  const problems = await whileLoading(() => filled.loadInputs(job.inputs));
+  // The user may have chosen another model meanwhile.
+  if (modelForm !== filled) return false;
   onFormChange();
   saveSoon();
-  return true;
+  showProblem(problems.join(" "));
+  return problems.length === 0;
+}
+
+/**
+ * Say on the button that files are being loaded. Until then, the form cannot be sent.
+ * @template T
+ * @param {() => Promise<T>} load
+ */
+async function whileLoading(load) {
+  loads += 1;
+  generateButton.textContent = "Loading the input files…";
+  try {
+    return await load();
+  } finally {
+    loads -= 1;
+    if (!loads) generateButton.textContent = GENERATE_LABEL;
+  }
 }
 
 /** @param {GalleryItem} item */
 async function reuseSettings({ job, output }) {
-  if (await fillForm(job, output.seed ?? undefined)) form.scrollIntoView();
+  await fillForm(job, output.seed ?? undefined);
 }
 
 /**

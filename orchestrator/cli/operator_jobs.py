@@ -14,7 +14,10 @@ from orchestrator.cli.console import print_json, print_json_or, print_rows
 from orchestrator.cli.service_client import connect_as_operator
 from orchestrator.logs import printable
 
-COLUMNS = ("id", "status", "model", "account", "key", "done", "attempts", "usd", "accepted", "error")
+COLUMNS = (
+    *("id", "status", "model", "account", "key", "done"),
+    *("attempts", "instances", "usd", "accepted", "error"),
+)
 
 
 def list_jobs(
@@ -68,6 +71,7 @@ def _to_row(job: Mapping[str, Any]) -> dict[str, Any]:
         "key": job["key_name"] or job["key"],
         "done": f"{job['shards_done']}/{job['shards']}",
         "attempts": job["attempts"],
+        "instances": " ".join(job["instances"]),
         "usd": f"{job['charged_usd']:g}",
         "accepted": job["created_at"][:19],
         "error": job["error_code"],

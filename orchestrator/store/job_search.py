@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -57,6 +57,10 @@ class JobSearchStore(Protocol):
 
     async def list_attempts(self, job_id: str) -> list[Attempt]:
         """Return all attempts of a job's shards, by shard and number."""
+        ...
+
+    async def list_instances_of(self, job_ids: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """Return the instances that ran attempts of these jobs, by job, first ones first."""
         ...
 
     async def list_failed_attempts(

@@ -72,6 +72,22 @@ def test_a_failed_job_says_why_and_is_retried(operator: Page, service: ServicePr
     expect(operator.get_by_role("row").filter(has_text=job)).to_contain_text("jobs.retry")
 
 
+def test_the_list_of_jobs_names_instances_where_it_has_room(operator: Page, service: ServiceProcess) -> None:
+    made = new_key(service, "5.00")
+    job = run_job(service, made["key"])
+    operator.goto(f"/operations/jobs?account={made['account']}")
+    row = operator.get_by_role("row").filter(has_text=job[:12])
+    link = row.get_by_role("link", name=re.compile(r"^sim-\d$"))
+    instance = link.inner_text()
+    operator.set_viewport_size({"width": 390, "height": 844})
+    expect(link).to_be_hidden()
+    expect(operator.get_by_role("columnheader", name="Instances")).to_be_hidden()
+    operator.set_viewport_size({"width": 1440, "height": 900})
+    link.click()
+    expect(operator.get_by_label("Instance")).to_have_value(instance)
+    expect(row).to_be_visible()
+
+
 def test_a_charged_job_is_refunded_from_its_page(operator: Page, service: ServiceProcess) -> None:
     made = new_key(service, "5.00")
     operator.goto(f"/operations/job?id={run_job(service, made['key'])}")

@@ -134,6 +134,22 @@ async def test_lists_attempts_of_a_job_by_shard_and_number(world: StoreHarness) 
     assert (attempts[1].outcome, attempts[1].detail) == ("stalled", "no progress")
 
 
+async def test_names_the_instances_of_jobs_in_the_order_of_their_attempts(world: StoreHarness) -> None:
+    record, other, waiting = await world.add(2), await world.add(), await world.add()
+    first = await world.start(record, 1, instance="gpu-7")
+    await world.store.end_attempt(first.prompt_id, "stalled", "no progress", world.later(), retry=True)
+    await world.start(record, 1, 2, instance="gpu-2")
+    await world.start(record, 0, instance="gpu-7")
+    await world.start(other, instance="gpu-2")
+    found = await world.store.list_instances_of([record.job.id, other.job.id, waiting.job.id])
+    assert {id: list(instances) for id, instances in found.items()} == {
+        record.job.id: ["gpu-7", "gpu-2"],
+        other.job.id: ["gpu-2"],
+    }
+    assert list(await world.store.list_instances_of([other.job.id])) == [other.job.id]
+    assert await world.store.list_instances_of([]) == {}
+
+
 async def test_lists_failures_latest_first_without_cancelled_attempts(world: StoreHarness) -> None:
     record = await world.add(4)
     moment = world.later()

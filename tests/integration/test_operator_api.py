@@ -80,6 +80,8 @@ async def test_lists_jobs_of_all_accounts_without_prompts(service: ServiceProces
     instance = (await ask(service, f"jobs/{first['jobId']}"))["parts"][0]["attempts"][0]["instance"]
     assert first["jobId"] in await ids(instance=instance)
     assert await ids(instance="gpu-99") == []
+    (row,) = (await ask(service, "jobs", account=one["account"], status="succeeded"))["jobs"]
+    assert row["instances"] == [instance]
 
 
 @pytest.mark.parametrize(
@@ -322,7 +324,10 @@ async def test_the_command_line_lists_shows_and_repeats_jobs_of_all_accounts(ser
     key = await new_key(service, "commanded")
     job = await run(service, key["key"], prompt="a dog [fault:out_of_memory]")
     command = ("jobs", "list", "--admin", "--account", key["account"], "--error", "out_of_memory")
-    assert [row["id"] for row in service.run(*command, "--url", service.url)] == [job["jobId"]]
+    (row,) = service.run(*command, "--url", service.url)
+    assert row["id"] == job["jobId"]
+    table = service.command(*command, "--url", service.url).stdout
+    assert all(name in table for name in ("instances", *row["instances"]))
     shown = service.command("jobs", "show", "--admin", job["jobId"], "--url", service.url)
     assert shown.stdout.count("attempt 0.") == 4
     assert "more GPU memory" in shown.stdout

@@ -107,18 +107,20 @@ class StoreHarness:
         assert created
         return record
 
-    async def start(self, record: JobRecord, index: int = 0, number: int = 1) -> Attempt:
-        attempt = self.attempt(record, index, number)
+    async def start(
+        self, record: JobRecord, index: int = 0, number: int = 1, instance: str = "sim-0"
+    ) -> Attempt:
+        attempt = self.attempt(record, index, number, instance)
         assert await self.store.start_attempt(attempt)
         return attempt
 
-    def attempt(self, record: JobRecord, index: int = 0, number: int = 1) -> Attempt:
+    def attempt(self, record: JobRecord, index: int = 0, number: int = 1, instance: str = "sim-0") -> Attempt:
         shard_id = record.shards[index].id
         return Attempt(
             prompt_id=f"{shard_id}/{number}",
             shard_id=shard_id,
             number=number,
-            instance_id="sim-0",
+            instance_id=instance,
             started_at=self.later(),
         )
 

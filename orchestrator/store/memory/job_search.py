@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 
@@ -27,6 +28,14 @@ class MemoryJobSearch:
         order = {shard.id: shard.index for shard in self._tables.shards.get(job_id, ())}
         attempts = (one for one in self._tables.attempts.values() if one.shard_id in order)
         return sorted(attempts, key=lambda one: (order[one.shard_id], one.number))
+
+    async def list_instances_of(self, job_ids: Sequence[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for one in sorted(self._tables.attempts.values(), key=lambda one: (one.started_at, one.instance_id)):
+            job_id = self._tables.job_of_shard[one.shard_id]
+            if job_id in job_ids and one.instance_id not in found.setdefault(job_id, []):
+                found[job_id].append(one.instance_id)
+        return found
 
     async def list_failed_attempts(
         self, limit: int = 50, before: FailurePosition | None = None

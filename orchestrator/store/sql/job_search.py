@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from orchestrator.jobs import Attempt, JobRecord, JobStatus
@@ -23,6 +24,19 @@ def list_attempts(db: Database, job_id: str) -> list[Attempt]:
         (job_id,),
     )
     return [row_to_attempt(row) for row in rows]
+
+
+def list_instances_of(db: Database, job_ids: Sequence[str]) -> dict[str, list[str]]:
+    rows = db.execute(
+        f"""SELECT job_id, instance_id, min(started_at) AS first FROM attempts
+        JOIN shards ON shards.id = shard_id WHERE {db.is_in("job_id")}
+        GROUP BY job_id, instance_id ORDER BY first, instance_id""",
+        (db.list_value(job_ids),),
+    )
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["job_id"], []).append(row["instance_id"])
+    return found
 
 
 def list_failed_attempts(db: Database, limit: int, before: FailurePosition | None) -> list[FailedAttempt]:
@@ -100,6 +114,9 @@ class SqlJobSearch(SqlAccess):
 
     async def list_attempts(self, job_id: str) -> list[Attempt]:
         return await self._db.read(list_attempts, job_id)
+
+    async def list_instances_of(self, job_ids: Sequence[str]) -> dict[str, list[str]]:
+        return await self._db.read(list_instances_of, job_ids)
 
     async def list_failed_attempts(
         self, limit: int = 50, before: FailurePosition | None = None

@@ -62,6 +62,9 @@ class AdminJobRow(ResponseModel):
     shards: int = Field(description="Number of shards.", examples=[4])
     shards_done: int = Field(description="Number of shards that have finished.", examples=[1])
     attempts: int = Field(description="Number of attempts of all shards.", examples=[6])
+    instances: list[str] = Field(
+        description="Ids of the instances that ran them, first ones first.", examples=[["gpu-0", "gpu-3"]]
+    )
     price_usd: float = Field(description="Price of the job.", examples=[0.012])
     charged_usd: float = Field(description="What was charged, before refunds.", examples=[0])
     simulated: bool = Field(description="Whether a simulator ran it.", examples=[False])
@@ -191,7 +194,7 @@ def explain_outcome(outcome: str | None) -> str:
         return outcome
 
 
-def _row_fields(record: JobRecord, names: Mapping[str, str]) -> dict[str, Any]:
+def _row_fields(record: JobRecord, names: Mapping[str, str], instances: Iterable[str]) -> dict[str, Any]:
     job = record.job
     return {
         "id": job.id,
@@ -209,6 +212,7 @@ def _row_fields(record: JobRecord, names: Mapping[str, str]) -> dict[str, Any]:
         "shards": len(record.shards),
         "shards_done": sum(shard.status is ShardStatus.SUCCEEDED for shard in record.shards),
         "attempts": sum(shard.attempts for shard in record.shards),
+        "instances": list(instances),
         "price_usd": to_usd(job.price),
         "charged_usd": to_usd(charged_micros(job)),
         "simulated": record.is_simulated,
@@ -216,9 +220,9 @@ def _row_fields(record: JobRecord, names: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def to_job_row(record: JobRecord, names: Mapping[str, str]) -> AdminJobRow:
-    """Return a job as the list shows it."""
-    return AdminJobRow(**_row_fields(record, names))
+def to_job_row(record: JobRecord, names: Mapping[str, str], instances: Iterable[str]) -> AdminJobRow:
+    """Return a job as the list shows it, with the instances that ran it."""
+    return AdminJobRow(**_row_fields(record, names, instances))
 
 
 def to_admin_job(
@@ -226,8 +230,9 @@ def to_admin_job(
 ) -> AdminJob:
     """Return a job with its attempts."""
     job = record.job
+    in_order = sorted(attempts, key=lambda one: (one.started_at, one.instance_id))
     return AdminJob(
-        **_row_fields(record, names),
+        **_row_fields(record, names, dict.fromkeys(one.instance_id for one in in_order)),
         requested_model=job.requested_model,
         origin=job.origin,
         parameters={name: value for name, value in job.params.items() if name not in HIDDEN_PARAMS},

@@ -137,9 +137,9 @@ class JobAdminRoutes:
         names = await self._names.read(
             id for record in page.items for id in (record.job.account_id, record.job.key_id)
         )
-        return json_response(
-            AdminJobList(jobs=[to_job_row(record, names) for record in page.items], next_cursor=page.cursor)
-        )
+        instances = await self._store.list_instances_of([record.job.id for record in page.items])
+        rows = [to_job_row(record, names, instances.get(record.job.id, ())) for record in page.items]
+        return json_response(AdminJobList(jobs=rows, next_cursor=page.cursor))
 
     @openapi_operation(
         summary="Get a job of any account",

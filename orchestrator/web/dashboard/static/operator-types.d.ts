@@ -89,6 +89,8 @@ export interface OperatorJobRow {
   shards: number;
   shards_done: number;
   attempts: number;
+  /** Ids of the instances that ran them, first ones first. */
+  instances: string[];
   price_usd: number;
   charged_usd: number;
   simulated: boolean;

@@ -8,6 +8,8 @@ import { byId, el } from "../shared/dom.js";
 import { dateTime, dollars } from "../shared/format.js";
 
 const PAGE_SIZE = "50";
+/** Instances of a job that are named. */
+const MAX_INSTANCES = 2;
 const COLUMNS = [
   { title: "Job" },
   { title: "Status" },
@@ -18,6 +20,7 @@ const COLUMNS = [
   { title: "Took", kind: "number" },
   { title: "Done", kind: "number" },
   { title: "Attempts", kind: "number" },
+  { title: "Instances", kind: "roomy" },
   { title: "Charged", kind: "number" },
   { title: "Error", kind: "wrap" },
 ];
@@ -56,9 +59,22 @@ function toCells(job) {
     seconds === null ? "–" : `${seconds.toFixed(1)} s`,
     `${job.shards_done}/${job.shards}`,
     String(job.attempts),
+    instanceLinks(job.instances),
     dollars(job.charged_usd),
     job.error_code === null ? "" : el("span", { title: job.error_message ?? "", textContent: job.error_code }),
   ];
+}
+
+/**
+ * Name the instances that ran a job: the first ones, and how many more.
+ * @param {string[]} instances
+ */
+function instanceLinks(instances) {
+  if (!instances.length) return "–";
+  const shown = instances.slice(0, MAX_INSTANCES).flatMap((id) => [" ", filterLink("instance", id, id)]).slice(1);
+  const more = instances.length - MAX_INSTANCES;
+  if (more > 0) shown.push(` + ${more}`);
+  return el("span", { title: instances.join(", ") }, ...shown);
 }
 
 /**

@@ -67,7 +67,7 @@ export function figures(pairs) {
 /**
  * @typedef {object} Column
  * @property {string} title
- * @property {string} [kind] `number` or `wrap`.
+ * @property {string} [kind] `number`, `wrap`, or `roomy` for a column that narrow windows leave out.
  */
 
 /**

@@ -118,17 +118,19 @@ class OperationsKeeper:
         page = await self.store.list_operator_events(1, action=PRICES_ACTION, subject=DEFAULT_TARIFF)
         recorded = page.items[0].detail.get("prices", {}) if page.items else None
         if recorded != prices:
+            # The first record of an installation names all of them: they have just been set.
             known = recorded or {}
             changed = sorted(
                 name for name in known.keys() | prices.keys() if known.get(name) != prices.get(name)
             )
+            before = {name: known[name] for name in changed if name in known}
             await self.store.add_operator_event(
                 OperatorEvent(
                     at=self.clock(),
                     actor=SERVICE,
                     action=PRICES_ACTION,
                     subject=DEFAULT_TARIFF,
-                    detail={"changed": changed if recorded is not None else [], "prices": prices},
+                    detail={"changed": changed, "before": before, "prices": prices},
                 )
             )
         self._prices = prices

@@ -214,6 +214,13 @@ def test_a_wall_of_64_instances_shows_failed_ones_first(operator: Page, width: i
     expect(cards.first.get_by_role("img")).to_have_attribute("aria-label", re.compile("loading in 2"))
 
 
+def test_the_log_of_changes_says_which_prices_the_first_start_has_set(operator: Page) -> None:
+    operator.goto("/operations/events?action=prices")
+    row = operator.get_by_role("row").filter(has_text="prices.change").last
+    row.get_by_text(re.compile(r"^\d+ prices set$")).click()
+    expect(row.get_by_role("listitem").filter(has_text=re.compile(r"^image: \$0\.\d+$"))).to_be_visible()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_are_accessible_and_fit_their_screens(

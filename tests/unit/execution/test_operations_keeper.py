@@ -66,11 +66,14 @@ async def test_records_prices_once_and_again_when_they_have_changed(prices: Pric
     # Another start of the service finds the same prices.
     again = make_keeper(store, prices)
     await again._note_prices()
+    before = {name: f"{micros / 1e6:.6f}" for name, micros in prices.prices.items()}
     prices.prices |= {"video": 80_000, "upscale": 1000}
     await again._note_prices()
     newest, first = (await store.list_operator_events()).items
-    assert (first.action, first.actor, first.detail["changed"]) == ("prices.change", "service", [])
+    assert (first.action, first.actor) == ("prices.change", "service")
+    assert first.detail == {"changed": sorted(before), "before": {}, "prices": before}
     assert newest.detail["changed"] == ["upscale", "video"]
+    assert newest.detail["before"] == {"video": before["video"]}
     assert newest.detail["prices"]["video"] == "0.080000"
 
 

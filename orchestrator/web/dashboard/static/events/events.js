@@ -5,9 +5,12 @@
 import { dataTable, formQuery, readQuery, showErrors } from "../operator/page.js";
 import { api } from "../shared/api.js";
 import { byId, el } from "../shared/dom.js";
-import { dateTime } from "../shared/format.js";
+import { dateTime, dollars } from "../shared/format.js";
 
 const PAGE_SIZE = "50";
+const PRICES_ACTION = "prices.change";
+/** More prices than these are shown when the operator opens the list. */
+const MAX_SHOWN_PRICES = 5;
 const COLUMNS = [{ title: "When" }, { title: "Who" }, { title: "What" }, { title: "Of" }, { title: "Details", kind: "wrap" }];
 const form = byId("filters", HTMLFormElement);
 /** @type {OperatorEvent[]} */
@@ -31,17 +34,45 @@ async function load(isFirst) {
 /** @param {OperatorEvent} event */
 function toCells(event) {
   const time = el("time", { dateTime: event.at, textContent: dateTime(event.at) });
-  return [time, event.actor, event.action, event.subject, detailText(event.detail)];
+  return [time, event.actor, event.action, event.subject, details(event)];
 }
 
 /**
- * Return the facts of an event in one line.
+ * Return the facts of an event: one line, or a list that opens.
+ * @param {OperatorEvent} event
+ */
+function details({ action, detail }) {
+  if (action === PRICES_ACTION && "prices" in detail) return priceDetails(detail);
+  return Object.entries(detail)
+    .map(([name, value]) => `${name}: ${toText(value)}`)
+    .join("; ");
+}
+
+/**
+ * Say which prices were set, and what they were before. Each is that of the base size of its class.
  * @param {Record<string, any>} detail
  */
-function detailText(detail) {
-  // The price list at that time is for comparing; the page names what changed.
-  const shown = Object.entries(detail).filter(([name]) => name !== "prices");
-  return shown.map(([name, value]) => `${name}: ${Array.isArray(value) ? value.join(", ") || "none" : value}`).join("; ");
+function priceDetails({ changed, before, prices }) {
+  // Earlier versions named none in the first record, and no earlier prices.
+  const names = changed.length ? changed : Object.keys(prices);
+  const lines = names.map((/** @type {string} */ name) => {
+    const price = name in prices ? dollars(Number(prices[name])) : "removed";
+    const old = before?.[name] === undefined ? "" : `, before ${dollars(Number(before[name]))}`;
+    return el("li", { textContent: `${name}: ${price}${old}` });
+  });
+  const title = `${names.length} ${names.length === 1 ? "price" : "prices"} set`;
+  const summary = el("summary", { textContent: title });
+  return el("details", { open: lines.length <= MAX_SHOWN_PRICES }, summary, el("ul", {}, ...lines));
+}
+
+/**
+ * @param {any} value
+ * @returns {string}
+ */
+function toText(value) {
+  if (Array.isArray(value)) return value.map(toText).join(", ") || "none";
+  if (value === null || typeof value !== "object") return String(value);
+  return Object.entries(value).map(([name, part]) => `${name} ${toText(part)}`).join(", ") || "none";
 }
 
 form.addEventListener("submit", (event) => {

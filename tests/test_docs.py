@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
 from base64 import b64encode
 from hashlib import sha256
 from itertools import takewhile
@@ -18,7 +15,6 @@ from typing import Any
 
 import pytest
 import typer
-from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
@@ -28,8 +24,8 @@ from orchestrator.catalog import Model
 from orchestrator.catalog.markdown_tables import format_model_table, format_parameter_table
 from orchestrator.cli.main import build_app
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings
-from orchestrator.web.openapi.docs_site import DocsSite
 from orchestrator.web.openapi.error_codes import ERROR_CODES
+from tests.support.docs_site import build_site, site_app
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -237,19 +233,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built pages. A link to a missing page or heading, or a missing included file, is an error."""
-    tmp_path = tmp_path_factory.mktemp("site")
-    zensical = Path(sys.executable).with_name("zensical")
-    if not zensical.exists():
-        pytest.skip("needs Zensical (scripts/install docs)")
-    # It writes beside its configuration.
-    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
-    shutil.copytree(DOCS, tmp_path / "docs")
-    shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    command = [str(zensical), "build", "--strict"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return tmp_path / "site"
+    return build_site(tmp_path_factory.mktemp("site"))
 
 
 def test_pages_build_strictly(site: Path) -> None:
@@ -257,15 +241,9 @@ def test_pages_build_strictly(site: Path) -> None:
 
 
 async def test_the_service_shows_the_pages(site: Path) -> None:
-    shown, pages = DocsSite(site), _files(site, "*.html")
+    pages = _files(site, "*.html")
     (script,) = _files(site, "bundle.*.js")
-
-    async def show(request: web.Request) -> web.StreamResponse:
-        return shown.respond(request)
-
-    app = web.Application()
-    app.router.add_get("/docs/{path:.*}", show)
-    async with TestClient(TestServer(app)) as client:
+    async with TestClient(TestServer(site_app(site))) as client:
         for file in pages:
             path = f"/docs/{file.relative_to(site).as_posix()}"
             response = await client.get(path)

@@ -43,6 +43,11 @@ def backup(
     manifest = asyncio.run(create_backup(locate_data(settings), directory, utc_now(), open_store))
     warn_about_objects("are missing in object storage", manifest.objects.missing)
     warn_about_objects("are damaged in object storage and were not copied", manifest.objects.damaged)
+    if manifest.objects.named and not objects and settings.s3_endpoint is None:
+        print_warning(
+            f"{manifest.objects.named} file(s) of jobs are not in the backup, and the embedded S3 server has"
+            " them on the same disk as the database: add --objects, or copy s3/ of the data directory"
+        )
     if names := settings.replaced_secret_files:
         print_warning(f"secrets of settings are not in a backup: {', '.join(names)}; keep them elsewhere")
     row = to_row(manifest, directory)

@@ -42,7 +42,11 @@ def restore(
     open_store = None if skip_objects else lambda: open_object_store(settings)
     options = RestoreOptions(replace=replace, ignore_audit=ignore_audit)
     report = asyncio.run(restore_backup(directory, locate_data(settings), utc_now(), open_store, options))
-    warn_about_objects("are missing: neither object storage nor the backup has them", _missing(report))
+    warn_about_objects(
+        "are missing, and the URLs of their jobs respond with 404: neither object storage nor the backup has"
+        " them. Restore a backup that was made with --objects, or take them from a copy of the S3 server",
+        _missing(report),
+    )
     row = _to_row(report, directory, settings.data_dir)
     print_json_or(_describe(report, settings.data_dir), row, as_json=json)
     if report.violations:

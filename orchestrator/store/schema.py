@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from importlib import resources
+
+log = logging.getLogger(__name__)
 
 
 class UnknownSchema(Exception):
@@ -25,3 +28,9 @@ def check_schema_known(applied: Iterable[str], known: Sequence[str]) -> None:
             f" {known[-1]});"
             " install the version that wrote it, or restore a backup that was made before the upgrade"
         )
+
+
+def log_upgrade(applied: Sequence[str], known: Sequence[str]) -> None:
+    """Say that a database was brought up to date, which had these migrations before. A new one had none."""
+    if applied and applied[-1] != known[-1]:
+        log.info("the database was brought up to date: schema %s instead of %s", known[-1], applied[-1])

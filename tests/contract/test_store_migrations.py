@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shutil
 import signal
 import sqlite3
@@ -133,6 +134,18 @@ async def test_an_empty_database_of_every_schema_becomes_a_working_store(schema:
         key = await store.add_key(account.id, "0" * 64, "pk-Ab3d", "laptop", NOW)
         assert (await store.credit(account.id, 5, "first", NOW)).available == 5
         assert await store.find_key("0" * 64) == key
+
+
+async def test_the_log_names_the_schema_that_was_brought_up_to_date(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "orchestrator.store")
+    build(tmp_path / "old.db", MIGRATION_NAMES[-2], filled=False)
+    for name in ("new.db", "old.db", "old.db"):
+        async with opened(tmp_path / name):
+            pass
+    message = f"schema {MIGRATION_NAMES[-1]} instead of {MIGRATION_NAMES[-2]}"
+    assert [message in record.getMessage() for record in caplog.records] == [True]
 
 
 async def test_every_schema_ends_as_a_new_database_begins(schema: str, tmp_path: Path) -> None:

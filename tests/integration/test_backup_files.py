@@ -377,6 +377,15 @@ async def test_brings_an_older_database_up_to_date(tmp_path: Path) -> None:
     assert summarize_database(tmp_path / "new" / "pixelfactory.db").schema == report.schema
 
 
+def test_a_backup_without_the_files_of_the_embedded_server_warns(tmp_path: Path) -> None:
+    asyncio.run(make_data(tmp_path / "one", "one"))
+    data_dir = ("--data-dir", str(tmp_path / "one"))
+    done = command("backup", str(tmp_path / "backup"), *data_dir)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert "1 file(s) of jobs are not in the backup" in done.stderr
+    assert "add --objects" in done.stderr
+
+
 def test_a_backup_that_was_killed_is_refused_everywhere(tmp_path: Path) -> None:
     asyncio.run(make_data(tmp_path / "one", "one"))
     backup = tmp_path / "backup"

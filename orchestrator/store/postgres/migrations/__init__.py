@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import Connection
 
-from orchestrator.store.schema import check_schema_known, read_scripts
+from orchestrator.store.schema import check_schema_known, log_upgrade, read_scripts
 
 _SCRIPTS = read_scripts(__name__)
 #: Names of all migrations, in the order in which they are applied.
@@ -40,3 +40,4 @@ def migrate(connection: Connection[dict[str, object]], last: str | None = None) 
             if name not in applied and (last is None or name <= last):
                 connection.execute(script.encode())
                 connection.execute("INSERT INTO migrations (name) VALUES (%s)", (name,))
+    log_upgrade(applied, [name for name in MIGRATION_NAMES if last is None or name <= last])

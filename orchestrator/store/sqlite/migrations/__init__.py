@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from sqlite_utils import Database, Migrations
 
-from orchestrator.store.schema import check_schema_known, read_scripts
+from orchestrator.store.schema import check_schema_known, log_upgrade, read_scripts
 
 
 def split_statements(script: str) -> Iterator[str]:
@@ -50,9 +50,11 @@ def migrate(db: Database) -> None:
     """
     db.conn.execute("BEGIN IMMEDIATE")
     try:
-        check_schema_known(applied_migrations(db), MIGRATION_NAMES)
+        applied = applied_migrations(db)
+        check_schema_known(applied, MIGRATION_NAMES)
         MIGRATIONS.apply(db)
     except BaseException:
         db.conn.execute("ROLLBACK")
         raise
     db.conn.execute("COMMIT")
+    log_upgrade(applied, MIGRATION_NAMES)

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from orchestrator.web.dashboard.pages import load_static_files, render_pages
+from orchestrator.web.dashboard.pages import load_static_files, render_pages, version_of
 from orchestrator.web.dashboard.sessions import SESSION_COOKIE
 from tests.support.images import base64_png
 from tests.support.service import ServiceProcess
@@ -344,7 +344,7 @@ async def test_pages_have_a_strict_content_security_policy_and_an_etag(service: 
         etag = response.headers["ETag"]
     assert " style=" not in html
     assert "<script>" not in html
-    assert '<script type="module" src="/dashboard/static/sign-in/sign-in.js">' in html
+    assert re.search(r'<script type="module" src="/dashboard/static/[0-9a-f]{16}/sign-in/sign-in\.js">', html)
     async with browser(service) as http, http.get("/sign-in", headers={"If-None-Match": etag}) as response:
         assert (response.status, await response.read()) == (304, b"")
     async with browser(service) as http:
@@ -371,8 +371,9 @@ async def test_serves_only_known_static_files(service: ServiceProcess, name: str
 
 async def test_every_script_that_pages_and_modules_refer_to_is_served(service: ServiceProcess) -> None:
     files = load_static_files()
+    version = version_of(files)
     scripts = {
-        page.body.decode().partition('src="/dashboard/static/')[2].partition('"')[0]
+        page.body.decode().partition(f'type="module" src="/dashboard/static/{version}/')[2].partition('"')[0]
         for page in render_pages().values()
     }
     imports = {
@@ -384,5 +385,24 @@ async def test_every_script_that_pages_and_modules_refer_to_is_served(service: S
     assert scripts | imports <= files.keys()
     async with browser(service) as http:
         for path in sorted(scripts):
-            async with http.get(f"/dashboard/static/{path}") as response:
+            async with http.get(f"/dashboard/static/{version}/{path}") as response:
                 assert (response.status, response.content_type) == (200, "text/javascript")
+
+
+async def test_browsers_keep_files_of_this_version_only(service: ServiceProcess) -> None:
+    version, other = version_of(load_static_files()), "0" * 16
+    kept, asked_for = "public, max-age=31536000, immutable", "no-cache"
+    expected = {
+        f"{version}/style.css": kept,
+        f"{version}/icon.svg": kept,
+        f"{other}/style.css": asked_for,
+        "style.css": asked_for,
+    }
+    async with browser(service) as http:
+        for path, caching in expected.items():
+            async with http.get(f"/dashboard/static/{path}") as response:
+                assert (response.status, response.headers["Cache-Control"]) == (200, caching)
+                # An image may be opened as a page.
+                assert ("Content-Security-Policy" in response.headers) is path.endswith(".svg")
+        async with http.get("/sign-in") as response:
+            assert response.headers["Cache-Control"] == asked_for

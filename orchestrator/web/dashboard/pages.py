@@ -1,6 +1,8 @@
 """The HTML pages of the dashboard and their static files.
 
-Templates and files are read once, at start. All are sent with an ETag and a strict content security policy.
+Templates and files are read once, at start. Pages have a strict content security policy. They name files
+below a digest of all files, so that browsers keep them without asking again, and what their scripts will ask
+the API for, so that the answers arrive with the scripts.
 """
 
 from __future__ import annotations
@@ -32,6 +34,11 @@ CONTENT_TYPES = {
     ".svg": "image/svg+xml",
 }
 #: An import of a module of the dashboard; comments only import types.
+#: Where the files are; followed by a version, they are kept.
+STATIC = "/dashboard/static"
+_VERSION_LENGTH = 16
+_VERSIONED = re.compile(rf"([0-9a-f]{{{_VERSION_LENGTH}}})/(.+)")
+_KEPT = {"Cache-Control": "public, max-age=31536000, immutable"}
 _IMPORT = re.compile(r'^(?:import|export) [^"]*"(\.{1,2}/[^"]+)";$', re.MULTILINE)
 
 
@@ -42,13 +49,15 @@ class DashboardPage:
     path: str
     name: str
     title: str
+    #: Paths below `/dashboard/api/` that its scripts ask for at once, exactly as they do.
+    data: tuple[str, ...] = ()
 
 
 #: Pages for callers who are signed in with an API key, in the order of the navigation.
 CUSTOMER_PAGES = (
-    DashboardPage("/", "playground", "Playground"),
-    DashboardPage("/billing", "billing", "Billing"),
-    DashboardPage("/keys", "keys", "Keys"),
+    DashboardPage("/", "playground", "Playground", ("account", "models", "jobs?limit=48")),
+    DashboardPage("/billing", "billing", "Billing", ("account",)),
+    DashboardPage("/keys", "keys", "Keys", ("account",)),
 )
 OPERATIONS_PAGE = DashboardPage("/operations", "operations", "Fleet")
 #: Pages for operators, in the order of the navigation.
@@ -89,13 +98,16 @@ class PageRoutes:
         self._sessions = sessions
         self._pages = render_pages()
         self._files = load_static_files()
-        self._headers = {
-            "Content-Security-Policy": content_security_policy(storage_origin(objects)),
+        self._version = version_of(self._files)
+        self._file_headers = {
             "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            "Cross-Origin-Opener-Policy": "same-origin",
             "Cache-Control": "no-cache",
             "Vary": "Accept-Encoding",
+        }
+        self._page_headers = self._file_headers | {
+            "Content-Security-Policy": content_security_policy(storage_origin(objects)),
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Opener-Policy": "same-origin",
         }
 
     def routes(self) -> list[web.RouteDef]:
@@ -103,31 +115,38 @@ class PageRoutes:
             *(web.get(page.path, self.get_customer_page) for page in CUSTOMER_PAGES),
             *(web.get(page.path, self.get_operator_page) for page in (*OPERATOR_PAGES, JOB_PAGE)),
             web.get(SIGN_IN_PAGE.path, self.get_sign_in_page),
-            web.get("/dashboard/static/{path:.+}", self.get_static_file),
+            web.get(f"{STATIC}/{{path:.+}}", self.get_static_file),
         ]
 
     async def get_customer_page(self, request: web.Request) -> web.Response:
         """Send a page for API keys; redirect an operator to the operations page."""
         if await self._require_signed_in(request) is None:
             raise web.HTTPSeeOther(OPERATIONS_PAGE.path)
-        return self._send(request, self._pages[request.path])
+        return self._send(request, self._pages[request.path], self._page_headers)
 
     async def get_operator_page(self, request: web.Request) -> web.Response:
         """Send a page for operators; redirect the holder of an API key to the playground."""
         if await self._require_signed_in(request) is not None:
             raise web.HTTPSeeOther("/")
-        return self._send(request, self._pages[request.path])
+        return self._send(request, self._pages[request.path], self._page_headers)
 
     async def get_sign_in_page(self, request: web.Request) -> web.Response:
         """Send the sign-in page."""
-        return self._send(request, self._pages[SIGN_IN_PAGE.path])
+        return self._send(request, self._pages[SIGN_IN_PAGE.path], self._page_headers)
 
     async def get_static_file(self, request: web.Request) -> web.Response:
         """Send a style sheet, script or icon."""
-        file = self._files.get(request.match_info["path"])
+        versioned = _VERSIONED.fullmatch(request.match_info["path"])
+        version, path = versioned.groups() if versioned else ("", request.match_info["path"])
+        file = self._files.get(path)
         if file is None:
             raise NotFound(f"Not found: {request.method} {request.path}", code="unknown_url")
-        return self._send(request, file)
+        # Of another version is what a page of another process of a rolling upgrade names: nothing to keep.
+        headers = self._file_headers | (_KEPT if version == self._version else {})
+        if file.content_type == "image/svg+xml":
+            # Browsers open an image as a page of its own.
+            headers |= self._page_headers | {"Cache-Control": headers["Cache-Control"]}
+        return self._send(request, file, headers)
 
     async def _require_signed_in(self, request: web.Request) -> ApiKey | None:
         """Return the API key of the session, or None for an operator.
@@ -139,14 +158,14 @@ class PageRoutes:
         except NotAuthenticated:
             raise web.HTTPSeeOther(SIGN_IN_PAGE.path) from None
 
-    def _send(self, request: web.Request, file: StaticFile) -> web.Response:
+    def _send(self, request: web.Request, file: StaticFile, headers: Mapping[str, str]) -> web.Response:
         is_compressed = accepts_gzip(request)
         etag = f"{file.etag}-gzip" if is_compressed else file.etag
-        unsent = check_preconditions(request, etag, self._headers)
+        unsent = check_preconditions(request, etag, headers)
         if unsent is not None:
             return unsent
-        body, headers = (file.gzipped, {"Content-Encoding": "gzip"}) if is_compressed else (file.body, {})
-        response = web.Response(body=body, content_type=file.content_type, headers=self._headers | headers)
+        body, coding = (file.gzipped, {"Content-Encoding": "gzip"}) if is_compressed else (file.body, {})
+        response = web.Response(body=body, content_type=file.content_type, headers={**headers, **coding})
         response.charset = "utf-8"
         response.etag = etag
         return response
@@ -182,10 +201,15 @@ def render_pages() -> dict[str, StaticFile]:
         lstrip_blocks=True,
     )
     pages, files = {}, load_static_files()
+    static = f"{STATIC}/{version_of(files)}"
     for page in (*CUSTOMER_PAGES, *OPERATOR_PAGES, JOB_PAGE, SIGN_IN_PAGE):
         modules = list_modules(f"{page.name}/{page.name}.js", files)
         html = environment.get_template(f"{page.name}.html").render(
-            page=page, customer_pages=CUSTOMER_PAGES, operator_pages=OPERATOR_PAGES, modules=modules
+            page=page,
+            customer_pages=CUSTOMER_PAGES,
+            operator_pages=OPERATOR_PAGES,
+            modules=modules,
+            static=static,
         )
         pages[page.path] = StaticFile.from_body(html.encode(), "text/html")
     return pages
@@ -199,6 +223,12 @@ def load_static_files() -> dict[str, StaticFile]:
         if content_type is not None:
             files[path] = StaticFile.from_body(entry.read_bytes(), content_type)
     return files
+
+
+def version_of(files: Mapping[str, StaticFile]) -> str:
+    """Return a digest of all files: they import each other, so a browser must not mix versions of them."""
+    names = "".join(f"{path} {files[path].etag}\n" for path in sorted(files))
+    return hashlib.sha256(names.encode()).hexdigest()[:_VERSION_LENGTH]
 
 
 def _iter_files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:

@@ -50,7 +50,7 @@ class Opening:
     main_thread_ms: float
     requests: int
     kilobytes: float
-    #: Requests that had to wait for each other, until the first picture.
+    #: Requests to the service that followed each other, until the first picture.
     chain: int
 
 
@@ -126,7 +126,7 @@ def open_page(context: BrowserContext, url: str, *, is_slow: bool) -> Opening:
         form_ms=round(marks["form"]),
         picture_ms=round(marks["picture"]),
         main_thread_ms=round(figures["TaskDuration"] * 1000),
-        requests=len(received),
+        requests=sum(size > 0 for size in received),
         kilobytes=round(sum(received) / 1024, 1),
         chain=chain_length(page),
     )
@@ -143,7 +143,7 @@ def chain_length(page: Page) -> int:
         """() => {
             const page = performance.getEntriesByType("navigation")[0];
             return [[page.startTime, page.responseEnd], ...performance.getEntriesByType("resource")
-                .filter((entry) => entry.responseEnd <= window.pageSpeed.picture)
+                .filter((entry) => entry.transferSize && entry.responseEnd <= window.pageSpeed.picture)
                 .map((entry) => [entry.startTime, entry.responseEnd])];
         }"""
     )

@@ -43,3 +43,19 @@ def test_the_next_visit_loads_no_script_and_no_style_again(playground: Page) -> 
     )
     assert len(entries) > 20
     assert [name for name, transferred in entries if transferred] == []
+
+
+def test_dialogs_are_loaded_when_they_are_first_opened(playground: Page) -> None:
+    page = playground
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url.rpartition("/")[2]))
+    page.reload()
+    expect(page.locator("#cost")).to_contain_text("$")
+    assert {"code-dialog.js", "mask-painter.js"}.isdisjoint(loaded)
+    page.route("**/code-samples.js", lambda route: route.abort())
+    page.get_by_role("button", name="Copy as code").click()
+    expect(page.get_by_role("alert").filter(has_text="cannot be loaded now")).to_be_visible()
+    page.unroute("**/code-samples.js")
+    page.reload()
+    page.get_by_role("button", name="Copy as code").click()
+    expect(page.get_by_role("dialog", name="This request as code")).to_be_visible()

@@ -5,15 +5,15 @@
 import { ApiError } from "../shared/api.js";
 import { button, el } from "../shared/dom.js";
 import { parameterLabel } from "../shared/format.js";
+import { loadModule } from "../shared/load-module.js";
 import { choiceControl, createControl, MAIN_PARAMETERS } from "./controls.js";
 import { fetchInput } from "./input-files.js";
-import { MaskPainter } from "./mask-painter.js";
 
 const FILE_TYPES = new Set(["audio", "dataset", "image", "images", "video"]);
 /** Types of parameters whose field is always visible. */
 const MAIN_TYPES = new Set([...FILE_TYPES, "loras"]);
 
-/** @type {MaskPainter | undefined} One for all models: its dialog is part of the page. */
+/** @type {import("./mask-painter.js").MaskPainter | undefined} One for all models: its dialog is part of the page. */
 let painter;
 
 export class ModelForm {
@@ -188,7 +188,14 @@ export class ModelForm {
         return;
       }
       note.textContent = "";
-      painter ??= new MaskPainter();
+      try {
+        const { MaskPainter } = await loadModule(() => import("./mask-painter.js"));
+        painter ??= new MaskPainter();
+      } catch (error) {
+        if (!(error instanceof ApiError)) throw error;
+        note.textContent = error.message;
+        return;
+      }
       const file = await painter.paint(image.images[0]);
       if (!file) return;
       this.controls.get("mask_channel")?.set?.("alpha");

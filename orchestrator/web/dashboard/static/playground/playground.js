@@ -1,13 +1,13 @@
 // The playground page: a form for the chosen model, its price, and the gallery.
 
-/** @import { GalleryItem, InputUse, Job, Model, ModelKind } from "../types.d.ts" */
+/** @import { GalleryItem, InputUse, Job, Model, ModelKind, Params } from "../types.d.ts" */
 
 import { refreshAccount } from "../shared/account-header.js";
 import { api, ApiError } from "../shared/api.js";
 import { byId, el } from "../shared/dom.js";
 import { handleSubmit } from "../shared/forms.js";
 import { priceLabel } from "../shared/format.js";
-import { CodeDialog } from "./code-dialog.js";
+import { loadModule } from "../shared/load-module.js";
 import { Comparison } from "./comparison.js";
 import { Gallery } from "./gallery.js";
 import { fetchImage } from "./image-file.js";
@@ -41,7 +41,6 @@ const modelSelect = byId("model", HTMLSelectElement);
 const modeInputs = [.../** @type {NodeListOf<HTMLInputElement>} */ (form.querySelectorAll("[name=mode]"))];
 const priceEstimate = new PriceEstimate();
 const comparison = new Comparison();
-const codeDialog = new CodeDialog();
 /** @type {Model[]} */
 let models = [];
 /** @type {ModelForm} */
@@ -51,6 +50,8 @@ let gallery;
 /** @type {SettingsMemory} */
 let memory;
 let saveTimer = 0;
+/** @type {import("./code-dialog.js").CodeDialog | undefined} */
+let codeDialog;
 /** How many jobs' input files are being loaded into the form. */
 let loads = 0;
 
@@ -210,17 +211,31 @@ async function useAsInput(item, use) {
   form.scrollIntoView();
 }
 
-/** Show the request of the form as code. */
-function showFormCode() {
-  codeDialog.open(modelForm.model.id, modelForm.settings, modelForm.chosenFiles);
+/**
+ * Show a request as code.
+ * @param {string} model
+ * @param {Params} params
+ * @param {string[]} files Names of the parameters that are files.
+ */
+async function showCode(model, params, files) {
+  try {
+    const { CodeDialog } = await loadModule(() => import("./code-dialog.js"));
+    codeDialog ??= new CodeDialog();
+    codeDialog.open(model, params, files);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    showProblem(error.message);
+  }
 }
+
+const showFormCode = () => showCode(modelForm.model.id, modelForm.settings, modelForm.chosenFiles);
 
 /** @param {Job} job */
 function showJobCode(job) {
   const params = Object.fromEntries(Object.entries(job.params).filter(([, value]) => value !== null && value !== ""));
   // Code in JavaScript would round a large seed; the parameter takes text, too.
   if (Number.isSafeInteger(Number(params.seed))) params.seed = Number(params.seed);
-  codeDialog.open(job.model, params, Object.keys(job.inputs));
+  return showCode(job.model, params, Object.keys(job.inputs));
 }
 
 /**

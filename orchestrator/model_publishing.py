@@ -18,6 +18,7 @@ from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.publisher import Change, ModelPublisher
 from orchestrator.catalog.publishing.records import Author, ModelRecord
+from orchestrator.catalog.publishing.result_counts import BATCH
 from orchestrator.catalog.publishing.submission import (
     Knowledge,
     Submission,
@@ -109,6 +110,11 @@ class ModelPublishing:
 
         return await self._guard(read)
 
+    async def read_made(self, id: str) -> Mapping[str, int]:
+        """Return how many results test runs of a model's versions made, by digest."""
+        files = self.publisher.files
+        return (await self._guard(lambda: files.read_record(id))).made if is_model_id(id) else {}
+
     async def save_draft(self, built: SubmittedModel, author: Author, why: str, *, replace: bool) -> str:
         """Save a model as a draft and return its version.
 
@@ -146,12 +152,15 @@ class ModelPublishing:
 
         return await self._change_models(publish)
 
-    def require_complete(self, built: SubmittedModel) -> None:
-        """Raise InvalidRequest for a model that may not be live."""
+    def require_complete(self, built: SubmittedModel, *, is_tested_first: bool = False) -> None:
+        """Raise InvalidRequest for a model that may not be live; a test run counts its results."""
         if not built.usable:
             raise unusable(built.model.id, built.problems)
-        if built.missing:
-            raise incomplete(built.model.id, built.missing)
+        missing = dict(built.missing)
+        if is_tested_first:
+            missing.pop(BATCH, None)
+        if missing:
+            raise incomplete(built.model.id, missing)
 
     def is_live(self, id: str) -> bool:
         """Return whether a model of this id is offered to all callers."""
@@ -227,10 +236,10 @@ class ModelPublishing:
             versions=tuple(files.list_versions(id)),
         )
 
-    def _check_files(self, files: Mapping[str, str]) -> Model:
+    def _check_files(self, files: Mapping[str, str], made: Mapping[str, int]) -> Model:
         """Raises InvalidRequest."""
         try:
-            model = check_publishable(files, self.load_facts())
+            model = check_publishable(files, self.load_facts(), made)
             self.check_price(model)
         except CatalogError as error:
             raise InvalidRequest(str(error), code="invalid_manifest", param="manifest") from error

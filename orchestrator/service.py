@@ -10,7 +10,7 @@ from functools import partial
 
 from comfy_instances.tasks import spawn
 from orchestrator.billing.accounts import AccountService
-from orchestrator.billing.charging import MINIMUM_PARAM
+from orchestrator.billing.charging import BATCH_PARAM, MINIMUM_PARAM
 from orchestrator.billing.ledger_rules import without_balance
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
@@ -340,7 +340,10 @@ class GenerationService:
         params = {**prepared.params_of_job(job_id), **request.extra_params, **trace_params()}
         if prepared.lora_objects:
             params[LORA_OBJECTS_PARAM] = dict(prepared.lora_objects)
-        if params["n"] > 1:
+        batch = prepared.model.manifest.batch
+        if batch > 1:
+            params[BATCH_PARAM] = batch
+        if params["n"] * batch > 1:
             params[MINIMUM_PARAM] = prepared.quote.minimum_micros
         if (version := self.live_catalog.kept_version(prepared.model)) is not None:
             params[MODEL_VERSION_PARAM] = version

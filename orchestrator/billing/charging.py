@@ -22,8 +22,10 @@ from pricing.ledger import Balance, LedgerEntry, capture_entries, hold_entry
 #: Parameter of a job that is charged by its GPU time: micro-dollars per second, as of its acceptance. No
 #: parameter of a model has a name like it.
 GPU_SECOND_PARAM = "@gpu_second_micros"
-#: Parameter of a job with several shards: the minimum charge of a request in micro-dollars, as of its
-#: acceptance.
+#: Parameter of a job whose model makes several results in each run: how many its price is for.
+BATCH_PARAM = "@batch"
+#: Parameter of a job with several shards or results: the minimum charge of a request in micro-dollars, as of
+#: its acceptance.
 MINIMUM_PARAM = "@minimum_micros"
 OPEN_SHARD_STATUSES = (ShardStatus.WAITING, ShardStatus.RUNNING)
 #: Statuses of the shards of a job that is charged.
@@ -128,15 +130,18 @@ def capture_on_success(record: JobRecord, hold: LedgerEntry | None, now: datetim
 def final_price(record: JobRecord) -> int:
     """Return the micro-dollars to capture: the price of the GPU time used, if the job is charged by it.
 
-    Otherwise cancelled shards take their equal shares off the price, which stays at least the minimum of a
-    request. It is never more than the hold, which is the price until then.
+    Otherwise cancelled shards, and results that runs have not made, take their equal shares off the price,
+    which stays at least the minimum of a request. It is never more than the hold, which is the price until
+    then.
     """
     job = record.job
     rate = job.params.get(GPU_SECOND_PARAM)
     if isinstance(rate, int):
         seconds = sum(shard.usage.gpu_seconds for shard in record.shards)
         return min(job.price, price_gpu_time(seconds, rate))
-    share = -(-job.price * count_succeeded(record) // len(record.shards))
+    batch = job.params.get(BATCH_PARAM)
+    batch = batch if isinstance(batch, int) else 1
+    share = -(-job.price * count_made(record, batch) // (batch * len(record.shards)))
     minimum = job.params.get(MINIMUM_PARAM)
     return max(share, min(job.price, minimum)) if isinstance(minimum, int) else share
 
@@ -144,6 +149,12 @@ def final_price(record: JobRecord) -> int:
 def count_succeeded(record: JobRecord) -> int:
     """Return how many shards have stored outputs."""
     return sum(shard.status is ShardStatus.SUCCEEDED for shard in record.shards)
+
+
+def count_made(record: JobRecord, batch: int) -> int:
+    """Return how many results the shards have made: each at most `batch`, and one without a batch."""
+    done = [shard for shard in record.shards if shard.status is ShardStatus.SUCCEEDED]
+    return len(done) if batch == 1 else sum(min(len(shard.outputs), batch) for shard in done)
 
 
 def cancel_shard(record: JobRecord, index: int, hold: LedgerEntry | None, now: datetime) -> Changes:

@@ -83,12 +83,18 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Validate, without an instance, that ComfyUI accepts the graphs of every kind of request."""
-    chosen, broken = _select_models(read_service_settings(data_dir), models)
+    own = OwnModels(read_service_settings(data_dir))
+    chosen, broken = _select_models(own, models)
     facts = load_node_facts()
     rows: list[dict[str, Any]] = [
         {"model": model.id, "problem": str(problem)}
         for model in chosen
         for problem in validate_model(model, facts)
+    ]
+    rows += [
+        {"model": model.id, "problem": f"`batch` must be {text}"}
+        for model in chosen
+        if (text := own.describe_unmade_results(model))
     ]
     rows += [{"model": error.file.parent.name, "problem": str(error)} for error in broken]
     if json:
@@ -110,9 +116,9 @@ def _load(settings: Settings) -> tuple[Catalog, Tariff, Catalog]:
     return catalog, tariff, drafts.add_all_to(catalog)
 
 
-def _select_models(settings: Settings, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
+def _select_models(own: OwnModels, names: list[str] | None) -> tuple[list[Model], list[CatalogError]]:
     """Return the models to check, and the errors of models that cannot be loaded."""
-    catalog, broken = OwnModels(settings).load_all()
+    catalog, broken = own.load_all()
     if not names:
         return [model for _, model in catalog.names()], broken
     broken = [error for error in broken if error.file.parent.name in names or error.file.name in names]

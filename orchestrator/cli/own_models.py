@@ -14,6 +14,7 @@ from orchestrator.catalog import Catalog, CatalogError, Model
 from orchestrator.catalog.publishing.draft_catalog import DraftCatalog, parse_files
 from orchestrator.catalog.publishing.publisher import Change
 from orchestrator.catalog.publishing.records import Author
+from orchestrator.catalog.publishing.result_counts import describe_unmade_results
 from orchestrator.catalog.publishing.submission import check_publishable
 from orchestrator.cli.node_facts import load_node_facts
 from orchestrator.cli.recording import record_change
@@ -61,11 +62,26 @@ class OwnModels:
         """Raise CatalogError if the model has no price."""
         check_model_priced(model, self._tariffs, utc_now().date())
 
-    def check_publishable(self, files: Mapping[str, str]) -> Model:
-        """Return the model with these files if it may be live. Raises InvalidRequest, CatalogError."""
-        model = check_publishable(files, load_node_facts())
+    def check_publishable(self, files: Mapping[str, str], made: Mapping[str, int]) -> Model:
+        """Return the model with these files if it may be live; `made` are the results of its test runs.
+
+        Raises InvalidRequest, CatalogError.
+        """
+        model = check_publishable(files, load_node_facts(), made)
         self.check_price(model)
         return model
+
+    def describe_unmade_results(self, model: Model) -> str:
+        """Return why callers must not pay for as many results as `batch` says; empty if they may.
+
+        A template that cannot be rendered is another problem. Raises CatalogError for a damaged record.
+        """
+        made = self.publisher.files.read_record(model.id).made.get(model.digest)
+        facts = {**model.source.node_facts, **load_node_facts()}
+        try:
+            return describe_unmade_results(model, facts, made)
+        except CatalogError:
+            return ""
 
     def check_kept(self, files: Mapping[str, str]) -> Model:
         """Return a version that was live before. Raises CatalogError."""

@@ -29,6 +29,8 @@ from orchestrator.errors import Conflict, Forbidden, InvalidRequest, NotFound
 MIN_VERSION_PREFIX = 4
 #: Checks the files before they become live, and returns the model. Raises InvalidRequest.
 CheckFiles = Callable[[Mapping[str, str]], Model]
+#: The same for a draft; the second argument are the results of test runs by version.
+CheckDraft = Callable[[Mapping[str, str], Mapping[str, int]], Model]
 _BY_FILES = "edited files"
 
 
@@ -100,7 +102,7 @@ class ModelPublisher:
             self.files.delete_draft(id)
             return version
 
-    def publish_draft(self, id: str, change: Change, offered: Catalog, check: CheckFiles) -> str:
+    def publish_draft(self, id: str, change: Change, offered: Catalog, check: CheckDraft) -> str:
         """Make the draft live, as its files are now, and return its version.
 
         Raises NotFound without a draft, InvalidRequest if `check` does, Forbidden, CatalogError, OSError.
@@ -108,7 +110,7 @@ class ModelPublisher:
         with exclusive_lock(self.files.directory):
             record = self._may_change(id, change.author, offered)
             files = self._read_draft(id)
-            check(files)
+            check(files, record.made)
             version = self.files.keep_version(id, files)
             live = self._find_live(id, offered)
             self._make_live(id, change.to_event(VersionAction.PUBLISH, version), record, live)
@@ -165,6 +167,14 @@ class ModelPublisher:
             event = change.to_event(VersionAction.DISCARD, version)
             self.files.write_record(id, record.with_event(event, draft=None, draft_author=None))
             return version
+
+    def record_results(self, id: str, version: str, count: int) -> None:
+        """Note how many results a test run of a version made. Raises CatalogError, OSError."""
+        with exclusive_lock(self.files.directory):
+            record = self.files.read_record(id)
+            if record.exists and record.made.get(version) != count:
+                made = {**record.made, version: count}
+                self.files.write_record(id, dataclasses.replace(record, made=made))
 
     def choose_operators_account(self, account_id: str) -> str:
         """Make an account that of operators, unless there is one; return that which is. Raises OSError."""

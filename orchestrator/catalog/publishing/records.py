@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
@@ -77,6 +78,8 @@ class ModelRecord:
     live: str | None = None
     #: Oldest first.
     events: tuple[VersionEvent, ...] = ()
+    #: Results that the last test run of a version made, by digest; only of versions with a `batch`.
+    made: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def exists(self) -> bool:
@@ -94,6 +97,7 @@ class ModelRecord:
             "draft": self.draft,
             "live": self.live,
             "events": [event.to_json() for event in self.events],
+            "made": dict(self.made),
         }
 
     @classmethod
@@ -105,4 +109,5 @@ class ModelRecord:
             draft=data["draft"],
             live=data["live"],
             events=tuple(VersionEvent.from_json(event) for event in data["events"]),
+            made={str(version): int(count) for version, count in data.get("made", {}).items()},
         )

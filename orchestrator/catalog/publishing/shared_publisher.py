@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.catalog.library import Catalog
-from orchestrator.catalog.publishing.publisher import Change, CheckFiles, ModelPublisher
+from orchestrator.catalog.publishing.publisher import Change, CheckDraft, CheckFiles, ModelPublisher
 from orchestrator.catalog.publishing.shared_directory import SharedDirectory
 from orchestrator.catalog.publishing.version_files import is_model_id
 from orchestrator.errors import InvalidRequest
@@ -42,7 +42,7 @@ class SharedModelPublisher(ModelPublisher):
                 id, files, change, offered, replace=replace, base_version=base_version
             )
 
-    def publish_draft(self, id: str, change: Change, offered: Catalog, check: CheckFiles) -> str:
+    def publish_draft(self, id: str, change: Change, offered: Catalog, check: CheckDraft) -> str:
         with self._shared.changing(_checked(id)) as copy:
             return ModelPublisher(copy).publish_draft(id, change, offered, check)
 
@@ -59,6 +59,10 @@ class SharedModelPublisher(ModelPublisher):
     def discard_draft(self, id: str, change: Change, offered: Catalog) -> str:
         with self._shared.changing(_checked(id)) as copy:
             return ModelPublisher(copy).discard_draft(id, change, offered)
+
+    def record_results(self, id: str, version: str, count: int) -> None:
+        with self._shared.changing(_checked(id)) as copy:
+            ModelPublisher(copy).record_results(id, version, count)
 
     def choose_operators_account(self, account_id: str) -> str:
         with self._shared.changing() as copy:

@@ -44,6 +44,7 @@ from orchestrator.catalog.publishing.manifest_edits import (
     inherit_from,
 )
 from orchestrator.catalog.publishing.path_guard import find_outside_paths
+from orchestrator.catalog.publishing.result_counts import BATCH, describe_unmade_results
 from orchestrator.catalog.publishing.task_checks import check_task
 from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME
 from orchestrator.catalog.rendering.expressions import is_template
@@ -78,6 +79,8 @@ class Submission:
     is_dry_run: bool = False
     #: Files of the version that is replaced; empty for a new model.
     earlier: Mapping[str, str] = field(default_factory=dict)
+    #: Results that test runs of versions of this model made, by digest.
+    made: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +154,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         ) from error
     facts = {**imported.node_facts, **object_info, **knowledge.facts}
     found = [*imported.problems, *find_problems(model, facts)]
-    missing, awaited = find_missing(model.manifest), []
+    missing, awaited = list_missing(model, facts, submission.made), []
     if submission.is_dry_run and not submission.example_files and FIXED_FILES in missing:
         names = ", ".join(file.name for file in model.manifest.fixed_files.values() if not file.sha256)
         awaited = [f"the files that every run loads are kept when the model is saved with them: {names}"]
@@ -175,17 +178,29 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
     )
 
 
-def check_publishable(files: Mapping[str, str], facts: NodeFacts) -> Model:
-    """Return the model with these files if it may be live. Raises InvalidRequest, CatalogError."""
+def check_publishable(
+    files: Mapping[str, str], facts: NodeFacts, made: Mapping[str, int] = MappingProxyType({})
+) -> Model:
+    """Return the model with these files if it may be live; `made` are the results of test runs by version.
+
+    Raises InvalidRequest, CatalogError.
+    """
     model = parse_files(files, Path("draft"))
     check_task(model)
-    problems = find_problems(model, {**model.source.node_facts, **facts})
+    facts = {**model.source.node_facts, **facts}
+    problems = find_problems(model, facts)
     if not all(problem.is_warning for problem in problems):
         raise unusable(model.id, problems)
-    missing = find_missing(model.manifest)
+    missing = list_missing(model, facts, made)
     if missing:
         raise incomplete(model.id, missing)
     return model
+
+
+def list_missing(model: Model, facts: NodeFacts, made: Mapping[str, int]) -> dict[str, str]:
+    """Return what has to be known before a model is live, by field. Raises CatalogError."""
+    unmade = describe_unmade_results(model, facts, made.get(model.digest))
+    return find_missing(model.manifest) | ({BATCH: unmade} if unmade else {})
 
 
 def find_problems(model: Model, facts: NodeFacts) -> list[GraphProblem]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.billing.charging import MINIMUM_PARAM
+from orchestrator.billing.charging import BATCH_PARAM, MINIMUM_PARAM
 from orchestrator.errors import ContentBlocked
 from orchestrator.execution.failures import FAILURE_MESSAGES
 from orchestrator.jobs import (
@@ -33,7 +33,9 @@ from pricing.money import to_usd
 
 _EXAMPLE_ACCOUNT, _EXAMPLE_KEY = "acct_9b0a4f7c", "key_5d1f0c8b"
 #: Parameters of jobs that the service adds to those of the request.
-HIDDEN_PARAMS = frozenset({LORA_OBJECTS_PARAM, MINIMUM_PARAM, MODEL_VERSION_PARAM, OPTIONS_PARAM})
+HIDDEN_PARAMS = frozenset(
+    {BATCH_PARAM, LORA_OBJECTS_PARAM, MINIMUM_PARAM, MODEL_VERSION_PARAM, OPTIONS_PARAM}
+)
 #: Ends of attempts that are no failures, in words.
 _OTHER_ENDS = {"ok": "Succeeded.", "": "Runs."}
 

@@ -93,7 +93,8 @@ class ModelPublishingRoutes:
             )
         replaces = body.replace or body.dry_run
         earlier = await self._publishing.read_latest(body.id, author) if replaces else {}
-        built = await self._publishing.build(_to_submission(body, key, earlier))
+        made = await self._publishing.read_made(body.id)
+        built = await self._publishing.build(_to_submission(body, key, earlier, made))
         report = await self._report(built, author)
         if body.dry_run:
             return json_response(report)
@@ -224,7 +225,7 @@ class ModelPublishingRoutes:
             )
             return PublishResponse(id=id, version=version, state="live", call_as=id)
         if body.publish:
-            self._publishing.require_complete(built)
+            self._publishing.require_complete(built, is_tested_first=True)
         if body.test_run:
             check_test_params(built.model, body.test_params)
         version = await self._publishing.save_draft(built, author, body.why, replace=body.replace)
@@ -254,7 +255,9 @@ def _id_of(request: web.Request) -> str:
     return id
 
 
-def _to_submission(body: PublishRequest, key: ApiKey | None, earlier: Mapping[str, str]) -> Submission:
+def _to_submission(
+    body: PublishRequest, key: ApiKey | None, earlier: Mapping[str, str], made: Mapping[str, int]
+) -> Submission:
     return Submission(
         id=body.id,
         workflow=body.workflow,
@@ -267,4 +270,5 @@ def _to_submission(body: PublishRequest, key: ApiKey | None, earlier: Mapping[st
         manifest=body.manifest,
         default_owner="operator" if key is None else key.account.name,
         earlier=earlier,
+        made=made,
     )

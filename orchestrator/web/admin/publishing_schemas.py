@@ -105,7 +105,7 @@ class PublishRequest(RequestModel):
     test_run: bool = Field(
         False,
         description="Run the draft once and return the result. With `publish`, it is made live only if that"
-        " succeeds.",
+        " succeeds, and makes at least as many results as `batch` says.",
     )
     test_params: JsonObject = Field(
         default_factory=dict, description="Parameters of the test run; others have their defaults."

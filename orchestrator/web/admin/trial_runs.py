@@ -20,7 +20,7 @@ from orchestrator.catalog.publishing.publisher import ModelPublisher
 from orchestrator.catalog.publishing.version_files import OPERATORS_ACCOUNT_NAME
 from orchestrator.errors import InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.jobs import JobRecord, PendingResponse
+from orchestrator.jobs import JobRecord, PendingResponse, ShardStatus
 from orchestrator.store import ApiKey
 from orchestrator.store.protocol import ApiKeyStore
 from orchestrator.web.jobs.schemas import JobResponse, JobResponseBuilder
@@ -74,8 +74,15 @@ class TrialRuns:
             pending_response=PendingResponse.ID,
             is_free=key is None,
         )
-        record = await self._submit(caller, generation)
-        return self.responses.build(await self._wait(record), request)
+        record = await self._wait(await self._submit(caller, generation))
+        await self._record_results(id, model, record)
+        return self.responses.build(record, request)
+
+    async def _record_results(self, id: str, model: Model, record: JobRecord) -> None:
+        """Note how many results the run has made, if callers pay for several."""
+        counts = [len(shard.outputs) for shard in record.shards if shard.status is ShardStatus.SUCCEEDED]
+        if counts and model.manifest.batch > 1 and record.job.model_version in (None, model.digest):
+            await asyncio.to_thread(self.publisher.record_results, id, model.digest, min(counts))
 
     async def _submit(self, key: ApiKey, generation: GenerationRequest) -> JobRecord:
         """Submit a job, also while the scheduler of another process learns of the version."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.billing.charging import MINIMUM_PARAM
+from orchestrator.billing.charging import BATCH_PARAM, MINIMUM_PARAM
 from orchestrator.catalog.manifest import TRANSPARENT_PARAM
 from orchestrator.jobs import MODEL_VERSION_PARAM, Job, JobRecord, JobStatus, Output, ShardStatus
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
@@ -38,7 +38,15 @@ JOB_STATUS_NAMES: dict[JobStatus, JobStatusName] = {
 _OUTPUT_GROUPS = {"image": "images", "video": "videos", "audio": "audio"}
 #: Parameters of jobs that the service adds to those of the request.
 _HIDDEN_PARAMS = frozenset(
-    {LORA_OBJECTS_PARAM, MINIMUM_PARAM, MODEL_VERSION_PARAM, OPTIONS_PARAM, TRACE_PARAM, TRANSPARENT_PARAM}
+    {
+        BATCH_PARAM,
+        LORA_OBJECTS_PARAM,
+        MINIMUM_PARAM,
+        MODEL_VERSION_PARAM,
+        OPTIONS_PARAM,
+        TRACE_PARAM,
+        TRANSPARENT_PARAM,
+    }
 )
 _EXAMPLE_URL = "https://api.example.com/results/job_3f2a.../1767225600/9c4e.../outputs/3f/3f2a.png"
 _EXAMPLE_JOB_ID = "job_3f2a9c0d5b7e4f1a8c6d2e9b0a4f7c31"

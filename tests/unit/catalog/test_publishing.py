@@ -45,11 +45,11 @@ def by(author: Author, why: str = "") -> Change:
     return Change(author=author, at=at, why=why)
 
 
-def accept(files: Mapping[str, str]) -> Model:
+def accept(files: Mapping[str, str], made: Mapping[str, int] | None = None) -> Model:
     return parse_files(files, Path("draft"))
 
 
-def refuse(files: Mapping[str, str]) -> Model:
+def refuse(files: Mapping[str, str], made: Mapping[str, int] | None = None) -> Model:
     raise InvalidRequest("incomplete")
 
 

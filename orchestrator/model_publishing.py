@@ -91,7 +91,8 @@ class ModelPublishing:
             built = await asyncio.to_thread(build_model, submission, knowledge)
             self.check_price(built.model)
         except InvalidWorkflow as error:
-            raise InvalidRequest(str(error), code="invalid_workflow", param="workflow") from error
+            field = "prompt" if submission.workflow is None else "workflow"
+            raise InvalidRequest(f"`{field}`: {error}", code="invalid_workflow", param=field) from error
         except CatalogError as error:
             raise InvalidRequest(
                 f"`{error.where}`: {error.reason}", code=f"invalid_{error.where}", param="manifest"
@@ -109,6 +110,12 @@ class ModelPublishing:
             return self.publisher.read_latest(id, catalog) or {}
 
         return await self._guard(read)
+
+    async def check_author(self, id: str, author: Author) -> None:
+        """Raise Forbidden or Conflict if the author cannot save a model of this id."""
+        catalog = self.live_catalog.catalog
+        if is_model_id(id):
+            await self._guard(lambda: self.publisher.check_author(id, author, catalog))
 
     async def read_made(self, id: str) -> Mapping[str, int]:
         """Return how many results test runs of a model's versions made, by digest."""

@@ -29,9 +29,13 @@ from orchestrator.errors import InvalidRequest
 ID_PATTERN = r"^[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?$"
 NAME_PATTERN = r"^[a-z][a-z0-9_]*$"
 _PARAMETER_NAME = re.compile(NAME_PATTERN)
+#: Longest part of a wrong name that an error repeats, in characters.
+MAX_SHOWN_NAME = 60
 # Names that expressions of the graph define already.
 RESERVED_NAMES = frozenset(
     {"n", "filename_prefix", "weights", "weight_dtypes", "transparent_inputs", "fixed_files", "item", "index"}
+    # Words of expressions: `{{ true }}` would be the constant.
+    | {"true", "false", "none", "and", "or", "not", "in", "is", "if", "else"}
 )
 #: Parameter of a job with the names of its parameters whose images have transparent pixels, if the graph asks
 #: for them (`transparent_inputs`). No parameter of a model has a name like it.
@@ -277,7 +281,10 @@ class ModelManifest(StrictModel):
     def _validate_parameter_names(cls, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
         for name in parameters:
             if not _PARAMETER_NAME.fullmatch(name) or name in RESERVED_NAMES:
-                raise ValueError(f"{name!r} is not a valid parameter name or is reserved")
+                raise ValueError(
+                    f"{name[:MAX_SHOWN_NAME]!r} is not a valid parameter name: use a-z, 0-9 and _, with a"
+                    f" letter at the beginning, but none of {', '.join(sorted(RESERVED_NAMES))}"
+                )
         for name, spec in parameters.items():
             for other in (spec.needs, spec.replaced_by):
                 if other and (other == name or other not in parameters):

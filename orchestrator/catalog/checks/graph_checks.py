@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,13 @@ from orchestrator.catalog.rendering.graph import (
     find_upstream_nodes,
     parse_link,
 )
+from orchestrator.similar_names import find_similar
+
+#: Options that a message lists, and characters of each.
+_MAX_SHOWN_CHOICES = 8
+_MAX_SHOWN_CHARACTERS = 100
+#: Options among which similar ones are looked for.
+_MAX_COMPARED_CHOICES = 1000
 
 # The options of this node are written by the graph's author, and not validated by its class.
 _FREE_OPTION_CLASSES = frozenset({"CustomCombo"})
@@ -157,13 +164,34 @@ def _validate_choice(
 ) -> Iterator[GraphProblem]:
     values = value if item.options.get("multiselect") and isinstance(value, list) else [value]
     for one in values:
-        if one in (item.choices or ()) or (
-            isinstance(one, str) and (item.accepts_uploads or one in known_files)
-        ):
+        choices = item.choices or ()
+        is_upload = item.accepts_uploads and isinstance(one, str)
+        if one in choices or (is_upload and one.strip()) or (isinstance(one, str) and one in known_files):
             continue
-        pack = describe_option(one, item.choices or ()) if isinstance(one, str) else ""
-        message = f"{one!r} is not one of its options{pack}"
+        if is_upload:
+            yield GraphProblem("value_not_in_list", "names no file; choose one", id, item.name)
+            continue
+        pack = describe_option(one, choices) if isinstance(one, str) else ""
+        message = f"{_shorten(repr(one))} is not one of its options{pack or _list_choices(one, choices)}"
         yield GraphProblem("value_not_in_list", message, id, item.name)
+
+
+def _list_choices(value: Any, choices: Collection[Any]) -> str:
+    """Return some of the options, similar ones first."""
+    texts = [str(choice) for choice in choices]
+    if not texts:
+        return ""
+    ordered = [
+        *dict.fromkeys(
+            [*find_similar(str(value)[:_MAX_SHOWN_CHARACTERS], texts[:_MAX_COMPARED_CHOICES], 3), *texts]
+        )
+    ]
+    more = f" and {len(ordered) - _MAX_SHOWN_CHOICES} more" if len(ordered) > _MAX_SHOWN_CHOICES else ""
+    return f": {', '.join(map(_shorten, ordered[:_MAX_SHOWN_CHOICES]))}{more}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}..."
 
 
 def _validate_number(id: str, item: NodeInput, value: Any) -> Iterator[GraphProblem]:

@@ -26,6 +26,9 @@ WIDGET_TYPES = frozenset({
 ANY_TYPE = "*"
 #: Names of seed inputs.
 SEED_INPUT_NAMES = ("seed", "noise_seed")
+#: Settings of numbers, and what is no number of a range: infinity, and integers that no float can be.
+_RANGE = ("min", "max", "step")
+_MAX_NUMBER = 10.0**300
 _UPLOAD_FLAGS = ("image_upload", "video_upload", "audio_upload", "file_upload")
 
 
@@ -162,7 +165,14 @@ def _split_input_spec(spec: Any) -> tuple[Any, Mapping[str, Any]]:
     if not isinstance(spec, list | tuple):
         return spec, {}
     options = spec[1] if len(spec) > 1 and isinstance(spec[1], Mapping) else {}
+    if spec[0] in ("INT", "FLOAT") and not all(_is_number(options.get(name, 0)) for name in _RANGE):
+        # Of packs: ComfyUI's page takes any text for a number, and its server fails on it at a run only.
+        options = {key: value for key, value in options.items() if key not in _RANGE or _is_number(value)}
     return spec[0], options
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < _MAX_NUMBER
 
 
 def _output_type_name(type: Any) -> str:

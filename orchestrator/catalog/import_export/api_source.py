@@ -48,7 +48,7 @@ def convert_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] = (
 def copy_api_graph(data: Any) -> ApiGraph:
     """Return a copy of a graph in API format. Raises InvalidWorkflow."""
     if not is_api_format(data):
-        raise InvalidWorkflow("must be a ComfyUI workflow in UI or API format")
+        raise InvalidWorkflow(_describe_no_graph(data))
     graph: ApiGraph = {}
     for name, node in copy.deepcopy(data).items():
         if not isinstance(node.get("inputs"), dict) or not isinstance(node["class_type"], str):
@@ -57,6 +57,18 @@ def copy_api_graph(data: Any) -> ApiGraph:
         graph[name] = node | {"_meta": meta if isinstance(meta, dict) else {}}
     drop_dangling_links(graph)
     return graph
+
+
+def _describe_no_graph(data: Any) -> str:
+    """Return why JSON data is no graph in API format."""
+    nodes = data if isinstance(data, dict) else {}
+    wrong = [id for id, node in nodes.items() if not isinstance(node, dict) or "class_type" not in node]
+    if 0 < len(wrong) < len(nodes):
+        return f"node {wrong[0]}: must be an object with class_type and inputs"
+    return (
+        "must be a ComfyUI workflow in UI or API format, without anything around it; in ComfyUI, choose"
+        " Export or Export (API)"
+    )
 
 
 def _read_api_graph(data: Any, facts: NodeFacts, pack_classes: Container[str]) -> ConvertedWorkflow:

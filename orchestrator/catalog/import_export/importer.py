@@ -24,7 +24,12 @@ from orchestrator.catalog.import_export.draft_manifest import (
     find_weight_files,
     list_weight_folders,
 )
-from orchestrator.catalog.import_export.infer.batches import count_results, find_batches, list_batch_questions
+from orchestrator.catalog.import_export.infer.batches import (
+    count_results,
+    find_batches,
+    list_batch_questions,
+    list_output_questions,
+)
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.infer_parameters import infer_parameters
 from orchestrator.catalog.import_export.infer.output_nodes import OUTPUT_NODE_CLASS, replace_output_nodes
@@ -32,6 +37,7 @@ from orchestrator.catalog.import_export.infer.parameter_nodes import (
     PARAMETER_NODE_CLASSES,
     extract_parameter_nodes,
 )
+from orchestrator.catalog.import_export.json_values import check_numbers, check_texts
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.old_classes import modernise_graph
 from orchestrator.catalog.import_export.restored_template import restore_template
@@ -120,9 +126,12 @@ def import_workflow(
     that could save a result.
     """
     _check_id(id)
+    for name, graph in (("the graph", data), ("the graph in API format", prompt)):
+        check_texts(graph, name)
     known = {**pack_facts, **with_pack_options(facts, pack_facts)}
     pack_classes = pack_facts.keys() - facts.keys()
     source = replace(convert_to_api(data, known, pack_classes), weight_paths=weight_paths)
+    check_numbers(source.graph)
     own = restore_template(source.graph, source.export_metadata, known)
     if own is not None:
         stored = as_mapping(source.export_metadata.get("node_facts"))
@@ -180,6 +189,7 @@ def _infer_model(
     found = ParameterBindings(graph, facts)
     extract_parameter_nodes(found)
     infer_parameters(found, outputs)
+    _check_defaults(found)
     needed = find_upstream_nodes(graph, outputs)
     manifest = draft_manifest(
         id, found, source, outputs, needed, today=today, comfyui_version=comfyui_version
@@ -197,6 +207,7 @@ def _infer_model(
     batches = find_batches(found, manifest["kind"], needed)
     manifest |= {"batch": count_results(batches)} if batches else {}
     notes.extend(list_batch_questions(batches))
+    notes.extend(list_output_questions(outputs, manifest.get("batch", 1)))
     idle = (name for name in found.parameters if not found.affects(name, needed))
     notes.extend(f"what the parameter {name} is for: no node that an output needs uses it" for name in idle)
     fixed = {
@@ -208,6 +219,18 @@ def _infer_model(
     manifest, template = fix_literal_files(manifest, template, facts)
     result = _validate_import(format_manifest(manifest), template, fixed, notes, facts)
     return replace(result, changes=(*source.changes, *results.changes))
+
+
+def _check_defaults(found: ParameterBindings) -> None:
+    """Raise InvalidWorkflow, naming the node, if the author's value is not in the range of its parameter."""
+    for place, expression in found.expressions.items():
+        spec = found.parameters.get(expression.strip("{} "), {})
+        values: list[Any] = [spec.get(name) for name in ("minimum", "default", "maximum")]
+        if all(isinstance(value, int | float) for value in values) and values != sorted(values):
+            raise InvalidWorkflow(
+                f"node {place.node}, input {place.input}: must be from {spec['minimum']} to {spec['maximum']}"
+                f" (got {str(spec['default'])[:24]})"
+            )
 
 
 def _fix_files_of_export(
@@ -316,11 +339,10 @@ def _validate_import(
     if len(text) > MAX_GRAPH_BYTES:
         raise InvalidWorkflow(f"the graph is larger than {MAX_GRAPH_BYTES} bytes")
     try:
-        f"{manifest}{text}".encode()
         model = Model.parse(manifest, text, Path("import"))
         nodes = parse_graph(text, Path("import/graph.json"))
-    except (CatalogError, UnicodeEncodeError) as error:
-        raise InvalidWorkflow(f"the graph cannot be used as a model: {error}") from error
+    except CatalogError as error:
+        raise InvalidWorkflow(f"the graph cannot be used as a model: {error.without_file}") from error
     problems = tuple(validate_model(model, facts))
     return ImportedModel(manifest, text, _collect_expressions(nodes), fixed, tuple(notes), problems)
 

@@ -119,11 +119,14 @@ class IntegerParameter(ParameterBase):
     @model_validator(mode="after")
     def _validate_range(self) -> Self:
         if self.minimum > self.maximum:
-            raise ValueError("minimum is above maximum")
+            raise ValueError(f"minimum ({self.minimum}) is above maximum ({self.maximum})")
         if self.default is not None and not self.minimum <= self.default <= self.maximum:
-            raise ValueError("default is out of range")
+            shown = str(self.default)[:MAX_SHOWN_CHARACTERS]
+            raise ValueError(f"default must be from {self.minimum} to {self.maximum} (got {shown})")
         if self.round_up_to_grid(self.minimum) != self.minimum:
-            raise ValueError(f"minimum is not on the grid of {self.grid}k + {self.grid_offset}")
+            raise ValueError(
+                f"minimum ({self.minimum}) is not on the grid of {self.grid}k + {self.grid_offset}"
+            )
         return self
 
     def validate_value(self, name: str, value: object) -> int:
@@ -193,7 +196,9 @@ class NumberParameter(ParameterBase):
     @model_validator(mode="after")
     def _validate_range(self) -> Self:
         if self.minimum > self.maximum:
-            raise ValueError("minimum is above maximum")
+            raise ValueError(f"minimum ({self.minimum}) is above maximum ({self.maximum})")
+        if self.default is not None and not self.minimum <= self.default <= self.maximum:
+            raise ValueError(f"default must be from {self.minimum} to {self.maximum} (got {self.default})")
         return self
 
     def validate_value(self, name: str, value: object) -> float:

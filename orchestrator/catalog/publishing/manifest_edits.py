@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.catalog.example_files import MEDIA_BY_TYPE
 from orchestrator.catalog.fixed_files import describe_fixed_file
 from orchestrator.catalog.import_export.importer import escape_expressions
+from orchestrator.catalog.import_export.json_values import find_broken_text
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER, list_folders
 from orchestrator.catalog.manifest import FIXED_FILES, ModelManifest
 from orchestrator.catalog.model import Model
@@ -44,6 +45,8 @@ def apply_edits(
     default, or a prompt at its text; `weight_folders` maps weight files to their folders below `models/`,
     which must be one of `folders` (by default those that are known without a service). Raises InvalidRequest.
     """
+    if broken := find_broken_text(edits):
+        raise invalid_field("manifest", f"{broken.lstrip(', ')}; send the whole character")
     unknown = sorted(edits.keys() - _ALLOWED)
     if unknown:
         raise invalid_field(
@@ -72,6 +75,10 @@ def apply_edits(
         new_name = change.pop("name", name)
         combined = changed["parameters"][name] | change
         spec = {key: value for key, value in combined.items() if value is not None}
+        if "type" not in spec:
+            raise invalid_field(
+                "manifest", f"parameters.{name}: type must not be null; omit it to leave it as it is"
+            )
         if new_name != name:
             changed, graph = rename_parameter(changed, graph, name, new_name)
         changed["parameters"] = changed["parameters"] | {new_name: spec}

@@ -265,6 +265,13 @@ class ModelPublisher:
         if not is_model_id(id):
             raise InvalidRequest(f"{id[:100]!r} is not the id of a model", code="invalid_id", param="id")
         self.files.finish_pending_locked()
+        return self.check_author(id, author, offered)
+
+    def check_author(self, id: str, author: Author, offered: Catalog) -> ModelRecord:
+        """Return the record of a model that the author may change.
+
+        Raises Conflict, Forbidden, CatalogError.
+        """
         if id in offered and offered[id].id != id:
             raise Conflict(
                 f"{id} is another name of the model {offered[id].id}; choose another id",

@@ -35,6 +35,7 @@ from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.earlier_version import keep_decisions
+from orchestrator.catalog.publishing.given_facts import check_given_facts
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.manifest_edits import (
     PLACEHOLDERS,
@@ -130,7 +131,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
 
     Raises InvalidRequest, and InvalidWorkflow for a graph that is none.
     """
-    object_info = _checked_facts(submission.object_info)
+    object_info = check_given_facts(submission.object_info)
     graph = submission.workflow if submission.workflow is not None else submission.prompt
     compared = submission.prompt if submission.workflow is not None else None
     _check_size(submission.workflow, submission.prompt)
@@ -149,8 +150,9 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         model = parse_files(edited.files, Path(submission.id))
         check_task(model)
     except (CatalogError, RecursionError) as error:
+        reason = error.without_file if isinstance(error, CatalogError) else "it is nested too deeply"
         raise InvalidRequest(
-            f"The graph cannot be used as a model: {error}", code="invalid_manifest", param="manifest"
+            f"The graph cannot be used as a model: {reason}", code="invalid_manifest", param="manifest"
         ) from error
     facts = {**imported.node_facts, **object_info, **knowledge.facts}
     found = [*imported.problems, *find_problems(model, facts)]
@@ -378,18 +380,3 @@ def _check_size(*graphs: dict[str, Any] | None) -> None:
                 code="graph_too_large",
                 param="prompt",
             )
-
-
-def _checked_facts(object_info: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the author's facts. Raises InvalidRequest for an entry that is none."""
-    for name, entry in object_info.items():
-        inputs = entry.get("input") if isinstance(entry, Mapping) else None
-        if not isinstance(inputs, Mapping) or not all(
-            isinstance(group, Mapping) for group in inputs.values()
-        ):
-            raise InvalidRequest(
-                f"`object_info` must have entries as in /object_info ({name[:100]!r} has none)",
-                code="invalid_object_info",
-                param="object_info",
-            )
-    return dict(object_info)

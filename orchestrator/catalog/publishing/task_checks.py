@@ -35,10 +35,11 @@ def check_task(model: Model) -> None:
     ]
     if model.kind.value not in possible:
         made = ", ".join(sorted(media))
+        allowed = f"one of {', '.join(possible)}" if len(possible) > 1 else ", ".join(possible)
         raise invalid_field(
             "manifest",
-            f"kind: must be one of {', '.join(possible)}, because the graph makes {made}"
-            f"{'' if has_image else ' of no image'} (got {model.kind.value!r})",
+            f"kind: must be {allowed}, because the graph makes {made}"
+            f"{'' if has_image else ' and takes no image or video'} (got {model.kind.value!r})",
         )
     for name, spec in model.parameters.items():
         # Trainers have no size of a result.

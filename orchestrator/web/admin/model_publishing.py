@@ -38,8 +38,10 @@ from orchestrator.web.jobs.schemas import JobResponse
 from orchestrator.web.openapi.operation import Access, ParameterSpec, openapi_operation
 from pricing.tariff import DEFAULT_TARIFF
 
-#: Largest body of a graph to publish.
+#: Largest body of a graph to publish, and what its graphs and facts may be of it: the largest public graphs
+#: have 2 MB, and a page sends two formats and the facts of their classes.
 MAX_PUBLISH_BYTES = 24 * 2**20
+MAX_GRAPHS_BYTES = 4 * 2**20
 _VERSION_PARAM = ParameterSpec({"type": "string"}, "`live`, `draft` or the beginning of a version.")
 
 
@@ -84,13 +86,14 @@ class ModelPublishingRoutes:
     async def publish_model(self, request: web.Request) -> web.Response:
         """Report on a graph, save it as a draft, test it, or make it live."""
         author, key = await authenticate_author(request, self._token)
-        body = await read_request_model(request, PublishRequest, MAX_PUBLISH_BYTES)
+        body = await read_request_model(request, PublishRequest, MAX_PUBLISH_BYTES, MAX_GRAPHS_BYTES)
         if body.workflow is None and body.prompt is None:
             raise InvalidRequest(
                 "`prompt` (the graph in API format) or `workflow` (the canvas) is required",
                 code="missing_prompt",
                 param="prompt",
             )
+        await self._publishing.check_author(body.id, author)
         replaces = body.replace or body.dry_run
         earlier = await self._publishing.read_latest(body.id, author) if replaces else {}
         made = await self._publishing.read_made(body.id)

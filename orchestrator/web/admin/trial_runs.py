@@ -130,12 +130,24 @@ def check_test_params(model: Model, params: Mapping[str, Any]) -> None:
 
 
 def _example_params(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values for the parameters that a request must set. Raises InvalidRequest for other files."""
+    """Return values for the parameters that a request must set: the author's own, if they are kept.
+
+    Raises InvalidRequest for other files.
+    """
     return {
-        name: _example_input(name, spec)
+        name: _own_example(model, name, spec)
         for name, spec in model.parameters.items()
         if spec.required and given.get(name) is None
     }
+
+
+def _own_example(model: Model, name: str, spec: Parameter) -> Any:
+    file = model.example_files.get(name)
+    if file is not None:
+        return [file.data] if isinstance(spec, ImageListParameter) else file.data
+    if spec.type in _CHECKED_TYPES and name in model.manifest.example:
+        return model.manifest.example[name]
+    return _example_input(name, spec)
 
 
 def _example_input(name: str, spec: Parameter) -> Any:
@@ -145,7 +157,8 @@ def _example_input(name: str, spec: Parameter) -> Any:
         return [_example_image()]
     if spec.type in ("video", "audio", "dataset"):
         raise InvalidRequest(
-            f"`{name}` is required for a test run: a {spec.type} as URL or base64 text",
+            f"`{name}` is required for a test run: send a {spec.type} as URL or base64 text in `test_params`,"
+            " or the author's own in `example_files`",
             code=f"missing_{name}",
             param=name,
         )

@@ -82,8 +82,12 @@ async def read_body(request: web.Request, max_bytes: int | None = None) -> bytes
         ) from error
 
 
-async def read_fields(request: web.Request, max_bytes: int | None = None) -> dict[str, Any]:
+async def read_fields(
+    request: web.Request, max_bytes: int | None = None, max_json_bytes: int = MAX_SMALL_BYTES
+) -> dict[str, Any]:
     """Return the fields of a multipart form or of a JSON object.
+
+    `max_json_bytes` limits JSON without its long texts, such as images in base64.
 
     Any content type other than multipart is parsed as JSON, because `curl -d` sends
     `application/x-www-form-urlencoded`. Uploaded files are bytes, repeated fields are lists, and empty text
@@ -92,7 +96,7 @@ async def read_fields(request: web.Request, max_bytes: int | None = None) -> dic
     Raises InvalidRequest (`invalid_json`), and what `read_body` raises.
     """
     raw = await read_body(request, max_bytes)
-    parse: Callable[[bytes], dict[str, Any]] = parse_json_object
+    parse: Callable[[bytes], dict[str, Any]] = partial(parse_json_object, max_json_bytes=max_json_bytes)
     if is_form(request):
         parse = partial(_parse_form, content_type=request.headers[hdrs.CONTENT_TYPE])
     return parse(raw) if len(raw) <= MAX_SMALL_BYTES else await _run(request, parse, raw)

@@ -17,7 +17,8 @@ from orchestrator.errors import InvalidRequest
 MAX_SMALL_BYTES = 256 * 1024
 #: Texts from this size, in bytes, are cut out of larger bodies.
 LONG_TEXT_BYTES = 4 * 1024
-#: Most quotation marks in a larger body, those inside of texts included.
+#: Most quotation marks in a body that is larger than MAX_SMALL_BYTES, those inside of texts included; in
+#: proportion to the limit where that is another one.
 MAX_QUOTES = 100_000
 #: Longest part of a name that an error repeats, in characters.
 MAX_SHOWN_NAME = 60
@@ -38,10 +39,13 @@ MAX_DIGITS = 1000
 _MARK = "\0cut "
 
 
-def parse_json_object(raw: bytes) -> dict[str, Any]:
-    """Parse a JSON object. Raises InvalidRequest (`invalid_json`, `payload_too_large`)."""
+def parse_json_object(raw: bytes, max_json_bytes: int = MAX_SMALL_BYTES) -> dict[str, Any]:
+    """Parse a JSON object of at most `max_json_bytes`, long texts not counted.
+
+    Raises InvalidRequest (`invalid_json`, `payload_too_large`).
+    """
     try:
-        fields = _load(raw) if len(raw) <= MAX_SMALL_BYTES else _LargeDocument(raw).parse()
+        fields = _load(raw) if len(raw) <= max_json_bytes else _LargeDocument(raw, max_json_bytes).parse()
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The request body is not valid JSON: {error}", code="invalid_json") from error
     if not isinstance(fields, dict):
@@ -90,8 +94,10 @@ def _parse_int(text: str) -> int:
 class _LargeDocument:
     """A large JSON document. `parse` raises ValueError and RecursionError."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, max_bytes: int) -> None:
         self._raw = raw
+        self._max_bytes = max_bytes
+        self._max_quotes = MAX_QUOTES * max_bytes // MAX_SMALL_BYTES
         #: The document with stand-ins for its long texts.
         self._rest: list[bytes] = []
         self._rest_bytes = 0
@@ -117,8 +123,8 @@ class _LargeDocument:
 
     def _keep(self, start: int, end: int) -> None:
         self._rest_bytes += end - start
-        if self._rest_bytes > MAX_SMALL_BYTES:
-            raise _too_large(f"{MAX_SMALL_BYTES // 1024} KiB")
+        if self._rest_bytes > self._max_bytes:
+            raise _too_large(f"{self._max_bytes // 1024} KiB")
         self._rest.append(self._raw[start:end])
 
     def _end_of_text(self, start: int) -> int:
@@ -133,8 +139,8 @@ class _LargeDocument:
     def _find_quote(self, start: int) -> int:
         """Do the same as `raw.find(b'"', start)`, piece by piece."""
         self._quotes += 1
-        if self._quotes > MAX_QUOTES:
-            raise _too_large(f"{MAX_QUOTES} quotation marks")
+        if self._quotes > self._max_quotes:
+            raise _too_large(f"{self._max_quotes} quotation marks")
         for at in range(start, len(self._raw), _PIECE_BYTES):
             found = self._raw.find(b'"', at, at + _PIECE_BYTES)
             if found >= 0:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 
 from orchestrator.errors import InvalidRequest, invalid_field, missing_field
 from orchestrator.web.http.bodies import read_fields
+from orchestrator.web.http.json_bodies import MAX_SMALL_BYTES
 from orchestrator.web.http.number_fields import StrictNumbersModel
 from orchestrator.web.http.validation_errors import describe_problem
 from pricing.money import MAX_MICROS, MICROS_PER_DOLLAR
@@ -47,13 +48,17 @@ REQUEST_MODEL: web.RequestKey[BaseModel] = web.RequestKey("request_model", BaseM
 
 
 async def read_request_model(
-    request: web.Request, model: type[RequestModelT], max_bytes: int | None = None
+    request: web.Request,
+    model: type[RequestModelT],
+    max_bytes: int | None = None,
+    max_json_bytes: int = MAX_SMALL_BYTES,
 ) -> RequestModelT:
     """Read and validate the request body. An empty body has no fields.
 
-    Raises InvalidRequest (`missing_FIELD`, `invalid_FIELD`).
+    `max_json_bytes` limits JSON without its long texts. Raises InvalidRequest (`missing_FIELD`,
+    `invalid_FIELD`).
     """
-    fields = await read_fields(request, max_bytes) if request.can_read_body else {}
+    fields = await read_fields(request, max_bytes, max_json_bytes) if request.can_read_body else {}
     try:
         body = model.model_validate(fields)
     except ValidationError as error:

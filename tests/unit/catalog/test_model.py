@@ -227,7 +227,7 @@ def test_versions_have_different_digests() -> None:
         ({"outputs": [{"node": "nowhere", "media": "image"}]}, "outputs: graph.json has no node 'nowhere'"),
         ({"parameters": {"weights": SEED}}, "'weights' is not a valid parameter name"),
         ({"parameters": {"Prompt": PROMPT}}, "'Prompt' is not a valid parameter name"),
-        ({"parameters": {"p": {"type": "integer", "minimum": 0}}}, "parameters.p.integer.maximum: Field"),
+        ({"parameters": {"p": {"type": "integer", "minimum": 0}}}, "parameters.p.maximum: Field"),
         ({"parameters": {"p": {"type": "texture"}}}, "parameters.p: "),
         ({"requires": {"comfyui": "new"}}, "requires.comfyui: "),
         (

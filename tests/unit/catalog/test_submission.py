@@ -127,7 +127,7 @@ def test_an_author_changes_renames_and_fixes_parameters() -> None:
         ({"estimates": {"vram_bytes": -1}}, "vram_bytes"),
         ({"kind": "song"}, "kind"),
         ({"license": ["mit"]}, "license"),
-        ({"license": "a\ud800"}, "hare|written|utf"),
+        ({"license": "a\ud800"}, "license: .* half of a character"),
         ({"name": ""}, "name"),
         ({"max_resolution": "big"}, "max_resolution"),
         ({"price_class": "../x"}, "price_class"),
@@ -342,11 +342,11 @@ def test_a_damaged_model_is_not_publishable() -> None:
 
 @pytest.mark.parametrize("kind", ["video", "text", "audio", "3d", "upscale", "i2v", "trainer"])
 def test_rejects_a_kind_that_the_graph_does_not_make(kind: str) -> None:
-    with pytest.raises(InvalidRequest, match="must be one of image, because the graph makes image"):
+    with pytest.raises(InvalidRequest, match="must be image, because the graph makes image"):
         submit(manifest=COMPLETE | {"kind": kind})
     files = submit().files
     edited = {**files, "model.toml": files["model.toml"].replace('kind = "image"', f'kind = "{kind}"')}
-    with pytest.raises(InvalidRequest, match="must be one of image"):
+    with pytest.raises(InvalidRequest, match="must be image, because"):
         check_publishable(edited, FACTS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.catalog.checks.node_facts import output_types
@@ -69,4 +69,13 @@ def list_batch_questions(batches: Iterable[FixedBatch]) -> Iterator[str]:
             f"whether each request makes a batch of {batch.count}: {batch.input} of node {batch.node}"
             f" ({batch.class_type}) is fixed, so callers pay for all results (`batch` of the manifest);"
             " set it to 1, so that callers ask for more with n"
+        )
+
+
+def list_output_questions(outputs: Sequence[str], batch: int) -> Iterator[str]:
+    """Yield a question if several nodes save results."""
+    if len(outputs) > 1:
+        yield (
+            f"how many results callers pay for: {len(outputs)} nodes save some ({', '.join(outputs)[:100]}),"
+            f" and `batch` of the manifest is {batch}"
         )

@@ -165,7 +165,7 @@ def _parse_link(data: Any, location: str) -> tuple[str, UiLink]:
         parts = [data[key] for key in keys] if isinstance(data, dict) else list(data)[:5]
         id, origin, origin_slot, target, target_slot = parts
         return _parse_id(id), UiLink(_parse_id(origin), int(origin_slot), _parse_id(target), int(target_slot))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InvalidWorkflow(
             f"{location}: a link must have id, origin, origin slot, target and target slot"
         ) from error

@@ -84,8 +84,8 @@ class Model:
         nodes = parse_graph(graph_text, file)
         for output in manifest.outputs:
             if output.node not in nodes:
-                reason = f"{file.name} has no node {output.node!r}"
-                raise CatalogError(reason, file=directory / "model.toml", where="outputs")
+                text = f"{file.name} has no node {output.node!r}"
+                raise CatalogError(text, file=directory / "model.toml", where="outputs")
         manifest = reject_what_cannot_be_cut(manifest, nodes)
         names = frozenset(manifest.parameters) | RESERVED_NAMES - {"item", "index"}
         facts = parse_node_facts(nodes_text, directory / "nodes.json")
@@ -93,7 +93,10 @@ class Model:
         if fixed_files_text is not None:
             read_fixed_files(manifest.fixed_files, fixed_files_text, directory / FIXED_FILES_NAME)
         model = cls(manifest, CompiledGraph(nodes, names, file), source)
-        model.render_graph(model.example_params(), filename_prefix="example")
+        try:
+            model.render_graph(model.example_params(), filename_prefix="example")
+        except InvalidRequest as error:
+            raise CatalogError(f"refuses its defaults: {error}", file=directory / "model.toml") from error
         return model
 
     def __repr__(self) -> str:

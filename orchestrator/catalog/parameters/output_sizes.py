@@ -126,10 +126,11 @@ class OutputSizes:
         """Raise InvalidRequest for too many pixels: each side is within its range, but both together not."""
         if not self.fits_area(size):
             largest = f"{self.max_size.width}x{self.max_size.height}"
+            nearest = self.list_nearest(size)
             raise invalid_field(
                 "size",
-                f"must have at most as many pixels as {largest} (got {size.width}x{size.height});"
-                f" the nearest sizes are {self.list_nearest(size)}",
+                f"must have at most as many pixels as {largest} (got {size.width}x{size.height})"
+                f"{f'; the nearest sizes are {nearest}' if nearest else ''}",
             )
 
     def list_nearest(self, size: Size) -> str:

@@ -49,7 +49,7 @@ from orchestrator.catalog.publishing.result_counts import BATCH, describe_unmade
 from orchestrator.catalog.publishing.task_checks import check_task
 from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME
 from orchestrator.catalog.rendering.expressions import is_template
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, invalid_field
 
 #: The author's canvas, which ComfyUI opens again.
 WORKFLOW_NAME = "workflow.json"
@@ -206,8 +206,16 @@ def list_missing(model: Model, facts: NodeFacts, made: Mapping[str, int]) -> dic
 
 
 def find_problems(model: Model, facts: NodeFacts) -> list[GraphProblem]:
-    """Return what is wrong with a model, without its weights and an instance. Raises CatalogError."""
-    found = validate_model(model, facts)
+    """Return what is wrong with a model, without its weights and an instance.
+
+    Raises CatalogError, and InvalidRequest for a manifest that refuses requests which it allows.
+    """
+    try:
+        found = validate_model(model, facts)
+    except InvalidRequest as error:
+        raise invalid_field(
+            "manifest", f"refuses a request that its defaults and ranges allow: {str(error).rstrip(' .')}"
+        ) from error
     # The graph of a request has the defaults of parameters; the template the texts of parts that it omits.
     rendered = model.render_graph(model.example_params(), filename_prefix="example", cut=False)
     for graph in (model.source.template, rendered):

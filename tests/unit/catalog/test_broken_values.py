@@ -76,6 +76,11 @@ def test_half_of_a_character_is_found_in_the_canvas_and_in_the_other_graph() -> 
         ({"parameters": {"steps": {"minimum": 50, "maximum": 9}}}, r"minimum \(50\) is above maximum \(9\)"),
         ({"parameters": {"steps": {"name": "true"}}}, "'true' is not a valid parameter name: use a-z"),
         ({"batch": "4"}, r"batch: Input should be a valid integer \(got '4'\)"),
+        (
+            {"max_resolution": "64x64"},
+            r"refuses its defaults: `size` must have .* \(got \d+x\d+\)$",
+        ),
+        ({"parameters": {"width": {"minimum": 1}}}, "refuses a request .* `width` must be a multiple of 8"),
         ({"name": "a\ud800"}, "name: .* has half of a character"),
     ],
 )
@@ -96,7 +101,7 @@ def test_a_change_that_no_manifest_takes_is_named(edits: dict[str, Any], expecte
 )
 def test_facts_that_are_none_are_refused(entry: dict[str, Any]) -> None:
     graph = with_node("Foo", {"image": ["sampler", 0], "mode": 1})
-    with pytest.raises(InvalidRequest, match="object_info.* 'Foo' needs `input`"):
+    with pytest.raises(InvalidRequest, match=r"object_info.* 'Foo' needs `input`"):
         build(graph, object_info={"Foo": entry})
 
 

@@ -214,6 +214,9 @@ def test_versions_have_different_digests() -> None:
     assert parse().digest != parse(saving(more=node("X"))).digest
 
 
+SIDE = {"type": "integer", "default": 64, "minimum": 16, "maximum": 64}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -230,6 +233,10 @@ def test_versions_have_different_digests() -> None:
         ({"parameters": {"p": {"type": "integer", "minimum": 0}}}, "parameters.p.maximum: Field"),
         ({"parameters": {"p": {"type": "texture"}}}, "parameters.p: "),
         ({"requires": {"comfyui": "new"}}, "requires.comfyui: "),
+        (
+            {"max_resolution": "8x8", "parameters": {"width": SIDE, "height": SIDE}},
+            "refuses its defaults: `size` must have at most as many pixels as 8x8 (got 64x64)",
+        ),
         (
             {"resources": {"vram_bytes": "1", "load_seconds": 0.0, "step_seconds": 0.0}},
             "resources.vram_bytes",

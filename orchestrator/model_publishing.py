@@ -13,6 +13,7 @@ from typing import TypeVar
 from orchestrator.catalog import CatalogError, Model
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.import_export import InvalidWorkflow
+from orchestrator.catalog.import_export.api_source import copy_api_graph
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
@@ -88,7 +89,7 @@ class ModelPublishing:
             installed=await asyncio.to_thread(self.load_installed),
         )
         try:
-            built = await asyncio.to_thread(build_model, submission, knowledge)
+            built = await asyncio.to_thread(_build, submission, knowledge)
             self.check_price(built.model)
         except InvalidWorkflow as error:
             field = "prompt" if submission.workflow is None else "workflow"
@@ -279,6 +280,16 @@ class ModelPublishing:
             raise ServiceUnavailable(
                 f"The directory of models cannot be used: {error}", code="models_unavailable"
             ) from error
+
+
+def _build(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
+    """Make a model; an error of the graph beside the canvas names that. Raises as `build_model` does."""
+    if submission.workflow is not None and submission.prompt is not None:
+        try:
+            copy_api_graph(submission.prompt)
+        except InvalidWorkflow as error:
+            raise InvalidRequest(f"`prompt`: {error}", code="invalid_workflow", param="prompt") from error
+    return build_model(submission, knowledge)
 
 
 def may_change(record: ModelRecord, author: Author) -> bool:

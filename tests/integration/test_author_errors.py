@@ -58,6 +58,7 @@ async def test_a_dry_run_says_whose_model_it_is(service: ServiceProcess, author:
     [
         ({"prompt": {"1": {"class_type": "Foo", "inputs": {}}}}, "prompt", "`prompt`: no node of the graph"),
         ({"prompt": graph(), "workflow": {"nodes": []}}, "workflow", "`workflow`: no node of the graph"),
+        ({"prompt": {}, "workflow": {"nodes": []}}, "prompt", "`prompt`: must be a ComfyUI workflow"),
         ({"prompt": {"a\ud83d": graph()["1"]}}, "prompt", "half of a character"),
     ],
 )

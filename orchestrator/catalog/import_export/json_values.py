@@ -31,13 +31,13 @@ def find_broken_text(data: Any) -> str:
 
 def check_numbers(graph: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise InvalidWorkflow if an input is a number that is not finite, naming the node and the input."""
-    for id, node in graph.items():
-        for name, given in node["inputs"].items():
-            for _, value in _walk(given):
-                if isinstance(value, int | float) and not _is_finite(value):
-                    raise InvalidWorkflow(
-                        f"node {id}, input {name}: must be a finite number (got {str(value)[:24]})"
-                    )
+    given = ((id, name, value) for id, node in graph.items() for name, value in node["inputs"].items())
+    for id, name, values in given:
+        wrong = [value for _, value in _walk(values) if isinstance(value, int | float)]
+        wrong = [value for value in wrong if not _is_finite(value)]
+        if wrong:
+            shown = str(wrong[0])[:24]
+            raise InvalidWorkflow(f"node {id}, input {name}: must be a finite number (got {shown})")
 
 
 def _is_finite(value: float) -> bool:

@@ -280,7 +280,7 @@ BAD = {
     "default out of range": (parameter(value=10), "must be between"),
     "range of words": (parameter(minimum="one"), "must be numbers"),
     "step of nothing": (parameter(step=0), "greater than 0"),
-    "endless number": (parameter(maximum=float("inf")), "cannot be used as a model"),
+    "endless number": (parameter(maximum=float("inf")), "input maximum: must be a finite number (got inf)"),
     "two declarations": (
         parameter() | {"q": {**parameter(value=6)["p"]}},
         "declares the parameter side differently",

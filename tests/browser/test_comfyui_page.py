@@ -51,7 +51,7 @@ TITLES = [
 ]
 #: Widgets of our nodes without a tooltip; buttons and players need none.
 WITHOUT_TOOLTIP = """() => app.graph.nodes.flatMap((node) => node.widgets
-    .filter(({name}) => !["upload", "audioUI"].includes(name))
+    .filter(({name}) => !["upload", "audioUI"].includes(name) && !name.startsWith("$$"))
     .filter(({name}) => !node.constructor.nodeData.input.required[name]?.[1]?.tooltip)
     .map(({name}) => `${node.type}.${name}`))"""
 DURATION = """(player) => new Promise((resolve) => {

@@ -42,6 +42,7 @@ from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.old_classes import modernise_graph
 from orchestrator.catalog.import_export.restored_template import restore_template
 from orchestrator.catalog.import_export.result_nodes import find_result_nodes
+from orchestrator.catalog.import_export.ui.silent_sources import name_silent_sources
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_mapping
 from orchestrator.catalog.import_export.ui.ui_to_api import POSITIONAL_VALUES_KEY, ConvertedWorkflow
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER
@@ -146,14 +147,15 @@ def import_workflow(
         differences = compare_with_prompt(source, run, known)
     result = _infer_model(id, source, known, pack_classes, today=today, comfyui_version=comfyui_version)
     kept = json.loads(result.graph)
-    problems = [each for each in (*differences, *_list_mismatches(source)) if each.node in kept]
+    further = [each for each in (*differences, *_list_mismatches(source)) if each.node in kept]
+    problems = [*name_silent_sources(result.problems, data), *further]
     unknown = {node["class_type"] for node in kept.values()} & source.unknown_classes.keys()
     if picture:
         text = f"example_picture = {json.dumps(picture)}\n{result.manifest}"
         result = replace(result, manifest=text)
     return replace(
         result,
-        problems=(*result.problems, *problems),
+        problems=tuple(problems),
         node_facts=_used_facts(kept, pack_facts, pack_classes),
         unknown_classes={name: source.unknown_classes[name] for name in sorted(unknown)},
     )

@@ -167,7 +167,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         model=model,
         imported=imported,
         files=edited.files,
-        problems=tuple(dict.fromkeys(found)),
+        problems=tuple(_distinct(found)),
         missing=missing,
         taken_from=edited.taken_from,
         kept=edited.kept,
@@ -321,6 +321,14 @@ def list_unanswered(
         if not (has_price and question.startswith(PRICE_QUESTION))
         and not (knows_facts and question == FACTS_QUESTION)
     )
+
+
+def _distinct(problems: Iterable[GraphProblem]) -> Iterable[GraphProblem]:
+    """Return the first problem of each kind and input, which is that of the author's own value."""
+    found: dict[tuple[str, ...], GraphProblem] = {}
+    for each in problems:
+        found.setdefault((each.code, each.node, each.input) if each.input else (str(each),), each)
+    return found.values()
 
 
 def _edit(imported: ImportedModel, submission: Submission, knowledge: Knowledge) -> EditedFiles:

@@ -14,6 +14,9 @@ from tests.support.canvas import drawn
 from tests.unit.catalog.test_replacing import KNOWLEDGE
 
 INFINITE = float("inf")
+LOADER = {"id": 1, "type": "LoadImage", "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [1]}]}
+SAVER = {"id": 2, "type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 1}]}
+CANVAS = {"links": [[1, 1, 0, 2, 0, "IMAGE"]]}
 
 
 def build(prompt: Any = None, **fields: Any) -> SubmittedModel:
@@ -144,3 +147,11 @@ def test_several_savers_are_asked_about() -> None:
     graph["more"] = copy.deepcopy(saver)
     (asked,) = [each for each in build(graph).questions if "how many results" in each]
     assert "2 nodes save some" in asked
+
+
+@pytest.mark.parametrize(("mode", "word"), [(2, "muted"), (4, "bypassed")])
+def test_a_silent_source_is_named(mode: int, word: str) -> None:
+    built = build(workflow=CANVAS | {"nodes": [{**LOADER, "mode": mode}, SAVER]})
+    (problem,) = built.problems
+    assert (problem.node, problem.input) == ("2", "images")
+    assert f"node 1 (LoadImage), which gives it, is {word}; enable it" in problem.message

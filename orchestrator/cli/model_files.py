@@ -16,7 +16,7 @@ from rich.markup import escape
 from comfy_instances.install.lock import load_comfyui_lock
 from orchestrator.app.pack_choice import load_installed_nodes
 from orchestrator.app.resources import open_store, utc_now
-from orchestrator.catalog import Catalog, write_model
+from orchestrator.catalog import Catalog, Model, write_model
 from orchestrator.catalog.example_files import (
     EXAMPLES_NAME,
     choose_example_files,
@@ -61,6 +61,7 @@ from orchestrator.cli.example_files import find_example_files, write_own_files
 from orchestrator.cli.node_facts import fetch_node_facts, load_node_facts, read_node_facts
 from orchestrator.cli.own_models import OwnModels
 from orchestrator.cli.service_choice import read_service_settings
+from orchestrator.errors import InvalidRequest
 from orchestrator.settings import Settings
 
 #: Maximum size of a workflow file; only videos come near it.
@@ -241,9 +242,19 @@ def _write_plain_model(directory: Path, draft: _Draft) -> tuple[dict[str, str], 
     """
     directory.mkdir(parents=True, exist_ok=True)
     _check_id_is_free(directory, draft.id)
-    made = _with_own_files(edit_files(draft.files, draft.edits, []), draft.own_files)
+    made = _with_own_files(_edit(draft, []), draft.own_files)
     files = {name: text for name, text in made.files.items() if name != WORKFLOW_NAME}
     return {"folder": str(write_model(directory, draft.id, files)), "state": "live"}, made
+
+
+def _edit(draft: _Draft, offered: list[Model], earlier: Mapping[str, str] | None = None) -> EditedFiles:
+    """Raises CliError for a parameter that cannot be fixed."""
+    try:
+        return edit_files(draft.files, draft.edits, offered, earlier=earlier)
+    except InvalidRequest as error:
+        if not draft.edits:
+            raise
+        raise CliError(f"--fix: {error.message.removeprefix('`manifest` ')}") from error
 
 
 def _write_draft(settings: Settings, draft: _Draft, *, replace: bool) -> tuple[dict[str, str], EditedFiles]:
@@ -255,7 +266,7 @@ def _write_draft(settings: Settings, draft: _Draft, *, replace: bool) -> tuple[d
     models = OwnModels(settings)
     author = None if draft.author is None else asyncio.run(_find_account(settings, draft.author))
     earlier = models.publisher.read_latest(draft.id, models.offered) if replace else None
-    edited = edit_files(draft.files, draft.edits, list(models.offered), earlier=earlier)
+    edited = _edit(draft, list(models.offered), earlier)
     completed = _with_own_files(edited, draft.own_files, (earlier or {}).get(FIXED_FILES_NAME, ""))
     return models.save_draft(draft.id, completed.files, author, replace=replace), completed
 

@@ -198,6 +198,30 @@ def test_an_image_that_is_unticked_stays_the_author_s(canvas: Page, studio: Stud
     assert (size, data[:3]) == ((24, 24), b"\0\0\xff")
 
 
+def test_asks_for_the_results_that_callers_pay_for(canvas: Page, studio: Studio) -> None:
+    empty = {"width": 64, "height": 64, "batch_size": 3, "color": 255}
+    drawn = {
+        "three": {"class": "EmptyImage", "values": empty},
+        "first": {
+            "class": "ImageFromBatch",
+            "values": {"batch_index": 0, "length": 1},
+            "links": {"image": ["three", 0]},
+        },
+        "save": {"class": "SaveImage", "links": {"images": ["first", 0]}},
+    }
+    add_nodes(canvas, drawn)
+    shown = open_publish_dialog(canvas, "first-of-three")
+    shown.get_by_label("License").fill("cc0-1.0")
+    shown.get_by_role("button", name="Save draft and test").click()
+    expect(shown.get_by_alt_text("Result of the test run")).to_be_visible(timeout=60_000)
+    shown.get_by_role("button", name="Check again").click()
+    expect(shown.get_by_text("To publish it, fill in: batch")).to_be_visible()
+    paid = shown.get_by_label("Results that callers pay for (needed to publish): at most 1")
+    paid.fill("1")
+    shown.get_by_role("button", name="Publish", exact=True).click()
+    expect(shown.get_by_text("first-of-three is live")).to_be_visible()
+
+
 def test_replaces_a_model_and_rolls_it_back(canvas: Page, studio: Studio) -> None:
     add_nodes(canvas, GRAPH)
     first = publish(canvas, "changing")

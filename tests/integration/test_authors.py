@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from orchestrator.catalog import load_model
+from tests.integration.test_model_publishing import graph
 from tests.support.api import list_instances
 from tests.support.canvas import api, image, invert, node, save, sdxl, socket, workflow
 from tests.support.cli import command
@@ -349,3 +350,10 @@ def test_unknown_nodes_are_named_with_where_they_come_from(tmp_path: Path) -> No
         in done.stdout
     )
     assert "missing_node_type" in done.stdout
+
+
+def test_a_parameter_that_cannot_be_fixed_is_named(tmp_path: Path) -> None:
+    options = ("--id", "swatch", "--into", str(tmp_path / "models"), "--fix", "colour")
+    done = command("models", "import", put(tmp_path, graph()), *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: --fix: parameters: there is no 'colour'; there are ")

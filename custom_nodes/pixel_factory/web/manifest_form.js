@@ -180,7 +180,8 @@ export class ManifestForm {
   aboutFields() {
     const missing = this.report.missing ?? {};
     const texts = TEXTS.map(([key, label, hint]) => this.textField(key, label, missing[key] ?? hint, key in missing));
-    return el("div", { className: "pf-grid" }, texts, this.priceClassField(), this.estimateFields(missing), this.folderField(missing));
+    const needed = [...this.estimateFields(missing), ...this.folderField(missing), ...this.batchField(missing)];
+    return el("div", { className: "pf-grid" }, texts, this.priceClassField(), needed);
   }
 
   textField(key, label, hint, isMissing) {
@@ -233,6 +234,16 @@ export class ManifestForm {
       this.weightFolders = Object.fromEntries(pairs.filter(Boolean).map((found) => [found[1].trim(), found[2].trim()]));
     });
     return [field(`Folders below models/ (needed to publish): ${missing.weight_folders ?? ""}`, input)];
+  }
+
+  /** Ask for the number of results that callers pay for, if the graph makes fewer. */
+  batchField(missing) {
+    if (!("batch" in missing) && !("batch" in this.changed)) {
+      return [];
+    }
+    const input = el("input", { type: "number", min: "1", step: "1", value: this.changed.batch ?? "" });
+    input.addEventListener("change", () => this.change("batch", Number(input.value), this.report.results));
+    return [field(`Results that callers pay for (needed to publish): ${missing.batch ?? ""}`, input)];
   }
 
   change(key, value, proposed) {

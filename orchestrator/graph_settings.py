@@ -29,6 +29,12 @@ class GraphSettings(BaseSettings):
     graph_max_steps: int = Field(200, ge=1, le=10_000, description="Most steps of a sampler in it.")
     graph_max_batch: int = Field(16, ge=1, le=4096, description="Most images of a batch in it.")
     graph_max_frames: int = Field(500, ge=1, le=16384, description="Most frames of a video in it.")
+    graph_max_megapixels: int = Field(
+        2048,
+        ge=1,
+        le=1_000_000,
+        description="Most megapixels that one node in it makes, of all its images; each takes 12 MB.",
+    )
     graph_file_bytes: int = Field(
         2 * 2**30, ge=0, description="Bytes of uploaded files for own graphs that an account may keep."
     )

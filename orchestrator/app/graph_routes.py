@@ -68,6 +68,7 @@ def build_policy(settings: Settings) -> GraphPolicy:
             max_steps=settings.graph_max_steps,
             max_batch=settings.graph_max_batch,
             max_frames=settings.graph_max_frames,
+            max_megapixels=settings.graph_max_megapixels,
         ),
     )
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 #: How long leftovers are gathered, so that the prompts of a busy instance share requests, in seconds.
 GATHER_SECONDS = 0.1
-#: How long the last requests may take after the service was told to stop, in seconds.
+#: How long the last requests may take once the service stops, in seconds.
 STOP_WAIT_SECONDS = 2.0
 
 

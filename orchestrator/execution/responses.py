@@ -24,7 +24,7 @@ from orchestrator.store.availability import until_store_answers
 
 #: How long callers wait for a change that goes on in the background, in seconds.
 BACKGROUND_WAIT_SECONDS = 1.0
-#: How long such changes may take after the service was told to stop, in seconds.
+#: How long such changes may take once the service stops, in seconds.
 STOP_WAIT_SECONDS = 5.0
 
 

@@ -25,7 +25,7 @@ _FACTORS: Mapping[str, Mapping[str, int]] = {
     "FrameInterpolate": {"multiplier": 1},
 }
 #: Classes that enlarge by a factor that their weights decide.
-_FIXED_FACTORS: Mapping[str, float] = {
+ENLARGED_BY_WEIGHTS: Mapping[str, float] = {
     "ImageUpscaleWithModel": 16,
     "LTXVLatentUpsampler": 4,
     "HunyuanVideo15LatentUpscaleWithModel": 4,
@@ -64,7 +64,7 @@ def _size(node: Mapping[str, Any], linked: list[float]) -> float:
         return max(product, sum(linked)) * (4.0 if linked else 1.0)
     if class_type in _JOINS:
         return max(sum(linked), 1.0)
-    factor = _FIXED_FACTORS.get(class_type, 1.0)
+    factor = ENLARGED_BY_WEIGHTS.get(class_type, 1.0)
     for name, power in _FACTORS.get(class_type, {}).items():
         factor *= max(1.0, _number(node["inputs"].get(name))) ** power
     return largest * factor

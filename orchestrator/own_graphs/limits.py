@@ -27,6 +27,8 @@ class GraphLimits:
     max_seconds: int = 600
     #: Factor by which one node enlarges.
     max_scale: int = 8
+    #: Millions of pixels that one node makes, of all its images: 12 bytes each in memory.
+    max_megapixels: int = 2048
     #: How many times more data a chain of nodes may hold than one image or one text.
     max_growth: int = 1024
 

@@ -14,6 +14,7 @@ from orchestrator.own_graphs.growth import find_growth
 from orchestrator.own_graphs.limits import GraphLimits
 from orchestrator.own_graphs.number_ranges import NumberRanges
 from orchestrator.own_graphs.parsing import is_like_link, parse_own_graph
+from orchestrator.own_graphs.pixels import find_oversized
 from orchestrator.own_graphs.rejections import GraphRejected, NodeProblem
 from orchestrator.own_graphs.values import (
     SHOWN_ONLY,
@@ -81,6 +82,8 @@ class GraphPolicy:
         outputs = self._find_outputs(sent)
         problems = list(self._check_nodes(sent, inputs))
         problems += find_growth(sent, self.limits.max_growth)
+        # Numbers that are wrong by themselves are named once.
+        problems += [] if problems else find_oversized(sent, self.limits)
         if problems:
             raise self._reject(problems, sent, outputs)
         needed = find_upstream_nodes(sent, outputs)

@@ -2,9 +2,9 @@
 
     .venv/bin/python -m scripts.bench.decisions [--quick]
 
-Shards of all shipped models' number wait, of 50 accounts. For each shard that ends, the scheduler is told of
-the end of its run and of its delivery, and fills the slot. Counted is CPU time, which other work on the
-machine affects little. The reference is the same fleet with 100 waiting shards, in the same run.
+As many models as are shipped wait, with shards of 50 accounts. For each shard that ends, the scheduler gets
+the end of its run and of its delivery, and fills the slot. Counted is CPU time, which other work affects
+little. The reference is the same fleet with 100 waiting shards, in the same run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an author is told by the service before a graph is stored, and what a test run makes of it."""
+"""What the service says to an author before a graph is stored, and what a test run makes of it."""
 
 from __future__ import annotations
 

@@ -320,6 +320,53 @@ def test_rejects_chains_that_enlarge_images() -> None:
     assert "graph_grows_too_much" in str(reject(data).node_errors)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [
+        (
+            {
+                "1": node("EmptyImage", width=4096, height=4096, batch_size=16, color=0),
+                "3": node("ImageScaleBy", image=["1", 0], upscale_method="nearest-exact", scale_by=8.0),
+            },
+            "makes up to 16 image(s) of 1.07e+03 megapixels",
+        ),
+        (
+            {
+                "1": node("EmptyImage", width=64, height=64, batch_size=16, color=0),
+                "4": node("RepeatImageBatch", image=["1", 0], amount=16),
+                "3": node(
+                    "ImageScale", image=["4", 0], upscale_method="nearest-exact", width=4096, height=4096,
+                    crop="disabled",
+                ),
+            },
+            "makes up to 256 image(s) of 16.8 megapixels",
+        ),
+        (
+            {
+                "1": node("EmptyImage", width=4096, height=4096, batch_size=16, color=0),
+                "4": node("RepeatImageBatch", image=["1", 0], amount=4),
+                "3": node("ImageBatch", image1=["4", 0], image2=["4", 0]),
+            },
+            "makes up to 128 image(s) of 16.8 megapixels, 2147 in all; at most 2048 are allowed",
+        ),
+    ],
+)  # fmt: skip
+def test_rejects_more_pixels_than_an_instance_has_memory_for(nodes: dict[str, Any], says: str) -> None:
+    """The last of them is node 3; nothing is enlarged so much that growth alone would tell."""
+    found = reject({**nodes, "2": node("PreviewImage", images=["3", 0])}).node_errors
+    assert says in str(found["3"]), found
+
+
+def test_accepts_large_images_and_long_videos() -> None:
+    nodes = {
+        "1": node("EmptyImage", width=1280, height=720, batch_size=16, color=0),
+        "3": node("RepeatImageBatch", image=["1", 0], amount=8),
+        "4": node("ImageScaleBy", image=["3", 0], upscale_method="nearest-exact", scale_by=4.0),
+        "2": node("PreviewImage", images=["4", 0]),
+    }
+    assert policy().check(nodes).outputs
+
+
 def test_rejects_cycles_without_running_into_them() -> None:
     data = graph(n3=node("ImageInvert", image=["4", 0]), n4=node("ImageInvert", image=["3", 0]))
     assert "dependency_cycle" in str(reject(data).node_errors)

@@ -46,7 +46,11 @@ MODEL_NAMES: Mapping[str, str] = MappingProxyType(
         "prunaai/z-image-turbo": "z-image-turbo",
         "prunaai/hidream-l1-full": "hidream-i1",
         "prunaai/hidream-e1.1": "hidream-e1",
+        "wan-video/wan-2.1-1.3b": "wan2.1-t2v-fast",
+        "wan-video/wan-2.2-5b-fast": "wan2.2-5b",
         "wan-video/wan-2.2-i2v-a14b": "wan2.2-i2v-14b",
+        "wan-video/wan-2.2-i2v-fast": "wan2.2-i2v-14b",
+        "wan-video/wan-2.2-t2v-fast": "wan2.2-t2v-14b",
         "men1scus/birefnet": "birefnet-cutout",
         "tencent/hunyuan-video": "hunyuan-video-720p",
     }

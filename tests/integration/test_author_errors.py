@@ -5,28 +5,26 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.test_model_publishing import AUTHOR_SCOPES, MODELS, graph, publish, send
 from tests.support.callers import new_key
 from tests.support.canvas import drawn
-from tests.support.service import ServiceProcess, running
+from tests.support.publishing import (
+    AUTHOR_SCOPES,
+    MODELS,
+    author,
+    graph,
+    publish,
+    publishing_service,
+    send,
+)
+from tests.support.service import ServiceProcess
 
+__all__ = ["author"]
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    place = tmp_path_factory.mktemp("authors")
-    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0"}
-    with running(ServiceProcess(place / "data", ("--simulate", "1"), environment)) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def author(service: ServiceProcess) -> str:
-    return new_key(service, name="studio", scopes=AUTHOR_SCOPES)
+service = publishing_service
 
 
 async def test_a_large_graph_is_published(service: ServiceProcess, author: str) -> None:

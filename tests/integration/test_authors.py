@@ -16,11 +16,11 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from orchestrator.catalog import load_model
-from tests.integration.test_model_publishing import graph
 from tests.support.api import list_instances
 from tests.support.canvas import api, image, invert, node, save, sdxl, socket, workflow
 from tests.support.cli import command
 from tests.support.images import png
+from tests.support.publishing import graph
 from tests.support.service import ROOT, ServiceProcess, running
 
 PICTURE = ROOT / "tests" / "workflows" / "test-image"

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +17,28 @@ from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from tests.support.api import submit_job
 from tests.support.callers import new_key, wait_for_status
 from tests.support.polling import poll
+from tests.support.publishing import (
+    AUTHOR_SCOPES,
+    GENERATIONS,
+    GREEN,
+    MODELS,
+    RED,
+    author,
+    graph,
+    publish,
+    publishing_service,
+    send,
+)
 from tests.support.service import ServiceProcess, running
 
-MODELS = "/admin/v1/models"
-GENERATIONS = "/api/v1/images/generations"
-AUTHOR_SCOPES = ["generate", "read", "billing", "publish"]
-RED, GREEN = 0xFF0000, 0x00FF00
+__all__ = ["author"]
 
-
-def graph(colour: int = RED) -> dict[str, Any]:
-    """A picture of one colour."""
-    empty = {"width": 64, "height": 64, "batch_size": 1, "color": colour}
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": empty, "_meta": {"title": "size"}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}, "_meta": {}},
-    }
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service with the shipped models, which writes models into its data directory."""
-    place = tmp_path_factory.mktemp("publishing")
-    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0"}
-    with running(ServiceProcess(place / "data", ("--simulate", "1"), environment)) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def author(service: ServiceProcess) -> str:
-    return new_key(service, name="studio", scopes=AUTHOR_SCOPES)
+service = publishing_service
 
 
 @pytest.fixture(scope="module")
 def caller(service: ServiceProcess) -> str:
     return new_key(service)
-
-
-async def send(
-    service: ServiceProcess, key: str | None, method: str, path: str, body: Any = None
-) -> tuple[int, dict[str, Any]]:
-    async with service.client(key) as http, http.request(method, path, json=body) as response:
-        return response.status, await response.json()
-
-
-async def publish(service: ServiceProcess, key: str, id: str, **fields: Any) -> tuple[int, dict[str, Any]]:
-    body = {"id": id, "prompt": graph(), "manifest": {"license": "mit"}} | fields
-    return await send(service, key, "POST", MODELS, body)
 
 
 async def make(service: ServiceProcess, key: str, model: str) -> tuple[int, dict[str, Any]]:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.test_model_publishing import (
-    AUTHOR_SCOPES,
+from tests.support.callers import new_key
+from tests.support.publishing import (
     GENERATIONS,
     GREEN,
     MODELS,
+    author,
     graph,
     publish,
+    publishing_service,
     send,
 )
-from tests.support.callers import new_key
-from tests.support.service import ServiceProcess, running
+from tests.support.service import ServiceProcess
 
 SIX = {"license": "mit", "batch": 6}
 
@@ -42,17 +42,9 @@ def first_of_three() -> dict[str, Any]:
     return nodes
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    place = tmp_path_factory.mktemp("counts")
-    environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0"}
-    with running(ServiceProcess(place / "data", ("--simulate", "1"), environment)) as started:
-        yield started
+__all__ = ["author"]
 
-
-@pytest.fixture(scope="module")
-def author(service: ServiceProcess) -> str:
-    return new_key(service, name="studio", scopes=AUTHOR_SCOPES)
+service = publishing_service
 
 
 async def test_a_batch_above_what_the_nodes_make_is_not_published(

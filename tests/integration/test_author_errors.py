@@ -30,10 +30,12 @@ service = publishing_service
 async def test_a_large_graph_is_published(service: ServiceProcess, author: str) -> None:
     """The page of ComfyUI sends two formats and facts: some public graphs have more than 256 KiB."""
     nodes: dict[str, Any] = {"0": graph()["1"]}
-    for number in range(1, 4000):
+    for number in range(1, 800):
         inverted = {"image": [str(number - 1), 0]}
-        nodes[str(number)] = {"class_type": "ImageInvert", "inputs": inverted, "_meta": {}}
-    nodes["save"] = {"class_type": "SaveImage", "inputs": {"images": ["3999", 0], "filename_prefix": "x"}}
+        meta = {"title": "a long title " * 24}
+        nodes[str(number)] = {"class_type": "ImageInvert", "inputs": inverted, "_meta": meta}
+    nodes["save"] = {"class_type": "SaveImage", "inputs": {"images": ["799", 0], "filename_prefix": "x"}}
+    assert len(json.dumps(nodes)) > 256 * 1024
     status, report = await publish(service, author, "large", prompt=nodes, dry_run=True)
     assert (status, report["usable"]) == (200, True)
     text = json.dumps({"id": "larger", "prompt": {str(number): [] for number in range(600_000)}})

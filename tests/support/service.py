@@ -23,7 +23,8 @@ from tests.support.ports import find_lasting_port
 COMMAND = Path(sys.executable).with_name("pixelfactory")
 ROOT = Path(__file__).resolve().parents[2]
 DATABASE_URL = "PIXELFACTORY_DATABASE_URL"
-READY_SECONDS = 60.0
+#: A real ComfyUI beside other tests takes more than a minute.
+READY_SECONDS = 180.0
 STOP_SECONDS = 40.0
 
 

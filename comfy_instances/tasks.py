@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
 from comfy_instances.backoff import backoff_delay
@@ -49,6 +49,19 @@ def spawn(
     if not awaited:
         task.add_done_callback(report_failure)
     return task
+
+
+async def end_tasks(tasks: Collection[asyncio.Task[Any]], seconds: float) -> None:
+    """Wait up to `seconds` for tasks to end by themselves, then cancel the others and wait for their ends.
+
+    Tasks that join `tasks` meanwhile are cancelled too.
+    """
+    if tasks:
+        await asyncio.wait(set(tasks), timeout=seconds)
+    late = [task for task in tasks if not task.done()]
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*late, return_exceptions=True)
 
 
 def report_failure(task: asyncio.Task[Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from comfy_instances.fleet.protocol import Fleet, InstanceInfo, InstanceState
 from comfy_instances.protocol.errors import InstanceError
-from comfy_instances.tasks import keep_running, spawn
+from comfy_instances.tasks import end_tasks, keep_running, spawn
 from orchestrator.billing.accounts import AccountService
 from orchestrator.catalog import Model
 from orchestrator.catalog.live_catalog import LiveCatalog
@@ -173,10 +173,7 @@ class Dispatcher:
             self._tick_task.cancel()
         if self._tasks:
             log.info("waiting up to %g s for %d running shard(s)", timeout, len(self._tasks))
-            await asyncio.wait(self._tasks, timeout=timeout)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks, timeout)
         await self._instance_guard.stop()
         await self._runner.cleaner.stop()
 

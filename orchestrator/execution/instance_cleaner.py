@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.session.session import FileRef
-from comfy_instances.tasks import spawn
+from comfy_instances.tasks import end_tasks, spawn
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +59,7 @@ class InstanceCleaner:
     async def stop(self) -> None:
         """Delete at once what waits, up to a limit of time."""
         self._stopping.set()
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=STOP_WAIT_SECONDS)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await end_tasks(self._tasks, STOP_WAIT_SECONDS)
 
     async def _run(self, instance_id: str) -> None:
         try:

@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from comfy_instances.tasks import spawn
+from comfy_instances.tasks import end_tasks, spawn
 from orchestrator.jobs import Job, JobRecord, PendingResponse
 from orchestrator.store import Store
 from orchestrator.store.availability import until_store_answers
@@ -117,9 +117,4 @@ class ResponseTracker:
 
     async def stop(self) -> None:
         """Wait for the changes under way, up to a limit; the next process makes up for the others."""
-        if not self._tasks:
-            return
-        _, late = await asyncio.wait(self._tasks, timeout=STOP_WAIT_SECONDS)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await end_tasks(self._tasks, STOP_WAIT_SECONDS)

@@ -152,38 +152,38 @@ async def test_a_commit_that_fails_fails_every_write_of_its_group(tmp_path: Path
     await connections.close()
 
 
-async def test_a_write_in_no_hurry_shares_the_transaction_of_the_next(tmp_path: Path) -> None:
+async def test_a_deferred_write_shares_the_transaction_of_the_next(tmp_path: Path) -> None:
     connections = ConnectionPool(tmp_path / "store.db")
     made: list[str] = []
 
     def note(_: SqliteDatabase, name: str) -> None:
         made.append(name)
 
-    patient = [asyncio.create_task(connections.write_soon(note, "patient")) for _ in range(3)]
+    deferred = [asyncio.create_task(connections.write_deferred(note, "deferred")) for _ in range(3)]
     await asyncio.sleep(0)
     assert not made
     await connections.write(note, "awaited")
-    assert made == ["awaited", "patient", "patient", "patient"]
-    await asyncio.gather(*patient)
-    await connections.write_soon(note, "alone")
+    assert made == ["awaited", "deferred", "deferred", "deferred"]
+    await asyncio.gather(*deferred)
+    await connections.write_deferred(note, "alone")
     assert made[-1] == "alone", "no other write came, and it was made nevertheless"
     await connections.close()
 
 
-async def test_closing_makes_the_writes_in_no_hurry(tmp_path: Path) -> None:
+async def test_closing_makes_the_deferred_writes(tmp_path: Path) -> None:
     connections = ConnectionPool(tmp_path / "store.db")
     made: list[int] = []
     count = 200  # more than fit into one transaction
-    patient = [
-        asyncio.create_task(connections.write_soon(lambda _, number: made.append(number), number))
+    deferred = [
+        asyncio.create_task(connections.write_deferred(lambda _, number: made.append(number), number))
         for number in range(count)
     ]
     await asyncio.sleep(0)
     await connections.close()
-    await asyncio.gather(*patient)
+    await asyncio.gather(*deferred)
     assert made == list(range(count))
     with pytest.raises(RuntimeError, match="closed"):
-        await connections.write_soon(lambda _: None)
+        await connections.write_deferred(lambda _: None)
 
 
 async def test_a_lock_that_another_process_keeps_is_said_to_pass(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ class ConnectionPool:
         async with _time_limit(WRITE_SECONDS):
             return await self._submit(self._writer_threads, self._write, function, arguments)
 
-    async def write_soon(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def write_deferred(self, function: Callable[..., T], *arguments: Any) -> T:
         """Do the same: transactions are not shared here."""
         return await self.write(function, *arguments)
 

@@ -21,7 +21,7 @@ class Databases(Protocol):
         """
         ...
 
-    async def write_soon(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def write_deferred(self, function: Callable[..., T], *arguments: Any) -> T:
         """Do the same, perhaps a moment later together with other writes: for what no caller waits for."""
         ...
 
@@ -43,9 +43,9 @@ class SqlAccess:
         """Run an operation in a write transaction."""
         return await self._db.write(lambda db: operation(SqlTransaction(db), *arguments))
 
-    async def _change_soon(self, operation: Callable[..., T], *arguments: Any) -> T:
+    async def _change_deferred(self, operation: Callable[..., T], *arguments: Any) -> T:
         """Run an operation for which no caller waits in a write transaction, perhaps with others."""
-        return await self._db.write_soon(lambda db: operation(SqlTransaction(db), *arguments))
+        return await self._db.write_deferred(lambda db: operation(SqlTransaction(db), *arguments))
 
     async def _read(self, operation: Callable[..., T], *arguments: Any) -> T:
         """Run an operation that only reads, on a snapshot."""

@@ -15,7 +15,7 @@ class SqlFiles(SqlAccess):
     """Implements `orchestrator.store.files.FileStore`, where each method is described."""
 
     async def add_job_file(self, job_id: str, key: str, *, is_awaited: bool = True) -> None:
-        change = self._change if is_awaited else self._change_soon
+        change = self._change if is_awaited else self._change_deferred
         await change(file_operations.add_job_file, job_id, key)
 
     async def remove_job(self, job_id: str, now: datetime) -> list[str]:

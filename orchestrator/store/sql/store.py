@@ -185,7 +185,7 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
         return await self._db.read(usage.list_metered_usage, since, until)
 
     async def record_bytes_sent(self, job_id: str, size: int, now: datetime) -> None:
-        await self._change_soon(operations.record_bytes_sent, job_id, size, now)
+        await self._change_deferred(operations.record_bytes_sent, job_id, size, now)
 
     async def add_alert(
         self,
@@ -341,7 +341,7 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
     # Repairs
 
     async def record_response(self, job_id: str, pending: PendingResponse | None) -> None:
-        await self._change_soon(repair_operations.record_response, job_id, pending)
+        await self._change_deferred(repair_operations.record_response, job_id, pending)
 
     async def find_undelivered_jobs(self, job: Job, since: datetime) -> list[JobRecord]:
         return await self._db.read(repairs.find_undelivered_jobs, job, since)

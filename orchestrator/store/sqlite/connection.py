@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 READER_COUNT = 4
 #: Writes that may share a transaction: bounds how long the first of them waits.
 MAX_BATCH_SIZE = 64
-#: How long a write that is in no hurry waits for others to share a transaction with, in seconds.
+#: How long a deferred write waits for others to share a transaction with, in seconds.
 SHARE_SECONDS = 0.05
 #: How long to wait for another process (the command line, a second service starting) that writes.
 BUSY_TIMEOUT_SECONDS = 30
@@ -118,7 +118,7 @@ class _WriteRequest:
     future: Future[Any]
 
 
-#: Wakes the writer for what waits in no hurry.
+#: Wakes the writer for deferred writes.
 _NO_WRITE = _WriteRequest(lambda _: None, (), Future())
 
 
@@ -148,10 +148,10 @@ class ConnectionPool:
         for _ in range(READER_COUNT):
             self._readers.put(_open_connection(path, busy_timeout_seconds, "query_only = ON"))
         self._reader_threads = ThreadPoolExecutor(READER_COUNT, "store-reader")
-        #: None closes the pool; _NO_WRITE has it commit what waits in `_patient`.
+        #: None closes the pool; _NO_WRITE has it commit what waits in `_deferred`.
         self._writes: queue.SimpleQueue[_WriteRequest | None] = queue.SimpleQueue()
-        #: Writes that are in no hurry. They join the next transaction.
-        self._patient: deque[_WriteRequest] = deque()
+        #: Deferred writes: they join the next transaction.
+        self._deferred: deque[_WriteRequest] = deque()
         self._closed = False
         self._writer_thread = threading.Thread(target=self._run_writer, name="store-writer", daemon=True)
         self._writer_thread.start()
@@ -164,7 +164,7 @@ class ConnectionPool:
         self._writes.put(_WriteRequest(function, arguments, future))
         return await asyncio.wrap_future(future)
 
-    async def write_soon(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def write_deferred(self, function: Callable[..., T], *arguments: Any) -> T:
         """Do the same, after up to SHARE_SECONDS in which other writes may come to share the transaction.
 
         For writes for which no caller waits.
@@ -172,7 +172,7 @@ class ConnectionPool:
         if self._closed:
             raise RuntimeError("the store is closed")
         future: Future[T] = Future()
-        self._patient.append(_WriteRequest(function, arguments, future))
+        self._deferred.append(_WriteRequest(function, arguments, future))
         wake = asyncio.get_running_loop().call_later(SHARE_SECONDS, self._writes.put, _NO_WRITE)
         try:
             return await asyncio.wrap_future(future)
@@ -226,7 +226,7 @@ class ConnectionPool:
                 return
 
     def _next_batch(self) -> tuple[list[_WriteRequest], bool]:
-        """Return the queued writes, and those that are in no hurry; True if the pool is closing."""
+        """Return the queued writes and the deferred ones; True if the pool is closing."""
         group: list[_WriteRequest] = []
         is_last = False
         write = self._writes.get()
@@ -242,10 +242,10 @@ class ConnectionPool:
                 write = self._writes.get_nowait()
             except queue.Empty:
                 break
-        while self._patient and (is_last or len(group) < 2 * MAX_BATCH_SIZE):
-            patient = self._patient.popleft()
-            if patient.future.set_running_or_notify_cancel():
-                group.append(patient)
+        while self._deferred and (is_last or len(group) < 2 * MAX_BATCH_SIZE):
+            write = self._deferred.popleft()
+            if write.future.set_running_or_notify_cancel():
+                group.append(write)
         return group, is_last
 
     def _commit_batch(self, batch: list[_WriteRequest]) -> None:

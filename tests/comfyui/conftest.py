@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from comfy_instances.install.install import link_node_packs
-from comfy_instances.process.child import find_free_port
 from orchestrator.catalog.parameters.example_values import (
     EXAMPLE_DATASET_FOLDER,
     EXAMPLE_IMAGE,
     EXAMPLE_VIDEO,
 )
 from tests.support.node_project import comfy_packages, node_project  # noqa: F401 - fixtures for tests here
+from tests.support.ports import find_lasting_port
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.tls_front import TlsFront, tls_front
@@ -75,7 +75,7 @@ def open_service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) 
     shutil.copytree(ROOT / "tests" / "workflows", base / "workflows")
     for model in OFFERED:
         shutil.copytree(ROOT / "workflows" / model, base / "workflows" / model)
-    port = find_free_port()
+    port = find_lasting_port()
     environment = {
         "PIXELFACTORY_WORKFLOWS_DIR": str(base / "workflows"),
         "PIXELFACTORY_PUBLIC_URL": f"https://127.0.0.1:{port}",

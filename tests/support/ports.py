@@ -6,14 +6,16 @@ import secrets
 
 from comfy_instances.process.child import find_free_port
 
-#: Below the ports that `find_free_port` tries first.
-_FIRST_PORT, _PORT_COUNT = 12_768, 10_000
+#: Below the ports of embedded S3 servers (from 12000) and those that `find_free_port` tries first, and
+#: without the default port of the service.
+_FIRST_PORT, _PORT_COUNT = 2_000, 6_000
 
 
 def find_lasting_port() -> int:
     """Return a free TCP port that is hardly ever chosen by other tests while its server is down.
 
     A real ComfyUI takes up to a minute to start on a loaded machine. Meanwhile its port is free, and the
-    other workers of the run start hundreds of servers on the ports of `find_free_port`.
+    other workers of the run start hundreds of servers on the ports of `find_free_port`, and S3 servers with
+    ten ports each.
     """
     return find_free_port(preferred=_FIRST_PORT + secrets.randbelow(_PORT_COUNT))

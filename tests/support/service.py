@@ -131,7 +131,12 @@ class ServiceProcess:
 @contextmanager
 def running(service: ServiceProcess) -> Iterator[ServiceProcess]:
     """Starts it; whatever the test did to it, it is gone afterwards and its books are in order."""
-    service.start()
+    try:
+        service.start()
+    except BaseException:
+        if service.process:
+            service.kill()
+        raise
     try:
         yield service
     finally:

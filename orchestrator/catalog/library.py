@@ -19,8 +19,9 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.similar_names import find_similar
 
 _KIND_ORDER = list(ModelKind)
-#: Models whose parsed form is kept, for the next load of the same files.
-MAX_PARSED_MODELS = 256
+#: Models whose parsed form is kept, for the next load of the same files, and characters of the files of each:
+#: fixed files and examples can have megabytes, and old versions of them are not to stay in memory.
+MAX_PARSED_MODELS, MAX_KEPT_CHARACTERS = 256, 128 * 1024
 #: How many ids the error for an unknown model suggests.
 MAX_SUGGESTED_NAMES = 3
 
@@ -234,11 +235,13 @@ def find_model_folders(directory: Path, overlay: Path | None = None) -> list[Pat
     return [folders[name] for name in sorted(folders)]
 
 
-@lru_cache(maxsize=MAX_PARSED_MODELS)
-def _parse_unchanged(folder: Path, texts: tuple[str, ...], fixed_files: str) -> Model:
-    """Return the model of these texts; the same object while they are unchanged, as most are at a reload."""
+def _parse(folder: Path, texts: tuple[str, ...], fixed_files: str) -> Model:
     manifest, graph, nodes, examples = texts
     return Model.parse(manifest, graph, folder, nodes, examples, fixed_files_text=fixed_files)
+
+
+#: Returns the same object while the texts are unchanged, as most are at a reload.
+_parse_unchanged = lru_cache(maxsize=MAX_PARSED_MODELS)(_parse)
 
 
 def load_model(folder: Path) -> Model:
@@ -251,7 +254,8 @@ def load_model(folder: Path) -> Model:
         _read_text(examples, MAX_STORED_BYTES) if examples.exists() else "",
     )
     fixed_files = _read_text(fixed, MAX_STORED_BYTES) if fixed.exists() else ""
-    model = _parse_unchanged(folder, texts, fixed_files)
+    is_large = sum(map(len, texts)) + len(fixed_files) > MAX_KEPT_CHARACTERS
+    model = (_parse if is_large else _parse_unchanged)(folder, texts, fixed_files)
     if model.id != folder.name:
         raise CatalogError(
             f"must be the name of the folder, {folder.name!r} (got {model.id!r})", file=folder, where="id"

@@ -34,7 +34,7 @@ MAX_SHOWN_NAME = 60
 # Names that expressions of the graph define already.
 RESERVED_NAMES = frozenset(
     {"n", "filename_prefix", "weights", "weight_dtypes", "transparent_inputs", "fixed_files", "item", "index"}
-    # Words of expressions: `{{ true }}` would be the constant.
+    # Keywords of expressions: `{{ true }}` is the constant and not a parameter.
     | {"true", "false", "none", "and", "or", "not", "in", "is", "if", "else"}
 )
 #: Parameter of a job with the names of its parameters whose images have transparent pixels, if the graph asks

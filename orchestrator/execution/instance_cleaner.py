@@ -77,7 +77,8 @@ class InstanceCleaner:
             released = [one.prompt_id for one in ended if one.needs_release]
             await asyncio.gather(*map(session.deliveries.release, released))
             await session.delete_history([one.prompt_id for one in ended])
-            if files := [file for one in ended for file in one.files]:
-                await self._fleet.delete_files(instance_id, files)
         except InstanceError as error:
             log.info("could not clean up after %d prompt(s) on %s: %s", len(ended), instance_id, error)
+        # The files of a local instance are there although it does not respond.
+        if files := [file for one in ended for file in one.files]:
+            await self._fleet.delete_files(instance_id, files)

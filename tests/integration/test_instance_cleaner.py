@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from aiohttp import web
 
 from comfy_instances.fleet.fleet_base import FleetBase
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
-from comfy_instances.session.session import InstanceSession
+from comfy_instances.session.session import FileRef, InstanceSession
 from orchestrator.execution.instance_cleaner import InstanceCleaner, Leftovers
 from tests.support.polling import TIMEOUT_SECONDS, poll
 from tests.support.scripted_comfyui import ScriptedComfyUI
@@ -27,6 +27,10 @@ class OneInstance(FleetBase):
         )
         super().__init__([info])
         self.set_session(ID, session)
+        self.deleted: list[FileRef] = []
+
+    async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
+        self.deleted += files
 
     async def start(self) -> None:
         raise AssertionError("it runs already")
@@ -42,11 +46,16 @@ async def server() -> AsyncIterator[ScriptedComfyUI]:
 
 
 @pytest.fixture
-async def cleaner(server: ScriptedComfyUI) -> AsyncIterator[InstanceCleaner]:
+async def fleet(server: ScriptedComfyUI) -> AsyncIterator[OneInstance]:
     async with InstanceSession(server.url) as session:
-        cleaner = InstanceCleaner(OneInstance(session))
-        yield cleaner
-        await cleaner.stop()
+        yield OneInstance(session)
+
+
+@pytest.fixture
+async def cleaner(fleet: OneInstance) -> AsyncIterator[InstanceCleaner]:
+    cleaner = InstanceCleaner(fleet)
+    yield cleaner
+    await cleaner.stop()
 
 
 async def test_prompts_that_end_together_share_a_request(
@@ -91,11 +100,14 @@ async def test_an_instance_that_does_not_respond_delays_neither_its_users_nor_th
     assert "POST /history" not in server.requests
 
 
-async def test_an_instance_that_is_gone_is_no_failure(
-    server: ScriptedComfyUI, cleaner: InstanceCleaner, caplog: pytest.LogCaptureFixture
+async def test_an_instance_that_is_gone_is_no_failure_and_keeps_no_file(
+    server: ScriptedComfyUI, fleet: OneInstance, cleaner: InstanceCleaner, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     await server.stop()
-    cleaner.add(ID, Leftovers("a"))
+    file = FileRef(filename="input.png", subfolder="", type="input")
+    cleaner.add(ID, Leftovers("a", [file]))
     await poll(lambda: asyncio.sleep(0, caplog.text), lambda text: "could not clean up" in text)
+    await cleaner.stop()
+    assert fleet.deleted == [file]
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

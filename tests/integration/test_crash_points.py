@@ -213,7 +213,7 @@ async def test_a_job_that_waited_for_an_instance_completes_and_is_charged_once(
     """Its attempt is stored when a slot is free, not with the job."""
     async with service.client(key) as http:
         client = Client(http)
-        await hold_the_next_run(instance)
+        await set_fault(instance, "hold_node", 1)
         held, behind = [
             await client.submit(f"{moment} {place}", model="flux-1-schnell", image=None)
             for place in ("held", "behind")
@@ -231,11 +231,12 @@ async def test_a_job_that_waited_for_an_instance_completes_and_is_charged_once(
     await _wait_until_idle(instance)
 
 
-async def hold_the_next_run(instance: ComfyUIServer) -> None:
-    """Have the next run go on until it is interrupted."""
+async def set_fault(instance: ComfyUIServer, kind: str, count: int) -> None:
+    """Have the next `count` runs of the instance go wrong; `hold_node`: go on until they are interrupted."""
+    body = {"kind": kind, "count": count}
     async with (
         aiohttp.ClientSession() as direct,
-        direct.post(f"{instance.url}/simulator/faults", json={"kind": "hold_node", "count": 1}) as response,
+        direct.post(f"{instance.url}/simulator/faults", json=body) as response,
     ):
         assert response.status == 200
 
@@ -247,7 +248,7 @@ async def test_a_cancelled_job_is_released(
 ) -> None:
     async with service.client(key) as http:
         client = Client(http)
-        await hold_the_next_run(instance)
+        await set_fault(instance, "hold_node", 1)
         job_id = await client.submit(f"{moment} {step}", model="flux-1-schnell", image=None)
         await client.wait(job_id, "processing")
         service.arm(moment, step)
@@ -265,19 +266,16 @@ async def test_a_failing_job_is_released(
     service: CrashingService, instance: ComfyUIServer, key: str, step: str, moment: str
 ) -> None:
     service.arm(moment, step)
-    async with service.client(key) as http, aiohttp.ClientSession() as direct:
+    async with service.client(key) as http:
         client = Client(http)
-        fault = {"kind": "node_error", "count": 100}
-        async with direct.post(f"{instance.url}/simulator/faults", json=fault) as response:
-            assert response.status == 200
+        await set_fault(instance, "node_error", 100)
         job_id = await crash_and_restart(service, client.submit(f"{moment} {step}"))
         job = await client.wait(job_id, "completed", "failed", "cancelled")
         # A process does not know how the attempts of an earlier one failed.
         codes = ("node_failed", "node_failed_repeatedly")
         assert (job["status"], job["error"]["code"] in codes) == ("failed", True), job
         assert await client.entries(job_id) == ["hold", "release"]
-        async with direct.post(f"{instance.url}/simulator/faults", json={**fault, "count": 0}) as response:
-            assert response.status == 200
+        await set_fault(instance, "node_error", 0)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

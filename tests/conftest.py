@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import re
 import shutil
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import httpx
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from tests.support.s3_server import s3  # noqa: F401 - a fixture for all tests
+from tests.support.s3_server import s3, stop_shared_s3  # noqa: F401 - `s3` is a fixture for all tests
 
 TESTS = Path(__file__).resolve().parent
 
@@ -71,6 +73,10 @@ for name in [name for name in os.environ if name.startswith("PIXELFACTORY_")]:
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="pixelfactory-state-")
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
+# httpx gives a response five seconds; beside the other tests a page of the API reference took longer.
+_httpx_default = inspect.signature(httpx.get).parameters["timeout"].default
+_httpx_default.connect = _httpx_default.read = _httpx_default.write = _httpx_default.pool = 60.0
+
 # Bytecode is kept, whatever the environment says: hundreds of child processes import the same modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -120,6 +126,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = set(kept)
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = kept
+
+
+def pytest_sessionfinish() -> None:
+    stop_shared_s3()
 
 
 def _rank(item: pytest.Item) -> int:

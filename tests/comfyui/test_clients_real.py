@@ -1,4 +1,8 @@
-"""The clients of the field, unchanged, on a real ComfyUI on the CPU: progress, previews, results, errors."""
+"""The clients of the field, unchanged, on a real ComfyUI on the CPU: progress, previews, results, errors.
+
+Each starts programs and samples images for a minute. Those whose walk tests/integration makes on simulated
+instances with the same client are marked slow.
+"""
 
 from __future__ import annotations
 
@@ -199,6 +203,7 @@ console.log(JSON.stringify({
 """
 
 
+@pytest.mark.slow
 def test_comfys_typescript_sdk(variables: dict[str, str], comfy_packages: Path) -> None:
     told = run_js(comfy_packages, COMFY_JS, variables)
     assert (told["status"], told["name"], told["whole"]) == ("succeeded", "fox_00001_.png", True)
@@ -357,6 +362,7 @@ print(json.dumps(told))
 """.replace("STEPS", str(STEPS))
 
 
+@pytest.mark.slow
 def test_replicates_python_client(variables: dict[str, str], tmp_path: Path) -> None:
     told = run(tmp_path, REPLICATE, variables)
     assert told["two"] == [[[256, 256], [0xFE, 0x1C, 0x80]], [[256, 256], [0xFE, 0x1C, 0x81]]]
@@ -414,6 +420,7 @@ console.log(JSON.stringify(told));
 """.replace("STEPS", str(STEPS))
 
 
+@pytest.mark.slow
 def test_javascript_clients_of_hosts(variables: dict[str, str], node_project: Path) -> None:
     told = run_js(node_project, HOSTED_JS, variables)
     assert told["replicate"] == ["image/png", "succeeded"]
@@ -450,6 +457,7 @@ print(json.dumps(told))
 """.replace("STEPS", str(STEPS))
 
 
+@pytest.mark.slow
 def test_fals_python_client(variables: dict[str, str], tmp_path: Path) -> None:
     host = variables["URL"].removeprefix("https://")
     hosts = {"FAL_RUN_HOST": f"{host}/fal", "FAL_QUEUE_RUN_HOST": f"{host}/fal/queue"}
@@ -515,6 +523,7 @@ print(json.dumps(told))
 """.replace("STEPS", str(STEPS))
 
 
+@pytest.mark.slow
 def test_the_client_of_the_web_ui(variables: dict[str, str], tmp_path: Path) -> None:
     require_client("webuiapi")
     told = run(tmp_path, A1111, variables)

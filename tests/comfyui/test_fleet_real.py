@@ -18,6 +18,7 @@ from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
 from tests.support.polling import wait_until
+from tests.support.processes import child_processes, find_processes
 from tests.support.real_comfyui import installation
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(600)]
@@ -75,7 +76,7 @@ async def offered(fleet: LocalFleet, file: str) -> None:
 
 def process_of(info: InstanceInfo) -> psutil.Process:
     port = info.url.rsplit(":", 1)[1]
-    return next(child for child in psutil.Process().children() if port in child.cmdline())
+    return next(find_processes(port, child_processes()))
 
 
 async def run(fleet: LocalFleet) -> list[FileRef]:

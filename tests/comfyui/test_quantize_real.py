@@ -63,7 +63,9 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("kind", LIMITS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "nvfp4" else pytest.param(kind, marks=pytest.mark.slow) for kind in LIMITS]
+)
 def test_a_quantized_network_is_near_the_original(kind: str, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "narrow.safetensors"
     report = quantize(source, target, "--format", kind)

@@ -25,6 +25,7 @@ from PIL import Image
 from tests.support.api import submit_job, wait_for_instances, wait_for_job
 from tests.support.metrics import scrape
 from tests.support.polling import poll
+from tests.support.processes import child_processes, find_processes
 from tests.support.real_comfyui import installation
 from tests.support.service import ROOT, ServiceProcess, pixelfactory, running
 
@@ -127,8 +128,7 @@ async def until_it_works(service: ServiceProcess, instance_id: str) -> psutil.Pr
     await until(service, instance_id, lambda row: len(row["shards"]) == 2)
     port = (await rows(service))[instance_id]["url"].rsplit(":", 1)[1]
     assert service.process is not None
-    children = psutil.Process(service.process.pid).children(recursive=True)
-    return next(child for child in children if port in child.cmdline())
+    return next(find_processes(port, child_processes(service.process.pid)))
 
 
 def restart(service: ServiceProcess, instance_id: str) -> subprocess.CompletedProcess[str]:

@@ -6,12 +6,11 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import psutil
 import pytest
 
 from comfy_instances.fleet.adopted import AdoptedFleet
@@ -32,6 +31,7 @@ from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
 from tests.support.agent_cluster import AgentCluster, agent_options
 from tests.support.polling import wait_until
+from tests.support.processes import child_processes, find_processes
 
 GRAPH = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
@@ -77,10 +77,8 @@ class LaunchedFleetHarness:
 
     async def kill(self, number: int) -> None:
         port = self.fleet.instances()[number].url.rsplit(":", 1)[1]
-        for child in psutil.Process().children():
-            with suppress(psutil.ZombieProcess):
-                if port in child.cmdline():
-                    child.kill()
+        for child in find_processes(port, child_processes()):
+            child.kill()
 
 
 @dataclass

@@ -34,6 +34,7 @@ from orchestrator.execution.scheduler import InstanceUp, JobAdded, JobCancelled,
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from tests.support.agent_cluster import AgentCluster, agent_options, running_cluster
 from tests.support.polling import poll, wait_until
+from tests.support.processes import find_processes
 from tests.support.ray_cluster import HAS_RAY
 from tests.support.service import ROOT
 from tests.support.weight_files import SMALL, weight
@@ -450,13 +451,8 @@ async def test_a_node_without_comfyui_says_what_to_do(tmp_path: Path) -> None:
 
 def find_instance(directory: Path) -> psutil.Process:
     """The process of the only instance below a directory."""
-    [found] = [
-        process
-        for process in psutil.process_iter()
-        if process.status() != psutil.STATUS_ZOMBIE
-        and str(directory) in " ".join(process.cmdline())
-        and "comfy_instances.simulator" in process.cmdline()
-    ]
+    simulators = find_processes("comfy_instances.simulator", list(psutil.process_iter()))
+    [found] = [process for process in simulators if str(directory) in " ".join(process.cmdline())]
     return found
 
 

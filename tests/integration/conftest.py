@@ -21,7 +21,8 @@ PAYMENT_SECRET = "whsec_of_the_provider"
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with running(ServiceProcess(tmp_path_factory.mktemp("service"), environment=PATIENT)) as started:
+    directory = tmp_path_factory.mktemp("service")
+    with running(ServiceProcess(directory, environment=PATIENT, embedded_s3=True)) as started:
         yield started
 
 
@@ -60,7 +61,8 @@ def offering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProces
         "PIXELFACTORY_OUTPUT_CHECK": "nsfw_image_detection/model.safetensors",
         **PATIENT,
     }
-    with running(ServiceProcess(tmp_path_factory.mktemp("offering"), environment=environment)) as started:
+    directory = tmp_path_factory.mktemp("offering")
+    with running(ServiceProcess(directory, environment=environment, embedded_s3=True)) as started:
         yield started
 
 

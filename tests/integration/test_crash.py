@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.api import all_ready, submit_job, wait_for_instances
 from tests.support.polling import poll
+from tests.support.processes import child_processes, find_processes
 from tests.support.service import ServiceProcess, running
 
 PATH = "/api/v1/images/generations"
@@ -27,7 +28,8 @@ def service(tmp_path: Path) -> Any:
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A service whose instances the tests tell to fail."""
-    with running(ServiceProcess(tmp_path_factory.mktemp("faulty"), ("--simulate", "2"))) as started:
+    data = tmp_path_factory.mktemp("faulty")
+    with running(ServiceProcess(data, ("--simulate", "2"), embedded_s3=True)) as started:
         yield started
 
 
@@ -83,11 +85,8 @@ async def _until_done(http: aiohttp.ClientSession, jobs: list[str], count: int) 
 
 def _kill_one_instance(service: ServiceProcess) -> None:
     assert service.process is not None
-    simulators = [
-        child
-        for child in psutil.Process(service.process.pid).children(recursive=True)
-        if "comfy_instances.simulator" in child.cmdline()
-    ]
+    children = child_processes(service.process.pid)
+    simulators = list(find_processes("comfy_instances.simulator", children))
     assert len(simulators) == 2
     simulators[0].kill()
 

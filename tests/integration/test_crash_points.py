@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,7 +250,8 @@ async def test_a_cancelled_job_is_released(
         client = Client(http)
         await set_fault(instance, "hold_node", 1)
         job_id = await client.submit(f"{moment} {step}", model="flux-1-schnell", image=None)
-        await client.wait(job_id, "processing")
+        # A prompt that the instance has not begun is deleted, not interrupted.
+        await _wait_until_queue(instance, lambda queue: bool(queue["queue_running"]))
         service.arm(moment, step)
         await crash_and_restart(service, client.call("DELETE", f"/api/v1/jobs/{job_id}"))
         if moment == "before" and step == "cancel the job":
@@ -301,10 +302,14 @@ async def test_a_removed_job_loses_its_file(
 
 
 async def _wait_until_idle(instance: ComfyUIServer) -> None:
+    await _wait_until_queue(instance, lambda queue: not queue["queue_running"] and not queue["queue_pending"])
+
+
+async def _wait_until_queue(instance: ComfyUIServer, condition: Callable[[dict[str, Any]], bool]) -> None:
     async with aiohttp.ClientSession() as http:
 
         async def read() -> dict[str, Any]:
             async with http.get(f"{instance.url}/queue") as response:
                 return dict(await response.json())
 
-        await poll(read, lambda queue: not queue["queue_running"] and not queue["queue_pending"])
+        await poll(read, condition)

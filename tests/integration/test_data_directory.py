@@ -135,7 +135,7 @@ def open_umask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("open_umask")
 def test_everything_is_private_also_what_an_earlier_version_left(tmp_path: Path) -> None:
-    service = ServiceProcess(tmp_path / "data", options=("--simulate", "1"))
+    service = ServiceProcess(tmp_path / "data", options=("--simulate", "1"), embedded_s3=True)
     service.start()
     try:
         made = service.run("keys", "create", "--credit", "1.00")

@@ -26,6 +26,7 @@ from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef, InstanceSession
 from tests.support.polling import wait_until
+from tests.support.processes import find_processes
 
 ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 #: As patient as a test can afford.
@@ -83,7 +84,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 def process_of(info: InstanceInfo) -> psutil.Process:
     port = info.url.rsplit(":", 1)[1]
-    return next(child for child in children() if port in child.cmdline())
+    return next(find_processes(port, children()))
 
 
 async def test_restarts_killed_instances_without_their_prompts(tmp_path: Path) -> None:

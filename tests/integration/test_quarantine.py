@@ -18,6 +18,7 @@ from tests.support.api import Instances, all_ready, submit_job, wait_for_instanc
 from tests.support.callers import new_key, wait_for_status
 from tests.support.metrics import scrape
 from tests.support.polling import poll, wait_until
+from tests.support.processes import find_processes
 from tests.support.service import ServiceProcess, running
 
 ORDINARY_JOBS = 30
@@ -101,9 +102,9 @@ async def test_a_shortage_of_descriptors_costs_no_job_and_no_instance(service: S
         # New descriptors need a number below the limit; those of long-lived files take these numbers.
         process.rlimit(psutil.RLIMIT_NOFILE, (16, limits[1]))
         try:
-            for instance in process.children():
-                if before["sim-1"]["url"].rsplit(":", 1)[1] in instance.cmdline():
-                    instance.kill()
+            port = before["sim-1"]["url"].rsplit(":", 1)[1]
+            for instance in find_processes(port, process.children()):
+                instance.kill()
             await wait_until(lambda: "supervision of sim-1 failed and is repeated" in service.log)
         finally:
             process.rlimit(psutil.RLIMIT_NOFILE, limits)
@@ -229,7 +230,9 @@ async def test_a_request_outlives_restarts_of_its_instances_on_request(service: 
         rows = await wait_for_instances(service, lambda rows: any(map(_is_running, rows.values())))
 
         async def restart_busy() -> Instances:
-            for name in [name for name, row in rows.items() if _is_running(row)]:
+            # An instance that starts slowly is not restarted before it is up, or it never gets so far.
+            busy = [name for name, row in rows.items() if row["state"] == "ready" and _is_running(row)]
+            for name in busy:
                 async with admin.post(f"/admin/v1/instances/{name}/restart") as response:
                     assert response.status == 200
             return await wait_for_instances(service, lambda rows: any(map(_is_running, rows.values())))

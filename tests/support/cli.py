@@ -104,5 +104,7 @@ def _child(arguments: tuple[str, ...], environment: Mapping[str, str], stdout: P
         os.close(descriptor)
     os.environ.clear()
     os.environ.update(environment)
+    # Whatever the terminal or `nohup` of the tests set: a service that ignores it is started so on purpose.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     sys.argv = ["pixelfactory", *arguments]
     main()

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from tests.support.processes import child_processes, find_processes
 from tests.support.service import ServiceProcess
 
 
@@ -31,7 +32,7 @@ def paused_instances(service: ServiceProcess) -> Iterator[list[psutil.Process]]:
 def instance_processes(service: ServiceProcess) -> list[psutil.Process]:
     """The processes of the service's simulated instances."""
     assert service.process is not None
-    children = psutil.Process(service.process.pid).children(recursive=True)
-    instances = [child for child in children if "comfy_instances.simulator" in child.cmdline()]
+    children = child_processes(service.process.pid)
+    instances = list(find_processes("comfy_instances.simulator", children))
     assert instances, "the service has no simulated instances"
     return instances

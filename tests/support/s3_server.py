@@ -6,7 +6,8 @@ import asyncio
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,8 +58,23 @@ def running_s3(directory: Path) -> Iterator[S3Server]:
         server.close()
 
 
+_shared = ExitStack()
+
+
+@cache
+def start_shared_s3() -> S3Server:
+    """Return the server that the tests of this process share, started at the first call."""
+    directory = _shared.enter_context(tempfile.TemporaryDirectory(prefix="pf-s3-"))
+    return _shared.enter_context(running_s3(Path(directory)))
+
+
+def stop_shared_s3() -> None:
+    """Stop the shared server; does nothing if no test used it."""
+    _shared.close()
+    start_shared_s3.cache_clear()
+
+
 @pytest.fixture(scope="session")
-def s3() -> Iterator[S3Server]:
-    """One server for all tests of a session; each suite uses buckets of its own."""
-    with tempfile.TemporaryDirectory(prefix="pf-s3-") as directory, running_s3(Path(directory)) as server:
-        yield server
+def s3() -> S3Server:
+    """The shared server; each suite uses buckets of its own."""
+    return start_shared_s3()

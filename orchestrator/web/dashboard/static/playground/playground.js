@@ -311,6 +311,11 @@ async function openLinkedJob() {
   }
 }
 
+/** Enable what would have no effect before the models are known. */
+function enableControls() {
+  for (const control of document.querySelectorAll("[data-needs-models]")) control.removeAttribute("disabled");
+}
+
 async function start() {
   watchConnection();
   keepFormInView();
@@ -341,6 +346,7 @@ async function start() {
     showProblem,
   });
   new ModelBrowser(models, KIND_LABELS, chooseModel, (id) => gallery.findExample(id));
+  enableControls();
   await gallery.reload();
   await openLinkedJob();
 }

@@ -13,11 +13,11 @@ from comfy_instances.fleet.protocol import (
     InstanceInfo,
     InstanceListener,
     InstanceState,
-    LogSpan,
     UnknownInstance,
 )
 from comfy_instances.hardware.gpus import GpuStats
 from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.protocol.server_log import LogSpan
 from comfy_instances.session.session import FileRef, InstanceSession
 from comfy_instances.tasks import spawn
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from comfy_instances.fleet.fleet_base import FleetBase
 from comfy_instances.fleet.pack_changes import RefreshLaunchSpec, RestartTurn
-from comfy_instances.fleet.protocol import InstanceInfo, InstanceState, LogSpan
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from comfy_instances.fleet.supervisor import Supervisor
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.hardware.profiles import load_gpu_profiles
@@ -19,6 +19,7 @@ from comfy_instances.process.installation import Installation
 from comfy_instances.process.installed_packs import PackChoice, load_no_packs, read_pack_record
 from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
 from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.protocol.server_log import LogSpan
 from comfy_instances.session.session import FileRef
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from comfy_instances.fleet.fleet_base import FleetBase
 from comfy_instances.fleet.health import HealthReport, check_health
 from comfy_instances.fleet.inventory import FILE_REFRESH_SECONDS, NodeFactsPoller
-from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
+from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
 from comfy_instances.process.restart_policy import MAX_MISSED_PROBES
 from comfy_instances.protocol.errors import InstanceError, InstanceGone
 from comfy_instances.protocol.node_facts import RECORDED_VERSION
+from comfy_instances.protocol.server_log import LogSpan, select_lines
 from comfy_instances.repeated_errors import RepeatedErrors
 from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import loop_time
@@ -37,6 +38,19 @@ class MonitoredFleet(FleetBase):
         self._probe_seconds = probe_seconds
         self._poll_seconds = poll_seconds
         self._file_refresh_seconds = file_refresh_seconds
+
+    async def log_tail(self, instance_id: str, lines: int = 200, period: LogSpan | None = None) -> list[str]:
+        """Raises FleetError if the instance does not return its log."""
+        self._get_member(instance_id)
+        try:
+            return await self._read_log(instance_id, lines, period)
+        except (InstanceError, TimeoutError) as error:
+            message = f"{instance_id} does not return its log; read it where it was started: {error}"
+            raise FleetError(message) from error
+
+    async def _read_log(self, instance_id: str, lines: int, period: LogSpan | None) -> list[str]:
+        """Return what the server itself keeps of its log."""
+        return select_lines(await self.session(instance_id).get_log(), lines, period)
 
     async def _monitor(self, instance_id: str, session: InstanceSession) -> None:
         """Monitor one instance until cancelled, then close its session."""

@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from comfy_instances.hardware.gpus import GpuStats
+from comfy_instances.protocol.server_log import LogSpan
 from comfy_instances.session.session import FileRef, InstanceSession
 
 
@@ -81,8 +82,6 @@ class InstanceInfo:
     retry_at: datetime | None = None
 
 
-#: Start and end of a part of a log.
-LogSpan = tuple[datetime, datetime]
 InstanceListener = Callable[[InstanceInfo], None]
 
 

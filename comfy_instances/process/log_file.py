@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
-from comfy_instances.log_text import split_lines
+from comfy_instances.protocol.server_log import LogLine, LogSpan, select_lines, to_log_lines
 from comfy_instances.repeated_errors import RepeatedErrors
 
 log = logging.getLogger(__name__)
 TAIL_LINES = 2_000
-ANSI_COLOURS = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 class RotatingLogFile:
@@ -32,39 +30,28 @@ class RotatingLogFile:
         self._max_bytes = max_bytes
         self._backup_count = backup_count
         #: Lines with the time at which each was printed.
-        self._tail: deque[tuple[datetime, str]] = deque(maxlen=TAIL_LINES)
+        self._tail: deque[LogLine] = deque(maxlen=TAIL_LINES)
         self._file: FileIO | None = None
         self._errors = RepeatedErrors(log, f"writing {path}")
 
     def write(self, line: bytes) -> None:
         """Append a line without its colours; other control characters are escaped, and end no line."""
-        lines = split_lines(ANSI_COLOURS.sub(b"", line).decode("utf-8", "replace"))
-        now = datetime.now(UTC)
-        self._tail.extend((now, text.rstrip()) for text in lines)
+        lines = to_log_lines(datetime.now(UTC), line.decode("utf-8", "replace"))
+        self._tail.extend(lines)
         try:
-            self._append("".join(f"{text}\n" for text in lines).encode())
+            self._append("".join(f"{text}\n" for _, text in lines).encode())
         except (OSError, MemoryError) as error:
             self._errors.record(error)
             self._discard_file()
         else:
             self._errors.clear()
 
-    def tail(self, lines: int, period: tuple[datetime, datetime] | None = None) -> list[str]:
+    def tail(self, lines: int, period: LogSpan | None = None) -> list[str]:
         """Return the last of the TAIL_LINES lines written last through this object, or of those in a period.
 
         Lines of a period begin with the time at which they were printed.
         """
-        if lines <= 0:
-            return []
-        if period is None:
-            return [text for _, text in self._tail][-lines:]
-        since, until = period
-        found = [
-            f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}  {text}"
-            for at, text in self._tail
-            if since <= at <= until
-        ]
-        return found[-lines:]
+        return select_lines(self._tail, lines, period)
 
     def close(self) -> None:
         """Close the file; a later `write` opens it again."""

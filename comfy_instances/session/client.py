@@ -21,6 +21,7 @@ from comfy_instances.protocol.messages import Message
 from comfy_instances.protocol.outputs import FileRef
 from comfy_instances.protocol.proxied import NOT_RUNNING, STATE_HEADER
 from comfy_instances.protocol.rejections import parse_graph_rejection
+from comfy_instances.protocol.server_log import LogLine, parse_server_log
 from comfy_instances.protocol.system_stats import SystemStats, parse_system_stats
 from comfy_instances.session.settings import SessionSettings
 from comfy_instances.shortages import is_resource_shortage
@@ -111,6 +112,10 @@ class ComfyUIClient:
     async def get_system_stats(self) -> SystemStats:
         """Return the server's version and command line, and the memory of its devices."""
         return await self._get_json("system_stats", parse_system_stats)
+
+    async def get_log(self) -> list[LogLine]:
+        """Return the lines that the server keeps of its log: 300 pieces of text in the tested version."""
+        return await self._get_json("internal/logs/raw", parse_server_log)
 
     async def get_object_info(self) -> dict[str, Any]:
         """Return the facts of all node classes, by class name. The response is several megabytes."""

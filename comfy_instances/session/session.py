@@ -39,6 +39,7 @@ from comfy_instances.protocol.progress import (
     StepProgress,
 )
 from comfy_instances.protocol.rejections import format_node_errors
+from comfy_instances.protocol.server_log import LogLine
 from comfy_instances.protocol.system_stats import DeviceStats, SystemStats
 from comfy_instances.session.client import EXTRA_DATA, ComfyUIClient
 from comfy_instances.session.deliveries import Deliveries
@@ -282,6 +283,9 @@ class InstanceSession:
 
     async def get_system_stats(self) -> SystemStats:
         return await self._client.get_system_stats()
+
+    async def get_log(self) -> list[LogLine]:
+        return await self._client.get_log()
 
     async def get_object_info(self) -> dict[str, Any]:
         """Return the facts of the instance's node classes, by class name."""

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from comfy_instances.log_text import EscapingFormatter
 from comfy_instances.simulator.options import InstanceFolders, SimulatorOptions
+from comfy_instances.simulator.printed_log import PROCESS_LOG
 from comfy_instances.simulator.server.application import create_app
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def main() -> int:
     """Run the server. SIGINT stops it cleanly; SIGTERM kills it at once, as it does a real ComfyUI."""
     # What the imports made stays until the end: the garbage collector need not visit it at every start.
     gc.freeze()
+    sys.stdout, sys.stderr = PROCESS_LOG.record(sys.stdout), PROCESS_LOG.record(sys.stderr)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(EscapingFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

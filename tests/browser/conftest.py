@@ -15,7 +15,8 @@ from tests.support.service import ServiceProcess, running
 
 #: The shell without a window, where it is installed, takes a third less of the CPU.
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
-WAIT_MS = 15_000
+#: Long enough for a machine that runs other tests, too.
+WAIT_MS = 40_000
 
 expect.set_options(timeout=WAIT_MS)
 

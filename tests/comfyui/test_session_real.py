@@ -6,6 +6,7 @@ import asyncio
 import io
 import signal
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -102,6 +103,14 @@ async def test_runs_a_graph_and_fetches_its_image(session: InstanceSession) -> N
     assert image.getpixel((3, 3)) == (255, 128, 0)
     assert heard == [NodeStarted(prompt_id, "1"), NodeStarted(prompt_id, "2")]
     assert 0 < result.gpu_seconds < 5
+
+
+async def test_returns_the_log_of_the_server(session: InstanceSession) -> None:
+    before = datetime.now(UTC)
+    await session.run_prompt(new_id(), picture(17))
+    lines = await session.get_log()
+    assert [text for at, text in lines if at >= before and text.endswith("got prompt")]
+    assert not [text for _, text in lines if "\x1b" in text or "\n" in text]
 
 
 async def test_the_same_graph_again_is_cached_and_still_writes_its_own_file(session: InstanceSession) -> None:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -199,7 +200,10 @@ async def test_hands_out_sessions_and_node_facts(world: FleetHarness) -> None:
         for info in world.fleet.instances():
             session = world.fleet.session(info.id)
             assert session is world.fleet.session(info.id)
+            before = datetime.now(UTC)
             result = await session.run_prompt(str(uuid.uuid4()), GRAPH)
+            span = (before - timedelta(seconds=1), datetime.now(UTC))
+            assert any("got prompt" in line for line in await world.fleet.log_tail(info.id, period=span))
             file = result.outputs[0].file
             assert file is not None
             assert (await session.fetch_file(file)).startswith(b"\x89PNG")

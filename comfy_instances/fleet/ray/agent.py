@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from comfy_instances.fleet.local import COMFYUI_RESTART_POLICY, SIMULATOR_RESTART_POLICY, LocalFleet
-from comfy_instances.fleet.protocol import InstanceInfo, InstanceState, LogSpan
+from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from comfy_instances.fleet.ray.orphans import kill_orphans
 from comfy_instances.fleet.ray.proxy import PromptWatch, ReverseProxy, require_token
 from comfy_instances.fleet.ray.values import (
@@ -42,6 +42,7 @@ from comfy_instances.process.installation import find_installation
 from comfy_instances.process.installed_packs import load_all_packs
 from comfy_instances.process.launch import LaunchSpec, comfyui_launch_specs, simulator_launch_specs
 from comfy_instances.process.restart_policy import RestartPolicy
+from comfy_instances.protocol.server_log import LogSpan
 from comfy_instances.session.session import FileRef
 from comfy_instances.tasks import loop_time, spawn
 

@@ -21,7 +21,7 @@ from comfy_instances.backoff import backoff_delay
 from comfy_instances.fleet.fleet_base import FleetMember, InstanceChanges
 from comfy_instances.fleet.health import HealthReport
 from comfy_instances.fleet.monitored import MonitoredFleet, version_note
-from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState, LogSpan
+from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
 from comfy_instances.fleet.ray.connection import Cluster, RayUnavailable
 from comfy_instances.fleet.ray.demand import ANY_CARD, Capacity, CapacityPlanner, WaitingWork
 from comfy_instances.fleet.ray.options import RayFleetOptions, WantedWeights
@@ -41,6 +41,7 @@ from comfy_instances.fleet.ray.remote import (
 )
 from comfy_instances.fleet.ray.values import AgentReport, AgentStatus, ClusterState, RayNode
 from comfy_instances.protocol.errors import InstanceError, InstanceGone
+from comfy_instances.protocol.server_log import LogSpan
 from comfy_instances.session.session import FileRef, InstanceSession, SessionSettings
 from comfy_instances.tasks import keep_running, loop_time, spawn
 
@@ -145,11 +146,8 @@ class RayFleet(MonitoredFleet):
             request = ignore_gone(remote.agent.record_failure())
             spawn(request, "failure record", instance_id, group=self._tasks)
 
-    async def log_tail(self, instance_id: str, lines: int = 200, period: LogSpan | None = None) -> list[str]:
-        self._get_member(instance_id)
-        with suppress(InstanceGone):
-            return await self._require_agent(instance_id).log_tail(lines, period)
-        return []
+    async def _read_log(self, instance_id: str, lines: int, period: LogSpan | None) -> list[str]:
+        return await self._require_agent(instance_id).log_tail(lines, period)
 
     async def delete_files(self, instance_id: str, files: Sequence[FileRef]) -> None:
         self._get_member(instance_id)

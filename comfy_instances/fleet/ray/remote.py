@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from comfy_instances.fleet.protocol import LogSpan
 from comfy_instances.fleet.ray.values import (
     FAILURE_PATH,
     FILES_PATH,
@@ -26,6 +25,7 @@ from comfy_instances.fleet.ray.values import (
     AgentStatus,
 )
 from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.protocol.server_log import LogSpan
 from comfy_instances.session.session import FileRef, InstanceSession
 
 log = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from comfy_instances.simulator.faults import Fault
 from comfy_instances.simulator.files import SAFETENSORS_SUFFIX, read_safetensors_metadata
 from comfy_instances.simulator.instance import SimulatedInstance
 from comfy_instances.simulator.options import MODEL_FOLDERS
+from comfy_instances.simulator.printed_log import PROCESS_LOG
 from comfy_instances.simulator.server.websocket_hub import FEATURE_FLAGS
 
 
@@ -52,6 +53,10 @@ class InfoRoutes:
         }
         row = {"name": name, "type": "cuda", "index": 0, **sizes, **torch}
         return web.json_response({"system": system, "devices": [row]})
+
+    async def raw_log(self, request: web.Request) -> web.Response:
+        size = {"cols": 80, "rows": 24}
+        return web.json_response({"entries": PROCESS_LOG.entries(), "size": size})
 
     async def object_info(self, request: web.Request) -> web.Response:
         facts = self._instance.facts

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from aiohttp import web
 
-from comfy_instances.fleet.protocol import FleetError, LogSpan, UnknownInstance
+from comfy_instances.fleet.protocol import FleetError, UnknownInstance
+from comfy_instances.protocol.server_log import LogSpan
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.execution.active_shards import ActiveShard
 from orchestrator.jobs.events import JobEvent, ShardProgress
@@ -142,10 +143,12 @@ class InstanceAdminRoutes:
     @openapi_operation(
         summary="Get an instance's log",
         description="Returns the last lines that the instance's process printed, or with `since` and `until`"
-        " those of a period, each with its time (UTC). The last 2000 lines are kept.",
+        " those of a period, each with its time (UTC). The last 2000 lines are kept; an adopted ComfyUI keeps"
+        " its last 300 pieces of text itself, with times that are taken to be in this machine's time zone.",
         response_description="The lines.",
         query={"limit": LOG_LIMIT_PARAM, "since": TIME_PARAM, "until": TIME_PARAM},
         content_types=("text/plain",),
+        other_responses={409: "The instance is unreachable, or its server does not return its log."},
     )
     async def get_log(self, request: web.Request) -> web.Response:
         """Return the end of one instance's log."""
@@ -153,7 +156,9 @@ class InstanceAdminRoutes:
         limit = parse_limit(request, LOG_LINES, MAX_LOG_LINES)
         since, until = parse_time(request, "since"), parse_time(request, "until")
         period = None if since is None and until is None else (since or EARLIEST, until or self._clock())
-        lines = await self._fleet.log_tail(self._get_row(request).info.id, limit, period)
+        row = self._get_row(request)
+        with _fleet_errors_as_conflicts():
+            lines = await self._fleet.log_tail(row.info.id, limit, period)
         return web.Response(text="".join(f"{line}\n" for line in lines))
 
     def _get_row(self, request: web.Request) -> InstanceRow:

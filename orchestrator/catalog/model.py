@@ -47,7 +47,7 @@ from orchestrator.catalog.rendering.cut_parameters import (
 )
 from orchestrator.catalog.rendering.graph import ApiGraph, parse_graph
 from orchestrator.catalog.rendering.output_cut import OutputCut
-from orchestrator.catalog.rendering.render import CompiledGraph
+from orchestrator.catalog.rendering.render import CompiledGraph, LastRendered
 from orchestrator.catalog.unknown_parameters import unknown_parameter_error
 from orchestrator.errors import InvalidRequest, invalid_field
 
@@ -316,14 +316,15 @@ class Model:
         preferred_dtypes: Sequence[str] = (),
         available_files: Container[str] | None = None,
         cut: bool = True,
+        last: LastRendered | None = None,
     ) -> ApiGraph:
         """Render the API-format graph for validated `params` with a seed, ready for `POST /prompt`.
 
         Images are the names under which the instance stores the uploads (and `FIXED_FILES_PARAM` those of
         fixed files). `preferred_dtypes` are the weight
         variants that the GPU prefers, best first; `available_files` are those that the instance has (None:
-        all). `cut` adds the nodes that cut larger or longer outputs to the request. Raises CatalogError if
-        an expression fails, ValueError without a seed.
+        all). `cut` adds the nodes that cut outputs to the request; with `last`, the graph shares nodes with
+        the one before. Raises CatalogError if an expression fails, ValueError without a seed.
         """
         known = {name: value for name, value in params.items() if name in self.parameters}
         requested = {name: spec.default for name, spec in self.parameters.items()} | known
@@ -340,7 +341,7 @@ class Model:
             FIXED_FILES: {slot: file.name for slot, file in self.manifest.fixed_files.items()}
             | dict(params.get(FIXED_FILES_PARAM) or {}),
         }
-        graph = self._graph.render(context)
+        graph = self._graph.render(context, last)
         output_cut = find_cut(self.manifest, requested) if cut else OutputCut()
         return output_cut.apply(graph, cuttable_outputs(self.manifest))
 

@@ -17,7 +17,7 @@ from orchestrator.catalog.model import Model
 from orchestrator.catalog.model_source import ModelSource
 from orchestrator.catalog.parameters.example_values import EXAMPLE_IMAGE
 from orchestrator.catalog.rendering.graph import ApiGraph
-from orchestrator.catalog.rendering.render import CompiledGraph
+from orchestrator.catalog.rendering.render import CompiledGraph, LastRendered
 from orchestrator.jobs import Job
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from orchestrator.own_graphs.values import PREFIX_INPUT
@@ -80,6 +80,7 @@ class OwnGraphModel(Model):
         preferred_dtypes: Sequence[str] = (),
         available_files: Container[str] | None = None,
         cut: bool = True,
+        last: LastRendered | None = None,
     ) -> ApiGraph:
         """Return the graph with the names of uploaded files, and a prefix of the service's own."""
         files = params[FILES_PARAM]

@@ -7,11 +7,13 @@ out. So have links of nodes that pass positive and negative conditioning through
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.model import Model
-from orchestrator.catalog.rendering.graph import ApiGraphView, Link, parse_link
+from orchestrator.catalog.rendering.graph import ApiGraph, ApiGraphView, Link, parse_link
+from orchestrator.catalog.rendering.render import LastRendered
 
 #: Name of the parameter that is the scale of the classifier-free guidance, the first that a model has.
 GUIDANCE_PARAMETERS = ("true_cfg_scale", "cfg_scale")
@@ -92,6 +94,39 @@ def _describe(model: Model, params: Mapping[str, Any], name: str) -> str:
 
 def used_inputs_of_request(model: Model, params: Mapping[str, Any]) -> UsedInputs:
     """Return what the outputs of a model depend on for validated parameters. Raises CatalogError."""
-    params = {**params, "seed": params.get("seed") or 0}
-    graph = model.render_graph(params, filename_prefix="effects")
+    return _used_inputs(model, _render(model, params))
+
+
+def _used_inputs(model: Model, graph: ApiGraphView) -> UsedInputs:
     return find_used_inputs(graph, (output.node for output in model.outputs))
+
+
+def _render(model: Model, params: Mapping[str, Any], last: LastRendered | None = None) -> ApiGraph:
+    params = {**params, "seed": params.get("seed") or 0}
+    return model.render_graph(params, filename_prefix="effects", last=last)
+
+
+class EffectProbe:
+    """Says which requests have another result than a first one. Raises CatalogError where a graph fails."""
+
+    def __init__(self, model: Model, params: Mapping[str, Any]) -> None:
+        """Render the graph of the first request, with its validated parameters."""
+        self._model = model
+        self._first = LastRendered()
+        self._graph = _render(model, params, self._first)
+        self._used = _used_inputs(model, self._graph)
+
+    def has_effect(self, params: Mapping[str, Any]) -> bool:
+        """Return whether the outputs depend on other values than those of the first request."""
+        graph = _render(self._model, params, replace(self._first))
+        changed = [id for id, node in graph.items() if node is not self._graph.get(id)]
+        used = [id for id in changed if id in self._used]
+        if not used and graph.keys() == self._graph.keys():
+            return False
+        # Most changes show here, without following the links of a large graph.
+        if any(self._differs(id, graph[id]["inputs"]) for id in used):
+            return True
+        return _used_inputs(self._model, graph) != self._used
+
+    def _differs(self, id: str, inputs: Mapping[str, Any]) -> bool:
+        return any(name and inputs.get(name) != value for name, value in self._used[id].items())

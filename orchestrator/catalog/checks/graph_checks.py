@@ -10,10 +10,10 @@ from orchestrator.catalog.checks.link_types import further_input_types, further_
 from orchestrator.catalog.checks.node_facts import (
     ANY_TYPE,
     WIDGET_TYPES,
+    InputResolver,
     NodeFacts,
     NodeInput,
     output_types,
-    resolve_inputs,
     types_overlap,
 )
 from orchestrator.catalog.pack_options import describe_option
@@ -22,6 +22,7 @@ from orchestrator.catalog.rendering.graph import (
     Link,
     find_cycle,
     find_upstream_nodes,
+    iter_links,
     parse_link,
 )
 from orchestrator.similar_names import find_similar
@@ -76,18 +77,64 @@ def validate_graph(
     `known_files` are valid options of every list of files: weights and uploads that are not in the recorded
     facts.
     """
-    outputs = [id for id, node in graph.items() if _node_facts(node, facts).get("output_node")]
-    needed = find_upstream_nodes(graph, outputs)
-    problems = []
-    for id, node in graph.items():
-        if not _node_facts(node, facts):
-            message = f"unknown node class {node.get('class_type')!r}"
-            problems.append(GraphProblem("missing_node_type", message, id))
-        elif id in needed:
-            problems.extend(_validate_node(id, graph, facts, known_files))
-    if not outputs:
-        problems.append(GraphProblem("prompt_no_outputs", "no node of the graph is an output node"))
-    return [*problems, *_validate_acyclic(graph)]
+    return GraphValidator(facts, known_files).validate(graph)
+
+
+class GraphValidator:
+    """Validates graphs that differ in few nodes: what was found for an equal node is not looked for again."""
+
+    def __init__(self, facts: NodeFacts, known_files: Container[str] = ()) -> None:
+        self._facts = facts
+        self._resolver = InputResolver(facts)
+        self._known_files = known_files
+        #: Inputs of each node, and the links among them.
+        self._inputs: dict[str, tuple[Mapping[str, Any], tuple[Link, ...]]] = {}
+        #: Classes of each node and its sources, its inputs, and its problems.
+        self._found: dict[str, tuple[tuple[Any, ...], Mapping[str, Any], list[GraphProblem]]] = {}
+        #: Outputs and links, and what depends on them alone: the needed nodes, and cycles.
+        self._structure: tuple[list[str], dict[str, tuple[Link, ...]]] = ([], {})
+        self._needed: set[str] = set()
+        self._cycles: list[GraphProblem] = []
+
+    def validate(self, graph: ApiGraphView) -> list[GraphProblem]:
+        """Return all problems of an API-format graph, in the order of its nodes."""
+        outputs = [id for id, node in graph.items() if self.is_output(node)]
+        structure = (outputs, {id: self._read_links(id, node) for id, node in graph.items()})
+        if structure != self._structure:
+            self._structure = structure
+            self._needed = find_upstream_nodes(graph, outputs)
+            self._cycles = [*_validate_acyclic(graph)]
+        problems = []
+        for id, node in graph.items():
+            if not _node_facts(node, self._facts):
+                message = f"unknown node class {node.get('class_type')!r}"
+                problems.append(GraphProblem("missing_node_type", message, id))
+            elif id in self._needed:
+                problems.extend(self._validate_node(id, graph))
+        if not outputs:
+            problems.append(GraphProblem("prompt_no_outputs", "no node of the graph is an output node"))
+        return [*problems, *self._cycles]
+
+    def is_output(self, node: Mapping[str, Any]) -> bool:
+        """Return whether the class of a node saves or shows results."""
+        return bool(_node_facts(node, self._facts).get("output_node"))
+
+    def _read_links(self, id: str, node: Mapping[str, Any]) -> tuple[Link, ...]:
+        inputs = node.get("inputs") or {}
+        if id not in self._inputs or self._inputs[id][0] != inputs:
+            self._inputs[id] = inputs, tuple(link for _, link in iter_links(inputs))
+        return self._inputs[id][1]
+
+    def _validate_node(self, id: str, graph: ApiGraphView) -> list[GraphProblem]:
+        inputs, links = self._inputs[id]
+        sources = (graph[link.node]["class_type"] if link.node in graph else None for link in links)
+        classes = (graph[id]["class_type"], *sources)
+        found = self._found.get(id)
+        if found is None or found[0] != classes or found[1] is not inputs:
+            known = self._resolver.resolve(graph[id]["class_type"], inputs)
+            problems = [*_validate_node(id, graph, known, self._facts, self._known_files)]
+            found = self._found[id] = classes, inputs, problems
+        return found[2]
 
 
 def _node_facts(node: Mapping[str, Any], facts: NodeFacts) -> Mapping[str, Any]:
@@ -96,12 +143,14 @@ def _node_facts(node: Mapping[str, Any], facts: NodeFacts) -> Mapping[str, Any]:
 
 
 def _validate_node(
-    id: str, graph: ApiGraphView, facts: NodeFacts, known_files: Container[str]
+    id: str,
+    graph: ApiGraphView,
+    known: Mapping[str, NodeInput],
+    facts: NodeFacts,
+    known_files: Container[str],
 ) -> Iterator[GraphProblem]:
     node = graph[id]
-    entry = _node_facts(node, facts)
     given = node.get("inputs") or {}
-    known = resolve_inputs(entry, given)
     for name, item in known.items():
         if name not in given:
             if item.required and item.type != "COMFY_AUTOGROW_V3":

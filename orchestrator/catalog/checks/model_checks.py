@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orchestrator.catalog.checks.effects import UsedInputs, used_inputs_of_request
-from orchestrator.catalog.checks.graph_checks import GraphProblem, validate_graph
+from orchestrator.catalog.checks.effects import EffectProbe
+from orchestrator.catalog.checks.graph_checks import GraphProblem, GraphValidator
 from orchestrator.catalog.checks.node_facts import NodeFacts
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.model import Model
@@ -32,6 +33,7 @@ from orchestrator.catalog.parameters.values import (
     TextParameter,
     VideoParameter,
 )
+from orchestrator.catalog.rendering.render import LastRendered
 from orchestrator.errors import InvalidRequest
 
 EXAMPLE_LORA = "example"
@@ -42,8 +44,9 @@ NOT_USED = "Not used"
 def validate_model(model: Model, facts: NodeFacts) -> list[GraphProblem]:
     """Return the problems of the graphs of all probe requests, and parameters without an effect."""
     found: dict[GraphProblem, None] = {}
+    validator, last = _validator_for(model, facts), LastRendered()
     for request in probe_requests(model):
-        found |= dict.fromkeys(validate_rendered_graph(model, request, facts))
+        found |= dict.fromkeys(_validate_request(model, request, validator, last))
     ineffective = (_ineffective_problem(name) for name in ineffective_parameters(model))
     return [*found, *ineffective, *_odd_side_problems(model)]
 
@@ -67,11 +70,11 @@ def _ineffective_problem(name: str) -> GraphProblem:
 def ineffective_parameters(model: Model) -> list[str]:
     """Return the parameters that change the result of no probe request, alone or beside all others."""
     *_, everything = probe_requests(model)
+    probes = [_Probe(model, {}), _Probe(model, everything)]
     return [
         name
         for name in model.parameters
-        if not _works_without_node(model, name)
-        and not any(_changes(model, name, rest) for rest in ({}, everything))
+        if not _works_without_node(model, name) and not any(probe.has_effect(name) for probe in probes)
     ]
 
 
@@ -82,19 +85,53 @@ def _works_without_node(model: Model, name: str) -> bool:
     return name in ("width", "height") and has_canvas(model)
 
 
-def _changes(model: Model, name: str, others: dict[str, Any]) -> bool:
-    """Return whether two values of a parameter lead to different results, beside the `others`."""
-    spec = model.parameters[name]
-    values = [*_boundary_values(spec), spec.default, *_other_example(spec)]
-    found: list[UsedInputs] = []
-    for value in values:
-        request = {key: each for key, each in others.items() if key != name} | {name: value}
+class _Probe:
+    """Changes one parameter of a request at a time."""
+
+    def __init__(self, model: Model, request: dict[str, Any]) -> None:
+        self._model = model
+        self._request = request
+        self._params = next(self._validate([request]), None)
+        self._effects = None if self._params is None else self._compare_with(self._params)
+
+    def has_effect(self, name: str) -> bool:
+        """Return whether two values of a parameter lead to different results."""
+        spec = self._model.parameters[name]
+        values = [*_boundary_values(spec), spec.default, *_other_example(spec)]
+        others = {key: value for key, value in self._request.items() if key != name}
+        requests = [*self._validate(others | {name: value} for value in values)]
+        # The graph of the request itself serves for most parameters.
+        is_shared = all(self._differs_in(params, name) for params in requests)
+        effects = self._effects if is_shared else None
+        for params in requests:
+            if effects is None:
+                effects = self._compare_with(params)
+            elif self._changes(effects, params):
+                return True
+        return False
+
+    def _validate(self, requests: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the parameters of the requests whose values do not exclude each other."""
+        for request in requests:
+            with contextlib.suppress(CatalogError, InvalidRequest):
+                yield self._model.example_params(**_limit_area(self._model, request))
+
+    def _differs_in(self, params: dict[str, Any], name: str) -> bool:
+        """Return whether parameters differ from those of the request in no other one."""
+        return self._params is not None and {**self._params, name: None} == {**params, name: None}
+
+    def _compare_with(self, params: dict[str, Any]) -> EffectProbe | None:
+        """Return a comparison with the result of a request; None for a problem of the template."""
         try:
-            params = model.example_params(**_limit_area(model, request))
-            found.append(used_inputs_of_request(model, params))
-        except (CatalogError, InvalidRequest):
-            continue  # a problem of the template, or values that exclude each other
-    return any(each != found[0] for each in found[1:])
+            return EffectProbe(self._model, params)
+        except CatalogError:
+            return None
+
+    def _changes(self, effects: EffectProbe, params: dict[str, Any]) -> bool:
+        try:
+            return effects.has_effect(params)
+        except CatalogError:
+            return False
 
 
 def _other_example(spec: Parameter) -> list[Any]:
@@ -112,10 +149,10 @@ def _other_example(spec: Parameter) -> list[Any]:
 
 def validate_rendered_graph(model: Model, request: dict[str, Any], facts: NodeFacts) -> list[GraphProblem]:
     """Return the problems of the graph for one request, assuming that all weight files exist."""
-    try:
-        graph = model.render_graph(model.example_params(**request), filename_prefix="check")
-    except CatalogError as error:
-        return [GraphProblem("template_error", str(error))]
+    return _validate_request(model, request, _validator_for(model, facts), LastRendered())
+
+
+def _validator_for(model: Model, facts: NodeFacts) -> GraphValidator:
     files = {weight.file for weight in model.manifest.weights}
     files |= {
         EXAMPLE_IMAGE,
@@ -125,12 +162,21 @@ def validate_rendered_graph(model: Model, request: dict[str, Any], facts: NodeFa
         f"{EXAMPLE_LORA}.safetensors",
     }
     facts = {**model.source.node_facts, **with_pack_options(facts, model.source.node_facts)}
-    problems = validate_graph(graph, facts, files)
+    return GraphValidator(facts, files)
+
+
+def _validate_request(
+    model: Model, request: dict[str, Any], validator: GraphValidator, last: LastRendered
+) -> list[GraphProblem]:
+    try:
+        graph = model.render_graph(model.example_params(**request), filename_prefix="check", last=last)
+    except CatalogError as error:
+        return [GraphProblem("template_error", str(error))]
+    problems = validator.validate(graph)
     for output in model.outputs:
-        entry = facts.get(graph[output.node]["class_type"], {}) if output.node in graph else None
-        if entry is None:
+        if output.node not in graph:
             problems.append(GraphProblem("output_missing", "the output is not in the graph", output.node))
-        elif not entry.get("output_node"):
+        elif not validator.is_output(graph[output.node]):
             problems.append(GraphProblem("output_missing", "the node is not an output node", output.node))
     return problems
 

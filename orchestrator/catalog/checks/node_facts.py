@@ -6,7 +6,7 @@ list of plain inputs, named as in an API-format graph (`format.codec`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,9 @@ WIDGET_TYPES = frozenset({
 })
 # fmt: on
 ANY_TYPE = "*"
+_DYNAMIC_COMBO, _AUTOGROW = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"
+#: Types of inputs that expand to others, depending on values.
+_DYNAMIC_TYPES = frozenset({_DYNAMIC_COMBO, _AUTOGROW})
 #: Names of seed inputs.
 SEED_INPUT_NAMES = ("seed", "noise_seed")
 #: Settings of numbers, and what is no number of a range: infinity, and integers that no float can be.
@@ -91,19 +94,41 @@ def declared_inputs(entry: Mapping[str, Any]) -> Iterator[NodeInput]:
 
 def resolve_inputs(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, NodeInput]:
     """Return all inputs that the node has for the given `values`, by name."""
-    found: dict[str, NodeInput] = {}
-    for declared in declared_inputs(entry):
-        found |= {item.name: item for item in expand_dynamic_input(declared, values)}
-    return found
+    return _expand_inputs(declared_inputs(entry), values)
+
+
+def _expand_inputs(declared: Iterable[NodeInput], values: Mapping[str, Any]) -> dict[str, NodeInput]:
+    return {item.name: item for each in declared for item in expand_dynamic_input(each, values)}
+
+
+class InputResolver:
+    """Resolves the inputs of the nodes of a graph; the entry of each class is parsed once."""
+
+    def __init__(self, facts: NodeFacts) -> None:
+        self._facts = facts
+        #: Declared inputs by class, and the resolved ones where they do not depend on values.
+        self._declared: dict[str, tuple[list[NodeInput], dict[str, NodeInput] | None]] = {}
+
+    def resolve(self, class_type: str, values: Mapping[str, Any]) -> Mapping[str, NodeInput]:
+        """Return all inputs that a node has for the given `values`; none for an unknown class."""
+        entry = self._facts.get(class_type)
+        if not entry:
+            return {}
+        if class_type not in self._declared:
+            declared = list(declared_inputs(entry))
+            is_fixed = not any(item.type in _DYNAMIC_TYPES for item in declared)
+            self._declared[class_type] = declared, _expand_inputs(declared, {}) if is_fixed else None
+        declared, resolved = self._declared[class_type]
+        return _expand_inputs(declared, values) if resolved is None else resolved
 
 
 def expand_dynamic_input(item: NodeInput, values: Mapping[str, Any]) -> Iterator[NodeInput]:
     """Yield `item`, or the inputs that a dynamic input expands to."""
-    if item.type == "COMFY_DYNAMICCOMBO_V3":
+    if item.type == _DYNAMIC_COMBO:
         yield item
         for sub in dynamic_combo_inputs(item, values.get(item.name, (item.choices or (None,))[0])):
             yield from expand_dynamic_input(sub, values)
-    elif item.type == "COMFY_AUTOGROW_V3":
+    elif item.type == _AUTOGROW:
         yield from _expand_autogrow(item, values)
     else:
         yield item
@@ -153,7 +178,7 @@ def _parse_input(name: str, spec: Any, required: bool) -> NodeInput:
         return NodeInput(
             name, str((options.get("template") or {}).get("allowed_types", ANY_TYPE)), required, options
         )
-    if type == "COMFY_DYNAMICCOMBO_V3":
+    if type == _DYNAMIC_COMBO:
         keys = tuple(option["key"] for option in options.get("options", ()))
         return NodeInput(name, type, required, options, keys)
     listed = options.get("options") if type == "COMBO" else None

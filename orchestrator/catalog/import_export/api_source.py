@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs, resolve_inputs
 from orchestrator.catalog.import_export.old_classes import modernise_graph
+from orchestrator.catalog.import_export.server_values import convert_values
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
 from orchestrator.catalog.import_export.ui.ui_to_api import (
     EXPORT_METADATA_KEY,
@@ -36,6 +37,7 @@ def convert_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] = (
         else _read_api_graph(data, facts, pack_classes)
     )
     source.changes.extend(modernise_graph(source.graph, facts))
+    source.changes.extend(convert_values(source.graph, facts))
     for node in source.graph.values():
         entry = facts.get(node["class_type"])
         declared = resolve_inputs(entry, node["inputs"]) if entry else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import defaultdict, deque
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -42,6 +43,7 @@ from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.old_classes import modernise_graph
 from orchestrator.catalog.import_export.restored_template import restore_template
 from orchestrator.catalog.import_export.result_nodes import find_result_nodes
+from orchestrator.catalog.import_export.server_values import convert_values
 from orchestrator.catalog.import_export.ui.silent_sources import name_silent_sources
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_mapping
 from orchestrator.catalog.import_export.ui.ui_to_api import POSITIONAL_VALUES_KEY, ConvertedWorkflow
@@ -53,9 +55,7 @@ from orchestrator.catalog.pack_options import packs_of_options, with_pack_option
 from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.catalog.rendering.graph import (
     MAX_GRAPH_BYTES,
-    GraphNode,
     find_upstream_nodes,
-    parse_graph,
     parse_link,
 )
 
@@ -105,6 +105,15 @@ class ImportedModel:
         return files
 
 
+@dataclass(frozen=True, slots=True)
+class _MadeWith:
+    """What becomes part of an inferred manifest, and whether the model is validated."""
+
+    today: date
+    comfyui_version: str
+    validate: bool
+
+
 def import_workflow(
     data: Any,
     *,
@@ -116,6 +125,7 @@ def import_workflow(
     picture: str = "",
     pack_facts: NodeFacts = MappingProxyType({}),
     weight_paths: Collection[str] = (),
+    validate: bool = True,
 ) -> ImportedModel:
     """Create the model `id` from a graph in UI or API format, as `read_workflow_file` returns it.
 
@@ -123,8 +133,9 @@ def import_workflow(
     in API format of the same file, with which the result is compared, and `picture` a small picture that the
     author has made, as a `data:` URL. `pack_facts` are the author's facts of
     further classes; those that the graph uses become part of the model. `weight_paths` are weight files of
-    the author's ComfyUI, below `models/`. Raises InvalidWorkflow if `data` is not a graph, or has no node
-    that could save a result.
+    the author's ComfyUI, below `models/`. Without `validate`, the problems are only those of reading the
+    file: the caller changes the model and validates it then. Raises InvalidWorkflow if `data` is not a
+    graph, or has no node that could save a result.
     """
     _check_id(id)
     for name, graph in (("the graph", data), ("the graph in API format", prompt)):
@@ -138,14 +149,16 @@ def import_workflow(
         stored = as_mapping(source.export_metadata.get("node_facts"))
         node_facts = {**stored, **_used_facts(own.graph, pack_facts, pack_classes)}
         manifest, graph = _fix_files_of_export(own.build_manifest(id), own.graph, {**node_facts, **known})
-        result = _validate_import(manifest, graph, {}, [], {**node_facts, **known})
+        result = _parse_import(manifest, graph, {}, [], {**node_facts, **known} if validate else None)
         return replace(result, node_facts=node_facts)
     differences: list[GraphProblem] = []
     if prompt is not None:
         run = copy_api_graph(prompt)
         modernise_graph(run, known)
+        deque(convert_values(run, known), maxlen=0)
         differences = compare_with_prompt(source, run, known)
-    result = _infer_model(id, source, known, pack_classes, today=today, comfyui_version=comfyui_version)
+    made = _MadeWith(today, comfyui_version, validate)
+    result = _infer_model(id, source, known, pack_classes, made)
     kept = json.loads(result.graph)
     further = [each for each in (*differences, *_list_mismatches(source)) if each.node in kept]
     problems = [*name_silent_sources(result.problems, data), *further]
@@ -180,9 +193,7 @@ def _infer_model(
     source: ConvertedWorkflow,
     facts: NodeFacts,
     pack_classes: Container[str],
-    *,
-    today: date,
-    comfyui_version: str,
+    made: _MadeWith,
 ) -> ImportedModel:
     """Return the model with the parameters that the graph seems to have. Raises InvalidWorkflow."""
     result_names = replace_output_nodes(source.graph, facts)
@@ -194,11 +205,11 @@ def _infer_model(
     _check_defaults(found)
     needed = find_upstream_nodes(graph, outputs)
     manifest = draft_manifest(
-        id, found, source, outputs, needed, today=today, comfyui_version=comfyui_version
+        id, found, source, outputs, needed, today=made.today, comfyui_version=made.comfyui_version
     )
     for row in manifest["outputs"]:
         row |= {"name": result_names[row["node"]]} if row["node"] in result_names else {}
-    template = {name: _to_template_node(found, name, outputs) for name in graph if name in needed}
+    template = _to_template(found, needed, outputs)
     notes = [*found.notes, *_list_open_questions(source, template, manifest)]
     notes.extend(
         f"the values of node {id} ({template[id]['class_type']}): {text}; they fit its inputs in one way only"
@@ -219,7 +230,8 @@ def _infer_model(
         if parse_link(value) is None and not (isinstance(value, str) and is_template(value))
     }
     manifest, template = fix_literal_files(manifest, template, facts)
-    result = _validate_import(format_manifest(manifest), template, fixed, notes, facts)
+    text = format_manifest(manifest)
+    result = _parse_import(text, template, fixed, notes, facts if made.validate else None)
     return replace(result, changes=(*source.changes, *results.changes))
 
 
@@ -259,10 +271,20 @@ def _used_facts(
     return {name: dict(pack_facts[name]) for name in sorted(classes) if name in pack_classes}
 
 
-def _to_template_node(bindings: ParameterBindings, id: str, outputs: list[str]) -> dict[str, Any]:
-    """Return a node with expressions for bound inputs, and literals for all others."""
+def _to_template(
+    bindings: ParameterBindings, needed: Container[str], outputs: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Return the needed nodes with expressions for bound inputs, and literals for all others."""
+    bound: dict[str, dict[str, str]] = defaultdict(dict)
+    for place, text in bindings.expressions.items():
+        bound[place.node][place.input] = text
+    return {id: _to_template_node(bindings, id, bound[id], outputs) for id in bindings.graph if id in needed}
+
+
+def _to_template_node(
+    bindings: ParameterBindings, id: str, bound: Mapping[str, str], outputs: list[str]
+) -> dict[str, Any]:
     node = bindings.graph[id]
-    bound = {place.input: text for place, text in bindings.expressions.items() if place.node == id}
     inputs = {name: bound.get(name, escape_expressions(value)) for name, value in node["inputs"].items()}
     if id in outputs and bindings.has_input(id, "filename_prefix"):
         inputs["filename_prefix"] = "{{ filename_prefix }}"
@@ -333,26 +355,32 @@ def find_known_pack(class_type: str, pack: str) -> KnownPack | None:
     return (find_pack_by_id(pack.partition(" ")[0]) if pack else None) or find_pack(class_type)
 
 
-def _validate_import(
-    manifest: str, graph: Mapping[str, Any], fixed: Mapping[str, Any], notes: list[str], facts: NodeFacts
+def _parse_import(
+    manifest: str,
+    graph: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    notes: list[str],
+    facts: NodeFacts | None,
 ) -> ImportedModel:
-    """Parse and validate the new model as if loaded from disk. Raises InvalidWorkflow if it is invalid."""
+    """Parse the new model as if loaded from disk, and validate it with facts.
+
+    Raises InvalidWorkflow if it is invalid.
+    """
     text = json.dumps(graph, indent=2, ensure_ascii=False) + "\n"
     if len(text) > MAX_GRAPH_BYTES:
         raise InvalidWorkflow(f"the graph is larger than {MAX_GRAPH_BYTES} bytes")
     try:
         model = Model.parse(manifest, text, Path("import"))
-        nodes = parse_graph(text, Path("import/graph.json"))
     except CatalogError as error:
         raise InvalidWorkflow(f"the graph cannot be used as a model: {error.without_file}") from error
-    problems = tuple(validate_model(model, facts))
-    return ImportedModel(manifest, text, _collect_expressions(nodes), fixed, tuple(notes), problems)
+    problems = () if facts is None else tuple(validate_model(model, facts))
+    return ImportedModel(manifest, text, _collect_expressions(graph), fixed, tuple(notes), problems)
 
 
-def _collect_expressions(nodes: Mapping[str, GraphNode]) -> dict[str, str]:
+def _collect_expressions(graph: Mapping[str, Any]) -> dict[str, str]:
     return {
         f"{id}.{name}": value
-        for id, node in nodes.items()
-        for name, value in node.inputs.items()
+        for id, node in graph.items()
+        for name, value in node["inputs"].items()
         if isinstance(value, str) and is_template(value)
     }

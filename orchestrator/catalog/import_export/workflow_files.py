@@ -144,8 +144,25 @@ def _parse_json(text: bytes | str) -> Any:
     if len(text) > MAX_JSON_BYTES:
         raise InvalidWorkflow(f"the JSON is larger than {MAX_JSON_BYTES} bytes")
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_refuse_two_nodes)
         check_nesting_depth(data)
         return data
     except (ValueError, RecursionError) as error:
         raise InvalidWorkflow(f"not valid JSON: {error}") from error
+
+
+def _refuse_two_nodes(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object. Raises InvalidWorkflow if it has two nodes of one id."""
+    result = dict(pairs)
+    if len(result) == len(pairs):
+        return result
+    seen: dict[str, Any] = {}
+    for id, value in pairs:
+        first = seen.setdefault(id, value)
+        classes = [each.get("class_type") for each in (first, value) if isinstance(each, dict)]
+        if first != value and len(classes) == 2 and all(isinstance(each, str) for each in classes):
+            raise InvalidWorkflow(
+                f"two nodes have the id {id}: {classes[0]} and {classes[1]}. ComfyUI would run the second one"
+                " only; delete one, or give it an id that no other node has"
+            )
+    return result

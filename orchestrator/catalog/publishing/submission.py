@@ -30,6 +30,7 @@ from orchestrator.catalog.import_export.importer import (
     import_workflow,
 )
 from orchestrator.catalog.import_export.manifest_text import format_manifest
+from orchestrator.catalog.import_export.ui.silent_sources import name_silent_sources
 from orchestrator.catalog.known_folders import list_folders
 from orchestrator.catalog.manifest import FIXED_FILES
 from orchestrator.catalog.model import Model
@@ -145,6 +146,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             prompt=compared,
             pack_facts={**knowledge.installed.facts, **object_info},
             weight_paths=[str(weight["path"]) for weight in submission.weights if weight.get("path")],
+            validate=False,
         )
         edited = _edit(imported, submission, knowledge)
         model = parse_files(edited.files, Path(submission.id))
@@ -155,7 +157,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             f"The graph cannot be used as a model: {reason}", code="invalid_manifest", param="manifest"
         ) from error
     facts = {**imported.node_facts, **object_info, **knowledge.facts}
-    found = [*imported.problems, *find_problems(model, facts)]
+    found = [*name_silent_sources(find_problems(model, facts), graph), *imported.problems]
     missing, awaited = list_missing(model, facts, submission.made), []
     if submission.is_dry_run and not submission.example_files and FIXED_FILES in missing:
         names = ", ".join(file.name for file in model.manifest.fixed_files.values() if not file.sha256)

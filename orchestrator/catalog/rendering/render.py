@@ -14,8 +14,8 @@ An input that is linked to an omitted node without a bypass for the slot is remo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from orchestrator.catalog.rendering.expressions import (
     expression_names,
 )
 from orchestrator.catalog.rendering.expressions import is_template as _is_template
-from orchestrator.catalog.rendering.graph import ApiGraph, GraphNode, Link, parse_link
+from orchestrator.catalog.rendering.graph import ApiGraph, GraphNode, Link, iter_links, parse_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,31 @@ class _CompiledNode:
     #: Text of `each`; nodes with the same text are repeated together.
     repeat_group: str | None
     bypass: Mapping[int, str | Link]
+    #: Variables on whose values it depends: those of its expressions and, if it may be omitted or repeated or
+    #: is linked to such a node, those of all `when` and `each` of the graph.
+    names: frozenset[str]
+
+
+@dataclass(slots=True)
+class LastRendered:
+    """Nodes of the last rendering: the next one shares those whose expressions have the same values.
+
+    For graphs that are only read and differ in little.
+    """
+
+    context: RenderContext | None = None
+    graph: ApiGraph = field(default_factory=dict)
+
+    def changed_names(self, context: RenderContext) -> set[str]:
+        """Return the variables whose values differ from those of the last rendering."""
+        last = self.context or {}
+        return {name for name in last.keys() | context.keys() if not _is_same(last, context, name)}
+
+
+def _is_same(one: RenderContext, other: RenderContext, name: str) -> bool:
+    if name not in one or name not in other:
+        return False
+    return type(one[name]) is type(other[name]) and bool(one[name] == other[name])
 
 
 class CompiledGraph:
@@ -56,11 +81,21 @@ class CompiledGraph:
         self._file = file
         #: Variables that expressions of the graph use.
         self.used_names: frozenset[str] = frozenset()
-        self._nodes = {id: self._compile_node(id, node, names) for id, node in nodes.items()}
+        compiled = {id: self._compile_node(id, node, names) for id, node in nodes.items()}
+        self._nodes = _with_names(compiled, nodes)
 
-    def render(self, context: RenderContext) -> ApiGraph:
-        """Return the graph for one set of values. Raises CatalogError if an expression fails."""
-        return _GraphRenderer(self._nodes, context, self._file).render()
+    def render(self, context: RenderContext, last: LastRendered | None = None) -> ApiGraph:
+        """Return the graph for one set of values. Raises CatalogError if an expression fails.
+
+        With `last`, the graph shares nodes with the last one that was rendered with it.
+        """
+        if last is None:
+            return _GraphRenderer(self._nodes, context, self._file).render()
+        changed = last.changed_names(context)
+        same = {id for id, node in self._nodes.items() if last.graph and changed.isdisjoint(node.names)}
+        last.graph = _GraphRenderer(self._nodes, context, self._file, same, last.graph).render()
+        last.context = context
+        return last.graph
 
     def _compile_node(self, id: str, node: GraphNode, names: frozenset[str]) -> _CompiledNode:
         meta = node.meta
@@ -74,6 +109,7 @@ class CompiledGraph:
             each=self._compile_meta_expression(meta.each, names, id, "each"),
             repeat_group=meta.each,
             bypass={int(slot): parse_link(name) or name for slot, name in meta.bypass.items()},
+            names=frozenset(),
         )
 
     def _compile_meta_expression(
@@ -111,16 +147,20 @@ class _GraphRenderer:
     nodes: Mapping[str, _CompiledNode]
     context: RenderContext
     file: Path
+    #: Nodes that are the same as in the graph that was rendered `before`.
+    same: Set[str] = frozenset()
+    before: ApiGraph = field(default_factory=dict)
     #: One element per copy of a node; [None] for a node that is not repeated, [] for an omitted one.
     items_by_node: dict[str, list[Any]] = field(default_factory=dict)
 
     def render(self) -> ApiGraph:
         self.items_by_node = {id: self._repeat_items(node) for id, node in self.nodes.items()}
-        return {
-            _copy_id(node, index): self._render_node(node, index)
-            for id, node in self.nodes.items()
-            for index in range(len(self.items_by_node[id]))
-        }
+        graph: ApiGraph = {}
+        for id, node in self.nodes.items():
+            for index in range(len(self.items_by_node[id])):
+                copy = _copy_id(node, index)
+                graph[copy] = self.before[copy] if id in self.same else self._render_node(node, index)
+        return graph
 
     def _repeat_items(self, node: _CompiledNode) -> list[Any]:
         if node.when is not None and not self._evaluate(node.when, self.context, f"node {node.id}, when"):
@@ -184,6 +224,30 @@ class _GraphRenderer:
             return expression(context)
         except ExpressionError as error:
             raise CatalogError(str(error), file=self.file, where=location) from error
+
+
+def _with_names(
+    compiled: Mapping[str, _CompiledNode], nodes: Mapping[str, GraphNode]
+) -> dict[str, _CompiledNode]:
+    """Return nodes that know on which variables they depend. Raises ExpressionError."""
+    metas = {id: [text for text in (node.meta.when, node.meta.each) if text] for id, node in nodes.items()}
+    shaping = _find_names([*metas.values()])
+    result = {}
+    for id, node in nodes.items():
+        near = (id, *(link.node for _, link in iter_links(node.inputs)))
+        names = _find_names([*node.inputs.values()])
+        result[id] = replace(
+            compiled[id], names=names | shaping if any(metas[each] for each in near) else names
+        )
+    return result
+
+
+def _find_names(value: Any) -> frozenset[str]:
+    """Return the variables of all expressions in a value. Raises ExpressionError."""
+    if isinstance(value, list | dict):
+        inner = value.values() if isinstance(value, dict) else value
+        return frozenset[str]().union(*map(_find_names, inner))
+    return expression_names(value) if isinstance(value, str) and _is_template(value) else frozenset()
 
 
 def _copy_id(node: _CompiledNode, index: int) -> str:

@@ -247,7 +247,9 @@ class ModelPublishingRoutes:
         except (NotFound, Forbidden):
             state = None
         quote = prices.example_quote(DEFAULT_TARIFF, model)
-        return to_publish_report(built, quote, sorted(prices.default_tariff.prices), state)
+        price_classes = sorted(prices.default_tariff.prices)
+        # A graph of thousands of nodes makes a report of as many rows.
+        return await asyncio.to_thread(to_publish_report, built, quote, price_classes, state)
 
 
 def _id_of(request: web.Request) -> str:

@@ -298,3 +298,17 @@ def test_rejects_files_that_are_no_workflow(data: Any) -> None:
 def test_odd_fields_of_a_node_do_no_harm(change: dict[str, Any]) -> None:
     data = workflow(image(1) | change, save(2, 1), links=[[1, 1, 0, 2, 0, "IMAGE"]])
     assert graph(data)["2"]["inputs"]["images"] == ["1", 0]
+
+
+def test_a_circle_of_reroutes_names_its_nodes() -> None:
+    with pytest.raises(InvalidWorkflow, match=r"\d \(Reroute\) -> \d \(Reroute\) -> \d \(Reroute\); delete"):
+        graph(circle_of_reroutes())
+
+
+def test_two_nodes_of_one_id_are_refused_by_name() -> None:
+    data = sdxl()
+    twin = {**data["nodes"][4], "title": "Twin", "widgets_values": [1, "fixed", 2, 3, "euler", "simple", 1]}
+    same = {**data, "nodes": [*data["nodes"], data["nodes"][4]]}
+    assert graph(same) == graph(data)
+    with pytest.raises(InvalidWorkflow, match=r"two nodes have the id 3: KSampler.* and KSampler \(Twin\)"):
+        graph({**data, "nodes": [*data["nodes"], twin]})

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.catalog.checks.model_checks import probe_requests
 from orchestrator.catalog.rendering.graph import ApiGraph
+from orchestrator.catalog.rendering.render import LastRendered
 from tests.support.drafts import PROMPT, SEED, node, parse, saving
+from tests.support.shipped import SHIPPED_CATALOG
 
 FLAG = {"type": "boolean"}
 LORAS = {"type": "loras"}
@@ -125,3 +128,28 @@ def test_evaluates_conditions_before_repeating() -> None:
         loras=[{"name": "ink"}],
     )
     assert links(graph, "user") == {"model": ["picture", 0]}
+
+
+@pytest.mark.parametrize("id", ["flux-2-dev", "qwen-image-edit", "wan2.1-t2v-fast"])
+def test_a_graph_that_shares_nodes_with_the_one_before_is_the_same(id: str) -> None:
+    model, last = SHIPPED_CATALOG[id], LastRendered()
+    for request in probe_requests(model):
+        params = model.example_params(**request)
+        shared = model.render_graph(params, filename_prefix="p", last=last)
+        assert shared == model.render_graph(params, filename_prefix="p"), request
+
+
+def test_only_nodes_whose_values_changed_are_rendered_again() -> None:
+    loras = node("Lora", {"each": "{{ loras }}", "bypass": {"0": "model"}}, model=["extra", 0])
+    graph = saving(extra=node("Extra"), lora=loras, text=node("Text", text="{{ prompt }}"))
+    model = parse(graph, parameters={"prompt": PROMPT, "seed": SEED, "loras": LORAS})
+    last = LastRendered()
+    first, second = [
+        model.render_graph(
+            model.example_params(prompt=prompt, loras=[{"name": "a"}]), filename_prefix="p", last=last
+        )
+        for prompt in ("a hare", "a fox")
+    ]
+    changed = [id for id in second if second[id] is not first[id]]
+    assert changed == ["text"]
+    assert second["text"]["inputs"] == {"text": "a fox"}

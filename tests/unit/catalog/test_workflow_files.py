@@ -118,3 +118,12 @@ def test_falls_back_to_the_api_graph(data: bytes) -> None:
 def test_rejects_other_files(data: bytes, said: str) -> None:
     with pytest.raises(InvalidWorkflow, match=said):
         read_workflow(data)
+
+
+def test_two_nodes_of_one_id_are_refused_by_name() -> None:
+    node = '"7": {"class_type": "%s", "inputs": {}}'
+    same = f"{{{node % 'VAEDecode'}, {node % 'VAEDecode'}}}"
+    assert "7" in read_workflow(same.encode())
+    two = f"{{{node % 'VAEDecode'}, {node % 'SaveImage'}}}"
+    with pytest.raises(InvalidWorkflow, match="two nodes have the id 7: VAEDecode and SaveImage"):
+        read_workflow(two.encode())

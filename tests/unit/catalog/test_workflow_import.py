@@ -367,3 +367,31 @@ def test_a_seed_fits_the_range_of_a_node_that_is_titled_so() -> None:
     assert result.usable, result.problems
     assert parameters(result)["seed"] == {"type": "seed"}
     assert result.bound_inputs["number.value"] == "{{ seed % 9223372036854775808 }}"
+
+
+def test_texts_in_place_of_numbers_are_read_as_a_server_does() -> None:
+    graph = drawn()
+    graph["sampler"]["inputs"] |= {"steps": "20", "cfg": "7.5", "denoise": "{{ strength }}"}
+    graph["latent"]["inputs"]["width"] = 1024.7
+    graph["switch"] = api(switch=("PrimitiveBoolean", "", {"value": "false"}))["switch"]
+    graph["show"] = api(show=("PreviewAny", "", {"source": ["switch", 0]}))["show"]
+    result = imported(graph)
+    found = parameters(result)
+    assert (found["steps"]["default"], found["cfg_scale"]["default"], found["width"]["default"]) == (
+        20,
+        7.5,
+        1024,
+    )
+    changed = "\n".join(result.changes)
+    assert 'node sampler, input steps: "20" is read as 20, as ComfyUI does: the class takes INT' in changed
+    assert "input width: 1024.7 is read as 1024" in changed
+    assert 'node switch, input value: "false" is read as true' in changed
+    assert "denoise" not in changed
+
+
+def test_a_text_that_is_no_number_is_an_error() -> None:
+    graph = drawn()
+    graph["sampler"]["inputs"]["steps"] = "twenty"
+    result = imported(graph)
+    assert not result.usable
+    assert "must be a number of type INT (got 'twenty')" in str(result.problems[0])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import NodeFacts, NodeInput, resolve_inputs
+from orchestrator.catalog.checks.node_facts import InputResolver, NodeFacts, NodeInput
 from orchestrator.catalog.import_export.infer.constants import Constant, InputRef, trace_constant
 from orchestrator.catalog.rendering.graph import ApiGraph, Link, iter_links
 
@@ -31,14 +31,17 @@ class ParameterBindings:
     consumer_inputs: dict[InputRef, NodeInput] = field(default_factory=dict)
     #: Open questions: inputs that stay fixed although requests might want to set them.
     notes: list[str] = field(default_factory=list)
+    _resolver: InputResolver = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._resolver = InputResolver(self.facts)
 
     def node_facts(self, node: str) -> Mapping[str, Any]:
         return self.facts.get(self.graph[node]["class_type"], {})
 
-    def node_inputs(self, node: str) -> dict[str, NodeInput]:
+    def node_inputs(self, node: str) -> Mapping[str, NodeInput]:
         """Return the inputs of a node; empty for an unknown class."""
-        entry = self.node_facts(node)
-        return resolve_inputs(entry, self.graph[node]["inputs"]) if entry else {}
+        return self._resolver.resolve(self.graph[node]["class_type"], self.graph[node]["inputs"])
 
     def has_input(self, node: str, name: str) -> bool:
         """Return whether a node has an input, by its class or, for an unknown class, in the graph."""

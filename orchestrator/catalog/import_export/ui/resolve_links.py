@@ -109,6 +109,8 @@ class _SourceResolver:
     def __init__(self, type: str) -> None:
         self._type = type
         self._hops = 0
+        #: The outputs on the way, with how messages call their nodes.
+        self._passed: dict[tuple[str, int], str] = {}
 
     def resolve_link(self, scope: GraphScope, socket: NodeSocket) -> InputSource:
         link = scope.graph.links.get(socket.link or "")
@@ -117,7 +119,8 @@ class _SourceResolver:
         self._hops += 1
         if self._hops > _MAX_HOPS:
             raise InvalidWorkflow(
-                f"the links of input {socket.name!r} are cyclic or longer than {_MAX_HOPS} hops"
+                f"the link of input {socket.name!r} leads through more than {_MAX_HOPS} nodes that only pass"
+                f" it on, up to node {[*self._passed.values()][-1]}; link it directly"
             )
         if link.origin == SUBGRAPH_INPUT and scope.parent is not None:
             return self._resolve_subgraph_input(scope, link.origin_slot)
@@ -125,6 +128,7 @@ class _SourceResolver:
         return None if node is None else self._resolve_output(scope, node, link.origin_slot)
 
     def _resolve_output(self, scope: GraphScope, node: UiNode, slot: int) -> InputSource:
+        self._check_acyclic(scope, node, slot)
         if node.mode is NodeMode.MUTED:
             return None
         if node.mode is NodeMode.BYPASSED:
@@ -143,6 +147,19 @@ class _SourceResolver:
                 else None
             )
         return Link(scope.api_id(node), slot)
+
+    def _check_acyclic(self, scope: GraphScope, node: UiNode, slot: int) -> None:
+        """Raise InvalidWorkflow, naming the nodes, if a link leads back to an output on its way."""
+        output, name = (scope.api_id(node), slot), f"{scope.api_id(node)} ({node.type})"
+        if output in self._passed:
+            way = [*self._passed]
+            names = [self._passed[each] for each in way[way.index(output) :]]
+            # From the source to the consumer, as the links are drawn.
+            cycle = " -> ".join([name, *reversed(names)])
+            raise InvalidWorkflow(
+                f"the links of these nodes form a cycle without a source: {cycle}; delete one of the links"
+            )
+        self._passed[output] = name
 
     def _resolve_subgraph_input(self, scope: GraphScope, slot: int) -> InputSource:
         """Return the source of a subgraph's input in the enclosing scope."""

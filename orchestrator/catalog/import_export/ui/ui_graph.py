@@ -5,7 +5,7 @@ Files are untrusted: unexpected data raises InvalidWorkflow with its location.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -117,7 +117,7 @@ def _parse_graph(data: Any, location: str) -> UiGraph:
     links = dict(_parse_link(item, location) for item in as_list(data.get("links")) if item is not None)
     return UiGraph(
         id=_parse_id(data.get("id")),
-        nodes={node.id: node for node in nodes},
+        nodes=_by_id(nodes, location),
         links=links,
         inputs=[_parse_socket(item) for item in as_list(data.get("inputs"))]
         if location != "workflow"
@@ -126,6 +126,20 @@ def _parse_graph(data: Any, location: str) -> UiGraph:
         if location != "workflow"
         else (),
     )
+
+
+def _by_id(nodes: Iterable[UiNode], location: str) -> dict[str, UiNode]:
+    """Return nodes by id; equal ones with one id count once. Raises InvalidWorkflow for two others."""
+    found: dict[str, UiNode] = {}
+    for node in nodes:
+        first = found.setdefault(node.id, node)
+        if first != node:
+            named = [f"{each.type}{f' ({each.title})' if each.title else ''}" for each in (first, node)]
+            raise InvalidWorkflow(
+                f"{location}: two nodes have the id {node.id}: {' and '.join(named)}. Links to it may mean"
+                " either; delete one in ComfyUI, or give it an id that no other node has"
+            )
+    return found
 
 
 def _parse_node(data: Any, location: str) -> UiNode:

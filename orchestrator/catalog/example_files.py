@@ -60,11 +60,16 @@ def format_example_files(files: Mapping[str, tuple[str, bytes]]) -> str:
     rows = {
         parameter: {
             "name": name,
-            "data": f"data:{detect_content_type(data)};base64,{base64.b64encode(data).decode()}",
+            "data": encode_data_url(data),
         }
         for parameter, (name, data) in files.items()
     }
     return json.dumps(rows, indent=1) + "\n"
+
+
+def encode_data_url(data: bytes) -> str:
+    """Return an image, video or sound as a `data:` URL."""
+    return f"data:{detect_content_type(data)};base64,{base64.b64encode(data).decode()}"
 
 
 def decode_data_url(value: object) -> bytes | None:

@@ -321,10 +321,9 @@ class Model:
         """Render the API-format graph for validated `params` with a seed, ready for `POST /prompt`.
 
         Images are the names under which the instance stores the uploads (and `FIXED_FILES_PARAM` those of
-        fixed files). `preferred_dtypes` are the weight
-        variants that the GPU prefers, best first; `available_files` are those that the instance has (None:
-        all). `cut` adds the nodes that cut outputs to the request; with `last`, the graph shares nodes with
-        the one before. Raises CatalogError if an expression fails, ValueError without a seed.
+        fixed files). `preferred_dtypes` are the weight variants that the GPU prefers, best first;
+        `available_files` are those that the instance has (None: all). `cut` adds the nodes that cut outputs;
+        with `last`, nodes of the graph before are shared. Raises CatalogError, ValueError without a seed.
         """
         known = {name: value for name, value in params.items() if name in self.parameters}
         requested = {name: spec.default for name, spec in self.parameters.items()} | known

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import aiohttp
 
-from orchestrator.catalog.example_files import MAX_FILE_BYTES, named_examples
-from orchestrator.catalog.manifest import is_input_path
+from orchestrator.catalog.example_files import MAX_FILE_BYTES
 from orchestrator.catalog.model import Model
+from orchestrator.catalog.publishing.own_files import list_own_files
 from orchestrator.cli.console import CliError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60)
@@ -42,13 +41,10 @@ def write_own_files(model: Model, folder: Path) -> list[Path]:
 
     Raises CliError if one is there with another content, OSError.
     """
-    names = named_examples(tomllib.loads(model.source.manifest))
-    files = {names.get(parameter, file.name): file.data for parameter, file in model.example_files.items()}
-    files |= {file.name: file.data for file in model.fixed_files.values()}
     written = []
-    for name, data in files.items():
+    for name, data in list_own_files(model).items():
         target = folder / name
-        if not is_input_path(name):
+        if data is None:
             continue
         if target.exists() and target.read_bytes() != data:
             raise CliError(

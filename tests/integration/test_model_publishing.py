@@ -199,6 +199,7 @@ async def test_every_run_loads_a_file_that_the_author_fixed(
     assert colour_of((await make(service, caller, "sealed"))[1]) == (0, 0, 255)
     shown = await send(service, author, "GET", f"{MODELS}/sealed/workflow")
     assert shown[1]["prompt"]["1"]["inputs"]["image"] == "seal.png"
+    assert (shown[1]["files"], shown[1]["missing_files"]) == (files, [])
 
 
 async def test_callers_pay_for_all_results_of_a_batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from custom_nodes.pixel_factory.publishing.example_files import MAX_FILE_BYTES, read_example_files
+from custom_nodes.pixel_factory.publishing.example_files import (
+    MAX_FILE_BYTES,
+    read_example_files,
+    save_input_files,
+)
 from custom_nodes.pixel_factory.publishing.link_types import find_link_types
 from custom_nodes.pixel_factory.publishing.weights import find_weights
 from tests.support.images import png
@@ -102,6 +107,25 @@ def test_sends_the_input_files_that_the_graph_names(comfyui: FolderPaths, tmp_pa
     assert all(row["data"].startswith("data:image/png;base64,") for row in sent)
     absolute = graph("LoadImage", image=str(comfyui.base / "secret.png"))
     assert read_example_files(absolute) == []
+
+
+def test_writes_the_files_of_an_opened_model(comfyui: FolderPaths) -> None:
+    inputs = comfyui.base / "input"
+    (inputs / "here.png").write_bytes(b"same")
+    (inputs / "other.png").write_bytes(b"of the author")
+    data = "data:image/png;base64," + base64.b64encode(b"same").decode()
+    names = ["new/hare.png", "here.png", "other.png", "../out.png", "", "notes.txt", "a\\b.png", "a\0.png"]
+    rows = [{"name": name, "data": data} for name in names]
+    found = save_input_files([*rows, {"name": "broken.png", "data": "data:image/png;base64,%"}])
+    assert (found["saved"], found["kept"], found["different"]) == (
+        ["new/hare.png"],
+        ["here.png"],
+        ["other.png"],
+    )
+    assert found["refused"] == ["../out.png", "", "notes.txt", "a\\b.png", "a\0.png", "broken.png"]
+    assert (inputs / "new" / "hare.png").read_bytes() == b"same"
+    assert (inputs / "other.png").read_bytes() == b"of the author"
+    assert not (comfyui.base / "out.png").exists()
 
 
 class NumberOf(str):

@@ -24,7 +24,7 @@ import aiohttp
 from aiohttp import web
 
 from .connection import NotConfigured, describe_risk, read_connection, settings_file
-from .example_files import read_example_files
+from .example_files import read_example_files, save_input_files
 from .link_types import with_link_types
 from .origins import find_pack_origins
 from .results import fetch_results
@@ -105,7 +105,17 @@ async def list_models(request: web.Request) -> web.Response:
 
 
 async def open_model(request: web.Request) -> web.Response:
-    return await _forward("GET", f"/admin/v1/models/{_model_id(request)}/workflow")
+    """Answer with a model as a workflow, and write the files that it loads into the input folder."""
+    response = await _forward("GET", f"/admin/v1/models/{_model_id(request)}/workflow")
+    if response.status != HTTPStatus.OK or not isinstance(response.body, bytes):
+        return response
+    answer = dict(_as_mapping(json.loads(response.body)))
+    try:
+        files = await asyncio.to_thread(save_input_files, answer.pop("files", []))
+    except OSError as error:
+        return _error(500, f"The files of the model cannot be written into ComfyUI's input folder: {error}")
+    files["missing"] = answer.pop("missing_files", []) + files.pop("refused")
+    return web.json_response(answer | {"input_files": files})
 
 
 async def publish_model(request: web.Request) -> web.Response:

@@ -37,8 +37,14 @@ function showModels(body, models, dialog) {
 function modelRow(model, dialog, message) {
   const open = actionButton("Open", async () => {
     try {
-      await openWorkflow((await readWorkflow(model.id)).workflow, model.id);
-      dialog.close();
+      const answer = await readWorkflow(model.id);
+      await openWorkflow(answer.workflow, model.id);
+      const notes = fileNotes(answer.input_files ?? {});
+      if (notes.length) {
+        message.replaceChildren(...notes.map((note) => messageBox(`${model.id} is open. ${note}`, "pf-warning")));
+      } else {
+        dialog.close();
+      }
     } catch (error) {
       message.replaceChildren(messageBox(error.message, "pf-error"));
     }
@@ -53,4 +59,22 @@ function modelRow(model, dialog, message) {
   );
   row.dataset.id = model.id;
   return row;
+}
+
+/** Return what the author should know of the input files that the opened graph loads. */
+function fileNotes({ different = [], missing = [] }) {
+  const notes = [];
+  if (different.length) {
+    notes.push(
+      `ComfyUI's input folder has other files with the names of the model's: ${different.join(", ")}. ` +
+        "They were not replaced: rename them and open the model again, or choose files in the graph.",
+    );
+  }
+  if (missing.length) {
+    notes.push(
+      `The service does not have these files, which the graph loads: ${missing.join(", ")}. ` +
+        "Ask the author of the model for them and put them into ComfyUI's input folder, or choose others.",
+    );
+  }
+  return notes;
 }

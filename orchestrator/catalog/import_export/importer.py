@@ -131,11 +131,10 @@ def import_workflow(
 
     `today` and `comfyui_version`, the version of `facts`, become part of the manifest. `prompt` is the graph
     in API format of the same file, with which the result is compared, and `picture` a small picture that the
-    author has made, as a `data:` URL. `pack_facts` are the author's facts of
-    further classes; those that the graph uses become part of the model. `weight_paths` are weight files of
-    the author's ComfyUI, below `models/`. Without `validate`, the problems are only those of reading the
-    file: the caller changes the model and validates it then. Raises InvalidWorkflow if `data` is not a
-    graph, or has no node that could save a result.
+    author has made, as a `data:` URL. `pack_facts` are the author's facts of further classes; those that the
+    graph uses become part of the model. `weight_paths` are weight files of the author's ComfyUI, below
+    `models/`. Without `validate`, the problems are only those of reading the file: the caller changes the
+    model and validates it then. Raises InvalidWorkflow if `data` is not a graph, or saves no result.
     """
     _check_id(id)
     for name, graph in (("the graph", data), ("the graph in API format", prompt)):
@@ -151,12 +150,7 @@ def import_workflow(
         manifest, graph = _fix_files_of_export(own.build_manifest(id), own.graph, {**node_facts, **known})
         result = _parse_import(manifest, graph, {}, [], {**node_facts, **known} if validate else None)
         return replace(result, node_facts=node_facts)
-    differences: list[GraphProblem] = []
-    if prompt is not None:
-        run = copy_api_graph(prompt)
-        modernise_graph(run, known)
-        deque(convert_values(run, known), maxlen=0)
-        differences = compare_with_prompt(source, run, known)
+    differences = [] if prompt is None else _compare(source, prompt, known)
     made = _MadeWith(today, comfyui_version, validate)
     result = _infer_model(id, source, known, pack_classes, made)
     kept = json.loads(result.graph)
@@ -172,6 +166,14 @@ def import_workflow(
         node_facts=_used_facts(kept, pack_facts, pack_classes),
         unknown_classes={name: source.unknown_classes[name] for name in sorted(unknown)},
     )
+
+
+def _compare(source: ConvertedWorkflow, prompt: Any, facts: NodeFacts) -> list[GraphProblem]:
+    """Return where a graph differs from the one in API format of the same file. Raises InvalidWorkflow."""
+    run = copy_api_graph(prompt)
+    modernise_graph(run, facts)
+    deque(convert_values(run, facts), maxlen=0)
+    return compare_with_prompt(source, run, facts)
 
 
 def _list_mismatches(source: ConvertedWorkflow) -> Iterator[GraphProblem]:
@@ -217,7 +219,7 @@ def _infer_model(
         if id in template
     )
     notes.extend(_list_folder_questions(found, source, list(needed)))
-    batches = find_batches(found, manifest["kind"], needed)
+    batches = find_batches(found, manifest["kind"], outputs)
     manifest |= {"batch": count_results(batches)} if batches else {}
     notes.extend(list_batch_questions(batches))
     notes.extend(list_output_questions(outputs, manifest.get("batch", 1)))

@@ -17,7 +17,8 @@ def count_graph_results(model: Model, facts: NodeFacts) -> int:
     Raises CatalogError.
     """
     graph = model.render_graph(model.example_params(), filename_prefix="example", cut=False)
-    batches = find_batches(ParameterBindings(graph, facts), model.kind.value, graph)
+    outputs = [output.node for output in model.outputs]
+    batches = find_batches(ParameterBindings(graph, facts), model.kind.value, outputs)
     return count_results(batches) * len(model.outputs)
 
 

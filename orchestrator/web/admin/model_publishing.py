@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from orchestrator.billing.price_book import PriceBook
-from orchestrator.catalog.import_export import InvalidWorkflow, export_api, export_ui
+from orchestrator.catalog.import_export import InvalidWorkflow, export_ui
 from orchestrator.catalog.publishing.draft_catalog import DRAFT_SUFFIX, parse_files
 from orchestrator.catalog.publishing.records import Author
 from orchestrator.catalog.publishing.submission import WORKFLOW_NAME, Submission, SubmittedModel
@@ -29,6 +29,7 @@ from orchestrator.web.admin.publishing_schemas import (
     TestRunRequest,
     VersionDiff,
     to_model_versions,
+    to_model_workflow,
     to_publish_report,
 )
 from orchestrator.web.admin.trial_runs import TrialRuns, check_test_params
@@ -148,7 +149,7 @@ class ModelPublishingRoutes:
             model = parse_files(files, self._publishing.publisher.files.directory / id)
             kept = files.get(WORKFLOW_NAME)
             workflow = json.loads(kept) if kept else export_ui(model, facts)
-            return ModelWorkflow(id=id, version=version, workflow=workflow, prompt=export_api(model))
+            return to_model_workflow(version, model, workflow)
 
         try:
             return json_response(await asyncio.to_thread(draw))

@@ -6,6 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from orchestrator.catalog import Model
+from orchestrator.catalog.example_files import encode_data_url
+from orchestrator.catalog.import_export import export_api
+from orchestrator.catalog.publishing.own_files import list_own_files
 from orchestrator.catalog.publishing.submission import SubmittedModel
 from orchestrator.catalog.rendering.expressions import expression_names, is_template
 from orchestrator.model_publishing import ModelState
@@ -258,6 +262,13 @@ class VersionDiff(ResponseModel):
     diff: str = Field(description="Unified diff of manifest and graph; empty if equal.", examples=[""])
 
 
+class ModelFile(ResponseModel):
+    """An input file of a model's author."""
+
+    name: str = Field(description="Its name in ComfyUI's input folder.", examples=["hare.png"])
+    data: str = Field(description="A `data:` URL.", examples=["data:image/png;base64,iVBORw0KGgo="])
+
+
 class ModelWorkflow(ResponseModel):
     """The graph of a version."""
 
@@ -265,6 +276,26 @@ class ModelWorkflow(ResponseModel):
     version: str = Field(description="Which version.", examples=["live"])
     workflow: JsonObject = Field(description="The canvas, which ComfyUI opens.")
     prompt: JsonObject = Field(description="The graph of a default request in API format.")
+    files: list[ModelFile] = Field(
+        description="Files of the author's input folder that the graph loads, without folder marks."
+    )
+    missing_files: list[str] = Field(
+        description="Files that it loads too, whose content is not kept here.", examples=[["hare.png"]]
+    )
+
+
+def to_model_workflow(version: str, model: Model, workflow: dict[str, Any]) -> ModelWorkflow:
+    """Return the canvas of a version with the files that it loads."""
+    files = list_own_files(model)
+    kept = {name: data for name, data in files.items() if data is not None}
+    return ModelWorkflow(
+        id=model.id,
+        version=version,
+        workflow=workflow,
+        prompt=export_api(model),
+        files=[ModelFile(name=name, data=encode_data_url(data)) for name, data in kept.items()],
+        missing_files=[name for name in files if name not in kept],
+    )
 
 
 def to_publish_report(

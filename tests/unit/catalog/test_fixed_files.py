@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 
 from orchestrator.catalog import CatalogError, write_model
-from orchestrator.catalog.example_files import EXAMPLES_NAME, MAX_FILE_BYTES, format_example_files
+from orchestrator.catalog.example_files import (
+    EXAMPLES_NAME,
+    MAX_FILE_BYTES,
+    decode_data_url,
+    format_example_files,
+)
 from orchestrator.catalog.fixed_files import FIXED_FILES_NAME, fix_literal_files, take_fixed_files
 from orchestrator.catalog.import_export import InvalidWorkflow, export_api
 from orchestrator.catalog.import_export.ui.ui_to_api import EXPORT_METADATA_KEY
@@ -30,6 +35,7 @@ from orchestrator.catalog.publishing.submission import (
 from orchestrator.cli.console import CliError
 from orchestrator.cli.example_files import find_example_files, write_own_files
 from orchestrator.errors import InvalidRequest
+from orchestrator.web.admin.publishing_schemas import to_model_workflow
 from tests.support.canvas import drawn
 from tests.support.drafts import FACTS
 from tests.support.images import png
@@ -185,6 +191,16 @@ def test_an_export_writes_the_files_and_an_import_finds_them(tmp_path: Path) -> 
     (tmp_path / "input/sub/hare.png").write_bytes(OTHER)
     with pytest.raises(CliError, match="is another file"):
         write_own_files(built.model, tmp_path / "input")
+
+
+@pytest.mark.parametrize("fix", [True, False])
+def test_the_canvas_of_a_model_comes_with_its_files(fix: bool) -> None:
+    built = submit(fix=fix, example_files=sent(hare=PICTURE))
+    shown = to_model_workflow("live", built.model, {})
+    assert [(file.name, decode_data_url(file.data)) for file in shown.files] == [("sub/hare.png", PICTURE)]
+    assert shown.missing_files == []
+    shown = to_model_workflow("live", submit(fix=fix).model, {})
+    assert (shown.files, shown.missing_files) == ([], ["sub/hare.png"])
 
 
 def test_an_export_writes_example_files(tmp_path: Path) -> None:

@@ -339,6 +339,32 @@ def test_repeated_latents_are_a_question() -> None:
     assert to_billable_work(model, model.example_params(n=2), None).n == 16
 
 
+@pytest.mark.parametrize(
+    ("first", "length", "batch"), [(0, 1, 1), (0, 3, 3), (6, 4, 2), (0, ["several", 0], 3), (0, 100, 8)]
+)
+def test_a_part_of_a_batch_is_all_that_counts(first: int, length: Any, batch: int) -> None:
+    picked = {"image": ["decode", 0], "batch_index": first, "length": length}
+    data = drawn(
+        several=("PrimitiveInt", "", {"value": 3}),
+        latent=("EmptyLatentImage", "", {"width": 512, "height": 512, "batch_size": 8}),
+        part=("ImageFromBatch", "", picked),
+        save=("SaveImage", "", {"images": ["part", 0], "filename_prefix": "x"}),
+    )
+    assert parse_imported(imported(data)).manifest.batch == batch
+    assert all("length of node part (ImageFromBatch)" in question for question in batch_questions(data))
+
+
+def test_results_beside_a_part_of_the_batch_count() -> None:
+    data = drawn(
+        latent=("EmptyLatentImage", "", {"width": 512, "height": 512, "batch_size": 8}),
+        part=("ImageFromBatch", "", {"image": ["decode", 0], "batch_index": 0, "length": 1}),
+        small=("ImageBlend", "", {"image1": ["part", 0], "image2": ["decode", 0], "blend_factor": 0.5}),
+        save=("SaveImage", "", {"images": ["small", 0], "filename_prefix": "x"}),
+    )
+    data["small"]["inputs"]["blend_mode"] = "normal"
+    assert parse_imported(imported(data)).manifest.batch == 8
+
+
 def test_frames_of_a_video_are_no_batch_of_results() -> None:
     frames = {"width": 512, "height": 512, "batch_size": 16}
     video = {

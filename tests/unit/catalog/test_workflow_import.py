@@ -18,6 +18,7 @@ from tests.support.canvas import (
     api,
     drawn,
     image,
+    import_pinned,
     imported,
     node,
     parameters,
@@ -27,7 +28,7 @@ from tests.support.canvas import (
     widget,
     workflow,
 )
-from tests.support.drafts import unhurried
+from tests.support.drafts import FACTS, unhurried
 
 
 def test_natural_parameters_are_found() -> None:
@@ -395,3 +396,15 @@ def test_a_text_that_is_no_number_is_an_error() -> None:
     result = imported(graph)
     assert not result.usable
     assert "must be a number of type INT (got 'twenty')" in str(result.problems[0])
+
+
+def test_a_seed_that_is_at_least_one_gets_no_zero() -> None:
+    seed = ["INT", {"min": 1, "max": 1000}]
+    entry = {"input": {"required": {"image": ["IMAGE"], "seed": seed}}, "output": ["IMAGE"]}
+    graph = drawn(
+        paint=("PackPainter", "", {"image": ["decode", 0], "seed": 5}),
+        save=("SaveImage", "", {"images": ["paint", 0], "filename_prefix": "x"}),
+    )
+    result = import_pinned(graph, id="drawn", facts={**FACTS, "PackPainter": entry})
+    assert result.bound_inputs["paint.seed"] == "{{ [seed % 1001, 1] | max }}"
+    assert result.problems == ()

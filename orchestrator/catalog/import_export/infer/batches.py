@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from orchestrator.catalog.checks.node_facts import output_types
 from orchestrator.catalog.import_export.infer.bindings import ParameterBindings
 from orchestrator.catalog.import_export.infer.constants import InputRef
 from orchestrator.catalog.manifest import MAX_BATCH
+from orchestrator.catalog.rendering.graph import find_upstream_nodes
 
 #: Inputs for the number of results. Those without classes are meant by their name where a node makes latents.
 _COUNT_INPUT = "batch_size"
 _COUNT_INPUT_BY_CLASS = {"RepeatLatentBatch": "amount", "RepeatImageBatch": "amount"}
 #: Names of inputs that may fix a number of results.
 BATCH_INPUTS = frozenset({_COUNT_INPUT, *_COUNT_INPUT_BY_CLASS.values()})
+#: Classes that take a part out of a batch: the inputs for its first result, and for the number of results.
+_RANGE = ("batch_index", "length")
+_PICKER_INPUTS = {
+    **dict.fromkeys(("ImageFromBatch", "LatentFromBatch"), _RANGE),
+    **dict.fromkeys(("ImageFromBatch+", "LatentFromBatch+"), ("start", "length")),
+    "GetImageRangeFromBatch": ("start_index", "num_frames"),
+}
 _BATCH_TYPES = frozenset({"LATENT", "IMAGE"})
 _VIDEO_KINDS = ("video", "i2v")
 
@@ -29,11 +37,45 @@ class FixedBatch:
     count: int
 
 
-def find_batches(bindings: ParameterBindings, kind: str, needed: Iterable[str]) -> list[FixedBatch]:
+def find_batches(bindings: ParameterBindings, kind: str, outputs: Collection[str]) -> list[FixedBatch]:
     """Return the nodes that an output needs and that fix a number of results above 1.
 
-    Frames of a video are a batch, too: of a model for videos, only nodes that also have a length count.
+    Frames of a video are a batch, too: of a model for videos, only nodes that also have a length count. What
+    a node takes out of a batch is all that counts of it.
     """
+    pickers = {} if kind in _VIDEO_KINDS else _find_pickers(bindings)
+    rest = {id: {} if id in pickers else node for id, node in bindings.graph.items()}
+    visible = find_upstream_nodes(rest, outputs)
+    # A picker makes no more than all sources together, wherever they are.
+    given = count_results(_find_sources(bindings, kind, find_upstream_nodes(bindings.graph, outputs)))
+    found = _find_sources(bindings, kind, visible - pickers.keys())
+    for id in visible & pickers.keys():
+        first, length = pickers[id]
+        count = min(length, given - first)
+        if count > 1:
+            found.append(
+                FixedBatch(
+                    id,
+                    _PICKER_INPUTS[bindings.graph[id]["class_type"]][1],
+                    bindings.graph[id]["class_type"],
+                    count,
+                )
+            )
+    return sorted(found, key=lambda batch: batch.node)
+
+
+def _find_pickers(bindings: ParameterBindings) -> dict[str, tuple[int, int]]:
+    """Return the nodes that take a fixed part out of a batch: its first result, and how many."""
+    found = {}
+    for id, node in bindings.graph.items():
+        names = _PICKER_INPUTS.get(node["class_type"], ())
+        values = [constant.value for name in names if (constant := bindings.trace_constant(id, name))]
+        if len(values) == len(_RANGE) and all(isinstance(value, int) for value in values):
+            found[id] = (max(0, values[0]), values[1])
+    return found
+
+
+def _find_sources(bindings: ParameterBindings, kind: str, needed: Iterable[str]) -> list[FixedBatch]:
     found = []
     for id in needed:
         node = bindings.graph[id]
@@ -68,7 +110,8 @@ def list_batch_questions(batches: Iterable[FixedBatch]) -> Iterator[str]:
         yield (
             f"whether each request makes a batch of {batch.count}: {batch.input} of node {batch.node}"
             f" ({batch.class_type}) is fixed, so callers pay for all results (`batch` of the manifest);"
-            " set it to 1, so that callers ask for more with n"
+            " set it to 1, so that callers ask for more with n. Whether a later node drops or joins results"
+            " is not known before a test run, which counts them"
         )
 
 

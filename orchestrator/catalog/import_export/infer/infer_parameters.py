@@ -131,10 +131,14 @@ def _bind_seeds(bindings: ParameterBindings, needed: list[str]) -> None:
 
 
 def seed_expression(bindings: ParameterBindings, input_ref: InputRef) -> str:
-    """Return the expression of a seed, reduced by modulo if the node's range is narrower than 64 bits."""
+    """Return the expression of a seed, which is from 0 on, brought into the node's range."""
     item = bindings.node_inputs(input_ref.node).get(input_ref.input)
-    limit = item.options.get("max", MAX_SEED) if item else MAX_SEED
-    return "{{ seed }}" if limit >= MAX_SEED else f"{{{{ seed % {limit + 1} }}}}"
+    low, high = (item.options.get(name) if item else None for name in ("min", "max"))
+    limit = MAX_SEED if high is None else high
+    seed = "seed" if limit >= MAX_SEED else f"seed % {int(limit) + 1}"
+    if low is None or low <= 0:
+        return f"{{{{ {seed} }}}}"
+    return f"{{{{ [{seed}, {int(low)}] | max }}}}"
 
 
 def _bind_steps(bindings: ParameterBindings, needed: list[str]) -> None:

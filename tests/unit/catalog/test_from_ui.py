@@ -64,6 +64,41 @@ def test_an_upload_button_owns_a_value_that_is_no_input() -> None:
     assert graph(data)["1"]["inputs"] == {"image": "a.png"}
 
 
+UPLOAD = ["COMBO", {"options": ["hare.png"], "image_upload": True}]
+TEXT, SEED = ["STRING", {}], ["INT", {"min": 0, "max": 1000}]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (["image", "a fox"], "a fox"),
+        (["a fox", "image"], "a fox"),
+        (["a fox"], "a fox"),
+    ],
+)
+def test_an_upload_button_may_be_behind_the_required_inputs(values: list[Any], text: str) -> None:
+    entry = {"input": {"required": {"image": UPLOAD}, "optional": {"text": TEXT}}, "output": ["IMAGE"]}
+    reader = node(1, "Reader", widgets_values=["hare.png", *values], gives=["IMAGE"])
+    data = workflow(reader, save(2, 1), links=[[1, 1, 0, 2, 0, "IMAGE"]])
+    found = convert_ui_to_api(data, {**FACTS, "Reader": entry}, {"Reader"})
+    assert found.graph["1"]["inputs"] == {"image": "hare.png", "text": text}
+    assert found.mismatches == {}
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_button_between_widgets_is_known_where_the_file_names_all_widgets(is_named: bool) -> None:
+    entry = {"input": {"required": {"text": TEXT, "seed": SEED}}, "output": ["IMAGE"]}
+    sockets = [widget("text", "STRING"), widget("seed", "INT")] if is_named else []
+    painter = node(1, "Painter", widgets_values=["a fox", "", 5, "fixed"], inputs=sockets, gives=["IMAGE"])
+    data = workflow(painter, save(2, 1), links=[[1, 1, 0, 2, 0, "IMAGE"]])
+    found = convert_ui_to_api(data, {**FACTS, "Painter": entry}, {"Painter"})
+    if is_named:
+        assert found.graph["1"]["inputs"] == {"text": "a fox", "seed": 5}
+        assert found.placed.keys() == {"1"}
+    else:
+        assert found.mismatches.keys() == {"1"}
+
+
 def test_a_dynamic_combo_brings_its_own_widgets() -> None:
     resize = node(
         2,

@@ -8,7 +8,7 @@ itself proves it. A class that has lost all of its widgets has no position that 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -55,10 +55,13 @@ class Slot:
 CONTROLS = ("fixed", "increment", "decrement", "randomize", "increment-wrap")
 
 
-def find_only_placement(slots: Sequence[Slot], values: Sequence[Any]) -> dict[str, Any] | None:
+def find_only_placement(
+    slots: Sequence[Slot], values: Sequence[Any], ignored: Collection[Any] = ()
+) -> dict[str, Any] | None:
     """Return the values by input if only one assignment is possible; None otherwise.
 
-    Inputs without a value are left out. Assignments with the same result count once.
+    Values that are equal to one of `ignored` may belong to no input. Inputs without a value are left out.
+    Assignments with the same result count once.
     """
     if max(len(slots), len(values)) > _MAX_WIDGETS:
         return None
@@ -67,15 +70,17 @@ def find_only_placement(slots: Sequence[Slot], values: Sequence[Any]) -> dict[st
     @cache
     def rests(slot: int, value: int) -> tuple[_Rest, ...]:
         """Return up to two results of the slots and values from these on."""
-        if slot == len(slots):
-            return ((),) if value == len(values) or may_skip_values else ()
+        if slot == len(slots) and (value == len(values) or may_skip_values):
+            return ((),)
         found: dict[_Rest, None] = {}
+        if value < len(values) and (may_skip_values or values[value] in ignored):
+            found |= dict.fromkeys(rests(slot, value + 1))
+        if slot == len(slots):
+            return tuple(found)[:_ENOUGH]
         here = slots[slot]
         if value < len(values) and here.takes(values[value]):
             head = () if here.item is None else ((here.item.name, json.dumps(values[value])),)
             found |= dict.fromkeys(head + rest for rest in rests(slot + 1, value + 1))
-        if may_skip_values and value < len(values):
-            found |= dict.fromkeys(rests(slot, value + 1))
         if here.item is None or (not may_skip_values and not here.item.required):
             found |= dict.fromkeys(rests(slot + 1, value))
         return tuple(found)[:_ENOUGH]

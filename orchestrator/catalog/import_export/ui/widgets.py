@@ -7,7 +7,7 @@ only the version of the class that saved the file; `WidgetValues.mismatch` says 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,8 @@ from orchestrator.catalog.import_export.ui.ui_graph import UiNode
 _CONTROL_AFTER_GENERATE = frozenset(CONTROLS)
 # Buttons of the 3D loaders have slots, too.
 _BUTTON_SLOTS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResources", "clear"})
+# Flags of inputs for files -> the value of the upload button that the page adds for the first one.
+_UPLOAD_BUTTONS = {"image_upload": "image", "video_upload": "image", "audio_upload": ""}
 # Values that only the page of a node uses.
 _PREVIEW_KEYS = frozenset({"videopreview", "$$canvas-image-preview"})
 _MAX_SHOWN_CHARACTERS = 40
@@ -57,8 +59,8 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
         return WidgetValues(old_inputs)
     if entry is None:
         return _values_by_socket(node, listed)
-    layout = _choose_layout(entry, listed, {socket.widget for socket in node.inputs if socket.widget})
-    layout = layout.with_buttons(listed, {socket.widget for socket in node.inputs if socket.widget})
+    saved = {socket.widget for socket in node.inputs if socket.widget}
+    layout = _choose_layout(entry, listed, saved).with_buttons(listed, saved)
     found = {name: value for name, value in layout.values.items() if value is not _MISSING}
     # Recent frontends store values by name that are missing in the list.
     missing = layout.values.keys() - found.keys()
@@ -71,13 +73,17 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
     mismatch = _describe_mismatch(layout, listed, named, linked)
     # A fitting number of values, one of which is of another type, is an error.
     is_other_number = bool(mismatch) and not layout.fits(len(listed))
-    placed = _place_by_kind(entry, listed) if is_other_number and not named else None
+    # Where the file names all widgets, the class has lost none, and further values are those of buttons.
+    ignored = BUTTON_VALUES if saved and saved == layout.inputs.keys() else ()
+    placed = _place_by_kind(entry, listed, ignored) if is_other_number and not named else None
     if placed is not None:
         return WidgetValues(placed, note=mismatch)
     return WidgetValues(found | named, mismatch)
 
 
-def _place_by_kind(entry: Mapping[str, Any], values: Sequence[Any]) -> dict[str, Any] | None:
+def _place_by_kind(
+    entry: Mapping[str, Any], values: Sequence[Any], ignored: Collection[Any]
+) -> dict[str, Any] | None:
     """Return the values by input if their kinds allow only one assignment; None otherwise."""
     slots: list[Slot] = []
     for item in declared_inputs(entry):
@@ -85,7 +91,7 @@ def _place_by_kind(entry: Mapping[str, Any], values: Sequence[Any]) -> dict[str,
             return None
         if item.is_widget:
             slots += [Slot(item), *([Slot(None)] if _has_control_slot(item) else [])]
-    return find_only_placement(slots, values)
+    return find_only_placement(slots, values, ignored)
 
 
 _MISSING = object()
@@ -147,14 +153,18 @@ def _choose_layout(entry: Mapping[str, Any], values: Sequence[Any], saved: Set[s
 
 def _read_layout(entry: Mapping[str, Any], slots: _WidgetSlots, former: Set[str] = frozenset()) -> _Layout:
     declared = list(declared_inputs(entry))
-    slotted = list(_assign_values(declared, slots, former))
+    widgets = [item for item in declared if item.is_widget or item.name in former]
+    required, optional = ([item for item in widgets if item.required is flag] for flag in (True, False))
+    slotted = list(_assign_values(required, slots, next(iter(optional), None)))
+    has_upload = any(item.accepts_uploads for item in declared) and not slots.skip_upload(required)
+    slotted += _assign_values(optional, slots)
     assigned = [(item, value) for item, value in slotted if item.name not in former]
     linked = [(item, value) for item, value in slotted if item.name in former and value is not _MISSING]
     return _Layout(
         values={item.name: value for item, value in assigned},
         inputs={item.name: item for item, _ in assigned},
         taken=slots.taken,
-        has_upload=any(item.accepts_uploads for item in declared),
+        has_upload=has_upload,
         former_fit=all(_has_fitting_type(item, value) for item, value in linked),
     )
 
@@ -184,6 +194,18 @@ class _WidgetSlots:
         self.taken += found
         return found
 
+    def skip_upload(self, required: Sequence[NodeInput]) -> bool:
+        """Skip the upload button where some versions of the page add it: behind the required inputs.
+
+        Others add it behind all inputs. A class without optional widgets has it there anyway.
+        """
+        flags = next((item.options for item in required if item.accepts_uploads), {})
+        buttons = [value for flag, value in _UPLOAD_BUTTONS.items() if flags.get(flag)]
+        rest = self._values[self.taken :]
+        found = len(rest) > 1 and rest[0] in buttons and rest[-1] not in buttons
+        self.taken += found
+        return found
+
     def skip_buttons(self) -> None:
         while isinstance(self._peek(), str) and self._peek() in _BUTTON_SLOTS:
             self.taken += 1
@@ -193,10 +215,10 @@ class _WidgetSlots:
 
 
 def _assign_values(
-    inputs: Sequence[NodeInput], slots: _WidgetSlots, former: Set[str] = frozenset()
+    widgets: Sequence[NodeInput], slots: _WidgetSlots, after: NodeInput | None = None
 ) -> Iterator[tuple[NodeInput, Any]]:
-    widgets = [item for item in inputs if item.is_widget or item.name in former]
-    for item, following in zip(widgets, [*widgets[1:], None], strict=False):
+    """Yield widgets with their values; `after` is the widget that follows the last one."""
+    for item, following in zip(widgets, [*widgets[1:], after], strict=False):
         slots.skip_buttons()
         value = slots.take()
         if value is None:
@@ -204,7 +226,8 @@ def _assign_values(
         yield item, _coerce_value(item, value)
         if item.type == "COMFY_DYNAMICCOMBO_V3":
             selected = item.default if value is _MISSING else value
-            yield from _assign_values(dynamic_combo_inputs(item, selected), slots)
+            inner = [sub for sub in dynamic_combo_inputs(item, selected) if sub.is_widget]
+            yield from _assign_values(inner, slots)
         elif _has_control_slot(item) and slots.skip_control(following) and item.type == "COMBO":
             slots.take()  # the filter text of the list in the UI
 

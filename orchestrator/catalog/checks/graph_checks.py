@@ -24,6 +24,7 @@ from orchestrator.catalog.rendering.graph import (
     find_upstream_nodes,
     iter_links,
     parse_link,
+    unwrap_value,
 )
 from orchestrator.similar_names import find_similar
 
@@ -50,7 +51,7 @@ _WARNING_CODES = frozenset({"unknown_input", "parameter_without_effect"})
 class GraphProblem:
     """One problem of a graph."""
 
-    #: ComfyUI's error type if it has one: `missing_node_type`, `required_input_missing`,
+    #: ComfyUI's error type if it has one: `missing_node_type`, `required_input_missing`, `bad_linked_input`,
     #: `return_type_mismatch`, `invalid_input_type`, `value_bigger_than_max`,
     #: `value_smaller_than_min`, `value_not_in_list`, `dependency_cycle`, `prompt_no_outputs`.
     code: str
@@ -156,11 +157,15 @@ def _validate_node(
             if item.required and item.type != "COMFY_AUTOGROW_V3":
                 yield GraphProblem("required_input_missing", f"is required ({item.type})", id, name)
             continue
-        link = parse_link(given[name])
+        value = given[name]
+        link = parse_link(value)
         if link is not None:
             yield from _validate_link(id, item, link, graph, facts)
+        elif isinstance(value, list):
+            message = f'a list is read as a link: must be ["NODE", OUTPUT] (got {repr(value)[:_MAX_SHOWN]})'
+            yield GraphProblem("bad_linked_input", message, id, name)
         elif node["class_type"] not in _FREE_OPTION_CLASSES:
-            yield from _validate_value(id, item, given[name], known_files)
+            yield from _validate_value(id, item, unwrap_value(value), known_files)
     for name in sorted(given.keys() - known.keys()) if node["class_type"] not in _OPEN_CLASSES else ():
         yield GraphProblem("unknown_input", f"{node['class_type']} has no such input", id, name)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
 from orchestrator.catalog.rendering.expressions import is_template
-from orchestrator.catalog.rendering.graph import ApiGraph
+from orchestrator.catalog.rendering.graph import ApiGraph, unwrap_value
 
 _MAX_SHOWN = 40
 
@@ -23,14 +23,14 @@ def convert_values(graph: ApiGraph, facts: NodeFacts) -> Iterator[str]:
         entry = facts.get(node["class_type"])
         declared = resolve_inputs(entry, node["inputs"]) if entry else {}
         for name, item in declared.items():
-            value, convert = node["inputs"].get(name), _CONVERSIONS.get(item.type)
+            value, convert = unwrap_value(node["inputs"].get(name)), _CONVERSIONS.get(item.type)
             if convert is None or (isinstance(value, str) and is_template(value)):
                 continue
             converted = convert(value)
             if converted is None:
                 continue
             node["inputs"][name] = converted
-            if converted != value:
+            if converted != value or isinstance(converted, bool) != isinstance(value, bool):
                 yield (
                     f"node {id}, input {name}: {_show(value)} is read as {_show(converted)}, as ComfyUI does:"
                     f" the class takes {item.type}"
@@ -38,8 +38,11 @@ def convert_values(graph: ApiGraph, facts: NodeFacts) -> Iterator[str]:
 
 
 def _to_integer(value: Any) -> int | None:
-    """Return the integer that a server makes of a text or a number with decimals."""
-    if not isinstance(value, str | float):
+    """Return the integer that a server makes of a text or a number with decimals.
+
+    A switch stays: in place of a number it is a mistake, although a server takes it for 0 or 1.
+    """
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
     try:
         return int(value)
@@ -48,8 +51,10 @@ def _to_integer(value: Any) -> int | None:
 
 
 def _to_number(value: Any) -> float | None:
-    if not isinstance(value, str):
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
+    if not isinstance(value, str):
+        return value
     try:
         number = float(value)
     except ValueError:
@@ -59,11 +64,11 @@ def _to_number(value: Any) -> float | None:
 
 def _to_switch(value: Any) -> bool | None:
     """Return the switch; any text is on, also `false`, except an empty one."""
-    return bool(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    return bool(value) if isinstance(value, str | int | float) else None
 
 
 def _to_text(value: Any) -> str | None:
-    return str(value) if isinstance(value, bool | int | float) else None
+    return str(value) if isinstance(value, str | bool | int | float) else None
 
 
 _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {

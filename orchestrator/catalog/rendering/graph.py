@@ -81,6 +81,11 @@ def parse_link(value: Any) -> Link | None:
     return None
 
 
+def unwrap_value(value: Any) -> Any:
+    """Return the value in `{"__value__": ...}`, in which a page sends what could be taken for a link."""
+    return value["__value__"] if isinstance(value, dict) and value.keys() == {"__value__"} else value
+
+
 def iter_links(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Link]]:
     """Yield the name and link of every linked input."""
     for name, value in inputs.items():

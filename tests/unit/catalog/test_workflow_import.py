@@ -373,7 +373,7 @@ def test_a_seed_fits_the_range_of_a_node_that_is_titled_so() -> None:
 def test_texts_in_place_of_numbers_are_read_as_a_server_does() -> None:
     graph = drawn()
     graph["sampler"]["inputs"] |= {"steps": "20", "cfg": "7.5", "denoise": "{{ strength }}"}
-    graph["latent"]["inputs"]["width"] = 1024.7
+    graph["latent"]["inputs"] |= {"width": 1024.7, "height": {"__value__": 768}}
     graph["switch"] = api(switch=("PrimitiveBoolean", "", {"value": "false"}))["switch"]
     graph["show"] = api(show=("PreviewAny", "", {"source": ["switch", 0]}))["show"]
     result = imported(graph)
@@ -388,6 +388,16 @@ def test_texts_in_place_of_numbers_are_read_as_a_server_does() -> None:
     assert "input width: 1024.7 is read as 1024" in changed
     assert 'node switch, input value: "false" is read as true' in changed
     assert "denoise" not in changed
+
+
+@pytest.mark.parametrize("value", [["a fox", "a hare"], [3, 0], ["text"], ["model", 1.5]])
+def test_a_list_that_is_no_link_is_an_error(value: list[Any]) -> None:
+    graph = drawn()
+    graph["text"]["inputs"]["text"] = value
+    result = imported(graph)
+    assert not result.usable
+    (problem,) = [each for each in result.problems if each.code == "bad_linked_input"]
+    assert (problem.node, problem.input) == ("text", "text")
 
 
 def test_a_text_that_is_no_number_is_an_error() -> None:

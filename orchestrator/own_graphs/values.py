@@ -170,7 +170,7 @@ class NodeChecker:
             yield self._problem("value_too_long", reason, name, value)
 
     def _find_bound(self, item: NodeInput) -> Bound | None:
-        return None if self.class_type in _SELECTS else self.limits.find_bound(item.name)
+        return find_bound(self.class_type, item.name, self.limits)
 
     def _check_bound(self, name: str, value: Any, bound: Bound) -> Iterator[NodeProblem]:
         try:
@@ -186,6 +186,11 @@ class NodeChecker:
         return NodeProblem(
             node=self.id, class_type=self.class_type, type=type, message=text, input=name, value=value
         )
+
+
+def find_bound(class_type: str, name: str, limits: GraphLimits) -> Bound | None:
+    """Return the bound of a number of a class; None for one that costs nothing."""
+    return None if class_type in _SELECTS else limits.find_bound(name)
 
 
 def is_asset(value: Any) -> bool:

@@ -13,6 +13,7 @@ from pydantic import RootModel
 
 from orchestrator.errors import NotFound
 from orchestrator.own_graphs.policy import GraphPolicy
+from orchestrator.own_graphs.shown_bounds import with_bounds
 from orchestrator.own_graphs.values import UPLOADED_PREFIX
 from orchestrator.web.dialects.comfy.bodies import ComfyUiBody, ComfyUiList
 from orchestrator.web.dialects.comfy.graph_jobs import authenticate_graphs
@@ -78,7 +79,7 @@ class ClassFacts:
         if not self.policy.is_allowed(name) or (self.live is not None and name not in self.live):
             return None
         entry: Mapping[str, Any] = self.policy.facts[name] if self.live is None else self.live[name]
-        inputs = _public_inputs(entry["input"])
+        inputs = with_bounds(name, _public_inputs(entry["input"]), self.policy.limits)
         return {**_EXTRA, "name": name, "output_node": False, **entry, "input": inputs}
 
     def weights_in(self, folder: str) -> list[str] | None:

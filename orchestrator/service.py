@@ -32,6 +32,7 @@ from orchestrator.execution.object_deletion import ObjectDeleter
 from orchestrator.execution.responses import ResponseTracker
 from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.admission import check_capacity
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.input_slots import InputOwner, InputPurpose
 from orchestrator.intake.license_policy import LicensePolicy
 from orchestrator.intake.model_names import errors_name_model, name_model_in_each
@@ -152,7 +153,8 @@ class GenerationService:
         if existing:
             return self.expiry.require_unexpired(existing)
         try:
-            await self.moderation.check(key.account.id, prepared.user_texts)
+            with errors_name_fields(request.field_names):
+                await self.moderation.check(key.account.id, prepared.user_texts)
         except ContentBlocked as error:
             if request.store_blocked_job:
                 return await self._store_blocked_job(job, prepared.params["n"], error)

@@ -193,11 +193,8 @@ class Model:
     @cached_property
     def image_inputs(self) -> tuple[str, ...]:
         """Names of the parameters whose values are one or more input images."""
-        return tuple(
-            name
-            for name, spec in self.parameters.items()
-            if isinstance(spec, ImageParameter | ImageListParameter)
-        )
+        kinds = ImageParameter | ImageListParameter
+        return tuple(name for name, spec in self.parameters.items() if isinstance(spec, kinds))
 
     @cached_property
     def file_inputs(self) -> tuple[str, ...]:
@@ -215,13 +212,17 @@ class Model:
         return {str(item["name"]) for item in spec.default} if isinstance(spec, LoraListParameter) else set()
 
     def validate_params(
-        self, request: Mapping[str, Any], *, max_images: int = MAX_IMAGES_PER_REQUEST
+        self,
+        request: Mapping[str, Any],
+        *,
+        max_images: int = MAX_IMAGES_PER_REQUEST,
+        may_be_blank: Container[str] = (),
     ) -> dict[str, Any]:
         """Return `n` and every parameter of the model, with the default if missing or null in the request.
 
-        Numbers stay as requested, and are charged so, even if the graph makes more (see `OutputCut`). Raises
-        InvalidRequest (`missing_NAME`, `invalid_NAME`, and `unknown_parameter` for another name whose value
-        is not null).
+        Numbers stay as requested, and are charged so, even if the graph makes more (see `OutputCut`); texts
+        of `may_be_blank` may be empty. Raises InvalidRequest (`missing_NAME`, `invalid_NAME`, and
+        `unknown_parameter` for another name whose value is not null).
         """
         for name, value in request.items():
             if value is not None and name != "n" and name not in self.parameters:
@@ -229,8 +230,7 @@ class Model:
         params: dict[str, Any] = {"n": self._validate_n(request.get("n"), max_images)}
         with errors_name_sizes(self.output_sizes, request):
             for name, spec in self.parameters.items():
-                is_replaced = bool(spec.replaced_by and request.get(spec.replaced_by))
-                params[name] = validate_param(name, spec, request.get(name), is_replaced=is_replaced)
+                params[name] = validate_param(name, spec, request, may_be_blank=name in may_be_blank)
         check_seeds(self.parameters, params)
         self._check_needs(params)
         if self.output_sizes and (size := self._requested_size(params)):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
 from orchestrator.errors import InvalidRequest
 
+#: A name in a sentence.
+_NAME = re.compile(r"`([^`]+)`")
+
 
 def name_fields(texts: Iterable[str], field_names: Mapping[str, str]) -> tuple[str, ...]:
     """Return sentences about parameters as sentences about the fields that set them."""
-    named = []
-    for text in texts:
-        for name, field in field_names.items():
-            text = text.replace(f"`{name}`", f"`{field}`")
-        named.append(text)
-    return tuple(named)
+    return tuple(_NAME.sub(lambda found: f"`{field_names.get(found[1], found[1])}`", text) for text in texts)
 
 
 @contextmanager
@@ -34,12 +33,11 @@ def errors_name_fields(
         name = error.param or ""
         source = computed_from.get("width", "") if name == "size" else computed_from.get(name, "")
         field = field_names.get(source, source) or field_names.get(name) or name
-        if field == name and name.lower() in error.message.lower():
+        named = name_fields([error.message], field_names)[0]
+        if field == name and name.lower() in error.message.lower() and named == error.message:
             raise
         codes = {f"{kind}_{name}": f"{kind}_{field}" for kind in ("missing", "invalid", "unsupported")}
-        message = (
-            f"`{field}`: {error.message}" if source else error.message.replace(f"`{name}`", f"`{field}`")
-        )
+        message = f"`{field}`: {error.message}" if source else named
         if field.lower() not in message.lower():
             message = f"`{field}`: {message}"
         # Of the same class: some dialects have a format of their own for blocked content.

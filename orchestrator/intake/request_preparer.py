@@ -35,7 +35,7 @@ from orchestrator.intake.video_following import FramesAtRate, decides_on_shape, 
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
 from orchestrator.media.formats import ImageEncoding
-from orchestrator.net.webhook_urls import MAX_WEBHOOK_URL_LENGTH, WebhookUrlChecker
+from orchestrator.net.webhook_urls import WebhookUrlChecker, describe_rejected_url
 from pricing.tariff import DEFAULT_TARIFF, Quote
 
 
@@ -81,6 +81,8 @@ class GenerationRequest:
     aspect_ratio: Fraction | None = None
     #: The number of frames of the requested length by frame rate, if the input video decides on the rate.
     frames_at_rate: FramesAtRate | None = None
+    #: Parameters that may be empty texts, although the model needs them: some APIs make images of no prompt.
+    may_be_blank: frozenset[str] = frozenset()
     #: Whether nothing is charged: a test of an operator.
     is_free: bool = False
     #: Whether a request that the content policy blocks is stored as a failed job instead of being rejected.
@@ -101,6 +103,14 @@ class GenerationRequest:
     def content_type(self) -> str | None:
         """The content type that the caller gets images in; None for that of the model."""
         return self.encoding.content_type if self.encoding else self.delivered_type
+
+    def with_field_names(self, names: Mapping[str, str]) -> GenerationRequest:
+        """Return the request with the names by which the caller knows fields, by their names here."""
+        known = {parameter: names.get(field, field) for parameter, field in self.field_names.items()}
+        fill = self.if_transparent
+        return replace(
+            self, field_names={**names, **known}, if_transparent=fill and fill.with_field_names(names)
+        )
 
 
 class InputContent(Protocol):
@@ -180,6 +190,7 @@ class RequestPreparer:
             params = model.validate_params(
                 {name: _replace_bytes(value) for name, value in request.params.items()},
                 max_images=request.max_images,
+                may_be_blank=request.may_be_blank,
             )
             loras = await self.lora_resolver.resolve(owner.account_id, model, params)
             files = await self.input_reader.read_inputs(owner, model, loras.params, request.params)
@@ -266,11 +277,7 @@ class RequestPreparer:
     async def _check_webhook_url(self, url: str | None, account_id: str) -> None:
         """Reject URLs to which nothing can be delivered. Deliveries check the address again."""
         if url is not None and not await self.webhook_urls.is_allowed(url, account_id):
-            raise invalid_field(
-                "webhook_url",
-                "must be an http(s) URL of a public host, without credentials and with at most"
-                f" {MAX_WEBHOOK_URL_LENGTH} characters",
-            )
+            raise invalid_field("webhook_url", describe_rejected_url(url))
 
 
 def with_name_defaults(request: GenerationRequest, catalog: Catalog) -> GenerationRequest:

@@ -7,6 +7,7 @@ callers cannot find out which names the internal network knows.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 
 from aiohttp.abc import AbstractResolver
@@ -24,6 +25,20 @@ LOOKUP_TIMEOUT_SECONDS = 2.0
 MAX_LOOKUPS, MAX_LOOKUPS_PER_ACCOUNT, MAX_WAITING_LOOKUPS = 32, 4, 64
 #: Errors of lookups that say that a name has no address, as opposed to a name server that does not respond.
 _NO_ADDRESS = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
+
+#: What a URL may hold that is secret: a name and a password, and what follows a question mark.
+_SECRET_PARTS = re.compile(r"(?<=//)[^/?#]*@|[?#].*", re.DOTALL)
+_MAX_SHOWN = 100
+
+
+def describe_rejected_url(url: str) -> str:
+    """Return what a webhook URL must be, and the one that was given without what may be secret in it."""
+    shown = _SECRET_PARTS.sub(lambda found: "***@" if found[0].endswith("@") else f"{found[0][0]}...", url)
+    shown = shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
+    return (
+        "must be an http(s) URL of a public host, without credentials and with at most"
+        f" {MAX_WEBHOOK_URL_LENGTH} characters (got {shown!r})"
+    )
 
 
 class WebhookUrlChecker:

@@ -290,14 +290,18 @@ def check_seeds(parameters: Mapping[str, ParameterBase], params: Mapping[str, An
     )
 
 
-def validate_param(name: str, spec: Parameter, value: object, *, is_replaced: bool = False) -> Any:
+def validate_param(
+    name: str, spec: Parameter, request: Mapping[str, object], *, may_be_blank: bool = False
+) -> Any:
     """Return the value of a parameter in a request, or its default.
 
-    `is_replaced`: another parameter takes the place of a required one. Raises InvalidRequest.
+    `may_be_blank`: an empty text counts as given. Raises InvalidRequest.
     """
-    if value is not None and not _is_blank_text(spec, value):
+    value = request.get(name)
+    if value is not None and (may_be_blank or not _is_blank_text(spec, value)):
         return spec.validate_value(name, value)
-    if spec.required and not is_replaced:
+    # Another parameter may take the place of a required one.
+    if spec.required and not (spec.replaced_by and request.get(spec.replaced_by)):
         label = "Prompt" if name == "prompt" else f"`{name}`"
         other = f", unless `{spec.replaced_by}` is given" if spec.replaced_by else ""
         raise InvalidRequest(f"{label} is required{other}", code=f"missing_{name}", param=name)

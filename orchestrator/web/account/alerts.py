@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import Field
 
 from orchestrator.errors import invalid_field
-from orchestrator.net.webhook_urls import WebhookUrlChecker
+from orchestrator.net.webhook_urls import WebhookUrlChecker, describe_rejected_url
 from orchestrator.store.protocol import AlertStore
 from orchestrator.web.account.billing_schemas import BudgetAlert, BudgetAlertList, to_budget_alert
 from orchestrator.web.auth import ApiKey, Authenticator
@@ -127,5 +127,5 @@ class AlertRoutes:
     async def _validate_url(self, key: ApiKey, url: str | None) -> str | None:
         """Return `url` if a webhook may be sent to it. Raises InvalidRequest."""
         if url is not None and not await self._webhook_urls.is_allowed(url, key.account.id):
-            raise invalid_field("url", f"must be a public http or https URL (got {url[:100]!r})")
+            raise invalid_field("url", describe_rejected_url(url))
         return url

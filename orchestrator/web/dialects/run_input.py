@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.input_reader import MASK_CHANNEL_PARAM, RED_CHANNEL
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.formats import ImageEncoding
@@ -109,11 +111,13 @@ def to_run_request(
     *,
     own_names: Mapping[str, str],
     idempotency_key: str | None,
+    usual_names: Mapping[str, str] = MappingProxyType({}),
     default_format: str | None = None,
     has_white_masks: bool = False,
 ) -> GenerationRequest:
     """Translate a run of the model `name`; a result is charged by the default price list.
 
+    `usual_names` are the host's names of parameters, for errors about one that the request lacks.
     `default_format` is the content type of images for which the request names none. `has_white_masks`: the
     host marks with white what is redrawn, unless `mask_channel` says otherwise. Raises InvalidRequest.
     """
@@ -125,14 +129,14 @@ def to_run_request(
         )
     parameters = {parameter for model in catalog.models_of(name) for parameter in model.parameters}
     translated = RunTranslation.of(sent, own_names, parameters)
-    try:
+    usual = {ours: theirs for ours, theirs in usual_names.items() if translated.fields.get(ours) is None}
+    names = {**usual, **translated.given_names}
+    with errors_name_fields(names):
         body = parse_body(RunInput, translated.fields, parameters=parameters)
         request = pixeldojo.to_request(name, body, catalog, idempotency_key=idempotency_key)
-    except InvalidRequest as error:
-        raise _name_sent_field(error, translated.given_names) from error
     if has_white_masks:
         request = _with_white_mask(request, catalog)
-    return _finish(request, body, catalog, translated.given_names, default_format)
+    return _finish(request.with_field_names(names), body, catalog, default_format)
 
 
 def _with_white_mask(request: GenerationRequest, catalog: Catalog) -> GenerationRequest:
@@ -152,10 +156,9 @@ def _finish(
     request: GenerationRequest,
     body: RunInput,
     catalog: Catalog,
-    given_names: Mapping[str, str],
     default_format: str | None,
 ) -> GenerationRequest:
-    """Return the request with the format of its images, and with the names of the caller."""
+    """Return the request with the format of its images."""
     model = catalog.model_of_request(request.model, request.served_by)
     encoding = body.encoding
     if encoding is not None:
@@ -172,7 +175,6 @@ def _finish(
         max_images=MAX_OPENAI_IMAGES,
         encoding=encoding,
         warnings=(*request.warnings, *warnings),
-        field_names={**request.field_names, **given_names},
         if_transparent=replace(fill, tariff=DEFAULT_TARIFF, encoding=encoding) if fill else None,
     )
 
@@ -182,13 +184,3 @@ def _quality_warnings(body: RunInput, model: Model) -> list[str]:
     if body.output_quality in (None, 100) or not is_lossless:
         return []
     return ["`output_quality` has no effect without an `output_format` of jpg or webp"]
-
-
-def _name_sent_field(error: InvalidRequest, given_names: Mapping[str, str]) -> InvalidRequest:
-    """Return the error about the field that the caller has sent."""
-    if error.param is None or error.param not in given_names:
-        return error
-    sent = given_names[error.param]
-    message = error.message.replace(f"`{error.param}`", f"`{sent}`")
-    code = error.code.replace(f"_{error.param}", f"_{sent}") if error.code else None
-    return type(error)(message, code=code, param=sent, details=error.details)

@@ -9,7 +9,7 @@ import threading
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from orchestrator.net.resolver import LookupPoolResolver
-from orchestrator.net.webhook_urls import MAX_LOOKUPS_PER_ACCOUNT, WebhookUrlChecker
+from orchestrator.net.webhook_urls import MAX_LOOKUPS_PER_ACCOUNT, WebhookUrlChecker, describe_rejected_url
 
 NO_SUCH_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 TRY_AGAIN = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -129,3 +129,13 @@ async def test_names_are_resolved_in_threads_of_their_own() -> None:
     (found, *_) = await LookupPoolResolver().resolve("127.0.0.1", 80)
     assert (found["host"], found["port"], found["family"]) == ("127.0.0.1", 80, socket.AF_INET)
     assert any(thread.name.startswith("dns") for thread in threading.enumerate())
+
+
+def test_a_rejected_url_is_shown_without_its_secrets() -> None:
+    for url, shown in (
+        ("ftp://example.com/hook", "'ftp://example.com/hook'"),
+        ("somewhere", "'somewhere'"),
+        ("http://ann:secret@10.0.0.1/hook?token=secret#x", "'http://***@10.0.0.1/hook?...'"),
+        (f"https://example.com/{'x' * 2000}", f"'https://example.com/{'x' * 80}...'"),
+    ):
+        assert describe_rejected_url(url).endswith(f"2000 characters (got {shown})"), url

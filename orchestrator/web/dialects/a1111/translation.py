@@ -141,18 +141,18 @@ def to_request(
     )
     if isinstance(body, ImageToImageBody) and body.mask is not None and "strength" not in known:
         warnings += ["`denoising_strength` has no effect: the model redraws the mask entirely"]
+    names = {
+        "n": "batch_size",
+        "strength": "denoising_strength",
+        "image": "init_images",
+        "images": "init_images",
+        **({"loras": "prompt"} if _LORA.search(body.prompt) else {}),
+    }
     return replace(
-        request,
+        request.with_field_names(names),
         max_images=MAX_OPENAI_IMAGES,
         warnings=(*request.warnings, *warnings),
-        field_names={
-            **request.field_names,
-            "n": "batch_size",
-            "strength": "denoising_strength",
-            "image": "init_images",
-            "images": "init_images",
-            **({"loras": "prompt"} if _LORA.search(body.prompt) else {}),
-        },
+        may_be_blank=frozenset({"prompt"}),
         origin=f"{DIALECT_NAME}/{name}",
     )
 

@@ -35,6 +35,10 @@ from orchestrator.web.video_length import video_length
 DIALECT_NAME = "fal"
 #: fal's names of fields.
 FIELD_NAMES: Mapping[str, str] = MappingProxyType({"image_urls": "images"})
+#: fal's names of parameters that hold files, for errors about one that is missing.
+USUAL_NAMES: Mapping[str, str] = MappingProxyType(
+    {"image": "image_url", "images": "image_urls", "mask": "mask_url", "video": "video_url"}
+)
 #: Fields that change nothing here, with the values that ask for nothing.
 _WITHOUT_EFFECT: Mapping[str, tuple[type, ...]] = MappingProxyType(
     {"acceleration": (str,), "enable_prompt_expansion": (bool,), "expand_prompt": (bool,)}
@@ -76,6 +80,7 @@ def to_request(
         fields,
         catalog,
         own_names=FIELD_NAMES,
+        usual_names=USUAL_NAMES,
         idempotency_key=idempotency_key,
         has_white_masks=True,
     )

@@ -7,7 +7,9 @@ from pydantic import Field
 from orchestrator.errors import InvalidRequest, ServiceError
 from orchestrator.web.http.response_model import ResponseModel
 
-_TOP_LEVEL = frozenset({"inputs", "parameters", "body"})
+_TOP_LEVEL = frozenset({"inputs", "parameters", "options", "body"})
+#: The model changes an image, and the request has only a text.
+_MISSING_IMAGE = frozenset({"missing_image", "missing_images"})
 
 
 class HuggingFaceErrorResponse(ResponseModel):
@@ -23,9 +25,8 @@ def to_error_response(error: ServiceError) -> tuple[int, HuggingFaceErrorRespons
     status = 404 if error.code == "model_not_found" else error.status
     if not isinstance(error, InvalidRequest) or not error.param:
         return status, HuggingFaceErrorResponse(error=error.message, error_type=error.code)
-    if error.param == "prompt":
-        message = error.message.replace("`prompt`", "`inputs`")
-        code = error.code.replace("_prompt", "_inputs")
-        return status, HuggingFaceErrorResponse(error=message, error_type=code, field="inputs")
+    if error.code in _MISSING_IMAGE:
+        message = f"{error.message}: send it as `inputs`, and the text as `prompt` in `parameters`"
+        return status, HuggingFaceErrorResponse(error=message, error_type=error.code, field="inputs")
     field = error.param if error.param in _TOP_LEVEL else f"parameters.{error.param}"
     return status, HuggingFaceErrorResponse(error=error.message, error_type=error.code, field=field)

@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.catalog import Catalog
-from orchestrator.errors import invalid_field
+from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.hosted_names import require_hosted_name
+from orchestrator.web.dialects.model_selection import max_input_images
 from orchestrator.web.dialects.run_input import to_run_request
 from orchestrator.web.http.request_model import RequestModel
 
@@ -63,32 +65,40 @@ def to_request(
 ) -> GenerationRequest:
     """Translate a request for the model that the address asks for. Raises InvalidRequest, NotFound."""
     name = require_hosted_name(catalog, asked, REPOSITORIES)
-    with errors_name_model(name, catalog):
+    fields = _to_fields(body, catalog, name, accept)
+    sent_as = {_input_field(body): "inputs"}
+    with errors_name_model(name, catalog), errors_name_fields(sent_as):
         generation = to_run_request(
             name,
-            _to_fields(body, accept),
+            fields,
             catalog,
             own_names=_FIELD_NAMES,
             idempotency_key=idempotency_key,
         )
     warnings = [f"`{name[:40]}` in `options` has no effect" for name in body.options or {}]
     return replace(
-        generation,
+        generation.with_field_names(sent_as),
         warnings=(*generation.warnings, *warnings),
-        field_names={**generation.field_names, _input_field(body): "inputs"},
         origin=f"{DIALECT_NAME}/{asked}",
     )
 
 
-def _to_fields(body: TextToImageRequest, accept: str) -> dict[str, Any]:
+def _to_fields(body: TextToImageRequest, catalog: Catalog, name: str, accept: str) -> dict[str, Any]:
     """Return the fields of a run. Raises InvalidRequest."""
     fields = {name: value for name, value in (body.parameters or {}).items() if value is not None}
     input_field = _input_field(body)
+    if input_field == "image" and not any(map(max_input_images, catalog.models_of(name))):
+        raise InvalidRequest(
+            f"Model {name} does not accept input images, which `inputs` is beside a `prompt` in `parameters`;"
+            " send the text as `inputs`",
+            code="unknown_parameter",
+            param="prompt",
+        )
     if input_field in fields:
         raise invalid_field(input_field, "is the field `inputs` here; leave it out of `parameters`")
-    for name in ("num_images_per_prompt", "num_images", "n"):
-        if fields.pop(name, 1) != 1:
-            raise invalid_field(name, "must be 1: the response is one image")
+    for count in ("num_images_per_prompt", "num_images", "n"):
+        if fields.pop(count, 1) != 1:
+            raise invalid_field(count, "must be 1: the response is one image")
     unknown = next((name for name in body.options or {} if name not in _OPTIONS), None)
     if unknown is not None:
         raise invalid_field("options", f"has no {unknown[:40]!r}; it has {', '.join(sorted(_OPTIONS))}")

@@ -174,7 +174,7 @@ def _frames_at_rate(body: RunBody, model: Model, fps: int | None) -> tuple[dict[
 def _field_names(body: RunBody) -> dict[str, str]:
     """Return the fields that errors of parameters name, where these have another name."""
     names = dict(body.given_names)
-    images = list(_image_fields(body))
+    images = [names.get(field, field) for field in _image_fields(body)]
     if images:
         names |= {"image": images[0], "images": images[-1]}
     return names

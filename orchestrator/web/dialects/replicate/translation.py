@@ -212,11 +212,10 @@ def to_request(
             param="webhook_completed",
         )
     return replace(
-        request,
+        request.with_field_names({"webhook_url": "webhook"}),
         webhook_url=body.webhook or body.webhook_completed,
         webhook_statuses=_final_statuses(events) if body.webhook else None,
         warnings=(*request.warnings, *_webhook_warnings(body)),
-        field_names={**request.field_names, "webhook_url": "webhook"},
         origin=f"{DIALECT_NAME}/{target.shown}",
         extra_params=options.to_params(),
         store_blocked_job=True,

@@ -6,7 +6,7 @@
 All make an image of another color each time, one after the other in random order, so that all see the same
 load of the machine, and end with the bytes of the image. The service adopts the instance that the bare client
 talks to: a simulator, or the ComfyUI at --instance. fal's client speaks https only, so its times include TLS.
-Without --rounds the result is saved.
+Without --rounds the result is saved, as `own_graphs` or, of a ComfyUI, as `own_graphs_comfyui`.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--instance", help="URL of a running ComfyUI (default: a simulator)")
     parser.add_argument("--rounds", type=int, help=f"rounds of each kind ({ROUNDS})")
     options = parser.parse_args()
+    instance = describe_instance(options.instance)
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         base = Path(directory)
         url = options.instance
@@ -105,7 +106,16 @@ def main() -> None:
     result = summarize(rows)
     print_results(result)
     if options.rounds is None:
-        save_results("own_graphs", {"instance": options.instance or "simulator", **result})
+        name = "own_graphs" if options.instance is None else "own_graphs_comfyui"
+        save_results(name, {"instance": instance, **result})
+
+
+def describe_instance(url: str | None) -> str:
+    """Return what the clients have run on."""
+    if url is None:
+        return "simulator"
+    system = httpx.get(f"{url}/system_stats").raise_for_status().json()["system"]
+    return f"ComfyUI {system['comfyui_version']}"
 
 
 @contextmanager

@@ -35,6 +35,10 @@ const upscaled = await replicate.run("pixel-factory/4x-ultrasharp", {
   input: { image: fs.readFileSync("one.png") },
 });
 await save("upscaled.png", upscaled[0]);
+const encoding = new Replicate({ baseUrl, auth, fileEncodingStrategy: "data-uri" });
+let encoded;
+try { await encoding.run("pixel-factory/4x-ultrasharp", { input: { image: fs.readFileSync("one.png") } }); }
+catch (error) { encoded = error.message; }
 const events = [];
 for await (const event of replicate.stream(schnell, { input })) events.push([event.event, `${event}`]);
 let prediction = await replicate.predictions.create({ model: schnell, input });
@@ -53,7 +57,7 @@ catch (error) { refused = [error.name, error.response.status, error.message]; }
 console.log(JSON.stringify({
   seen, count: urls.length, same: versions.results[0].id === version, polled: polled.length, events,
   progress: parseProgressFromLogs(prediction), status: cancelled.status, listed: listed.length,
-  metadata: file.metadata, files, deleted, refused,
+  metadata: file.metadata, files, deleted, refused, encoded,
 }));
 """
 
@@ -222,6 +226,8 @@ def test_replicate_runs_streams_lists_and_uploads(offering: ServiceProcess, node
     name, status, message = reported["refused"]
     assert (name, status) == ("ApiError", 422)
     assert "hocus" in message
+    # Its version 1.4 sends its own settings for the input then.
+    assert "holds the settings of the client" in reported["encoded"]
 
 
 def test_the_ai_sdk_makes_and_edits_images_by_replicates_api(

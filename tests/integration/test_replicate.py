@@ -159,6 +159,10 @@ def test_a_file_is_uploaded_and_used(client: Client, http: httpx.Client) -> None
         ("cat.png", "image/png", len(png(64, 48)))
     ]
     assert client.files.get(listed[0].id).checksums == listed[0].checksums
+    shown = client.predictions.create(
+        "pixel-factory/4x-ultrasharp", input={"image": listed[0].urls["get"]}, wait=True
+    )
+    assert shown.input == {"image": listed[0].urls["get"]}, "the input is shown as it was sent"
     foreign = http.post(
         "/v1/models/pixel-factory/4x-ultrasharp/predictions", json={"input": {"image": listed[0].urls["get"]}}
     )

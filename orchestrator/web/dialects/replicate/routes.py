@@ -173,14 +173,13 @@ class ReplicateRoutes:
     ) -> web.Response:
         wait_seconds = replicate.parse_wait_seconds(request.headers.get("Prefer", ""))
         catalog = self._service.catalog_for(key)
-        body = body.model_copy(
-            update={"input": await replace_file_urls(body.input, key.account.id, self._files)}
-        )
+        inputs = await replace_file_urls(body.input, key.account.id, self._files)
         with errors_name_model(target.name, catalog):
             generation = replicate.to_request(
                 target,
                 body,
                 catalog,
+                inputs=inputs,
                 idempotency_key=parse_idempotency_key(request),
                 cancel_after=replicate.parse_cancel_after(request.headers.get("Cancel-After")),
             )

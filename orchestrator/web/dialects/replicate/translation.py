@@ -59,6 +59,8 @@ MODEL_NAMES: Mapping[str, str] = MappingProxyType(
 FIELD_NAMES: Mapping[str, str] = MappingProxyType(
     {"megapixels": "resolution", "image_input": "images", "input_images": "images"}
 )
+#: What the JavaScript client holds, and no model takes.
+_CLIENT_SETTINGS = frozenset({"auth", "baseUrl", "fileEncodingStrategy"})
 #: How the clients name themselves: `GET /v1/models` is OpenAI's list for all others.
 CLIENT_NAMES = ("replicate-python/", "replicate-javascript/")
 STATUS_NAMES: Mapping[JobStatus, PredictionStatus] = MappingProxyType(
@@ -188,9 +190,11 @@ def to_request(
     *,
     idempotency_key: str | None,
     cancel_after: float | None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> GenerationRequest:
-    """Translate a prediction. Raises InvalidRequest."""
-    sent = _with_resolution(body.input, catalog, target.name)
+    """Translate a prediction; `inputs` is its input with links to uploaded files. Raises InvalidRequest."""
+    _check_input(body.input)
+    sent = _with_resolution(body.input if inputs is None else inputs, catalog, target.name)
     request = to_run_request(
         target.name,
         sent,
@@ -220,6 +224,17 @@ def to_request(
         extra_params=options.to_params(),
         store_blocked_job=True,
     )
+
+
+def _check_input(sent: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for the settings of the JavaScript client, which it may send for the input."""
+    if sent.keys() >= _CLIENT_SETTINGS:
+        raise invalid_field(
+            "input",
+            'holds the settings of the client, its token among them: with `fileEncodingStrategy: "data-uri"`,'
+            ' the JavaScript client sends them instead of the input. Use "default" or "upload", or put'
+            " data URLs into the input yourself",
+        )
 
 
 def _with_resolution(sent: Mapping[str, Any], catalog: Catalog, name: str) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from orchestrator.errors import (
     Conflict,
     ContentBlocked,
     Forbidden,
+    GenerationFailed,
     Gone,
     InsufficientBalance,
     InvalidRequest,
@@ -119,6 +120,12 @@ def to_comfyui_error_response(error: ServiceError) -> tuple[int, ComfyUiErrorRes
     )
 
 
+#: Error types of Router by the code of a run that has not succeeded; all others are `provider_error`.
+_FAILED_TYPES = {
+    "content_policy_violation": "content_policy_violation",
+    "expired": "queue_timeout",
+    "cancelled": "cancelled",
+}
 #: Error types of Router by the class of the error, the first that fits.
 _ROUTER_TYPES: tuple[tuple[type[ServiceError], str], ...] = (
     (ContentBlocked, "content_policy_violation"),
@@ -137,7 +144,9 @@ def to_router_error_response(error: ServiceError) -> tuple[int, RouterErrorRespo
     """Return the status and the body of an error of Router."""
     kind = next((name for class_, name in _ROUTER_TYPES if isinstance(error, class_)), "internal_error")
     status = error.status
-    if error.code in ("model_not_found", "unsupported_model"):
+    if isinstance(error, GenerationFailed):
+        kind = failed_type(error.code)
+    elif error.code in ("model_not_found", "unsupported_model"):
         kind, status = "model_not_found", 404
     elif isinstance(error, NotFound):
         kind = "request_not_found" if error.code == "job_not_found" else "invalid_input"
@@ -146,3 +155,8 @@ def to_router_error_response(error: ServiceError) -> tuple[int, RouterErrorRespo
     elif isinstance(error, Gone):
         status = 404
     return status, RouterErrorResponse(detail=error.message, error_type=kind)
+
+
+def failed_type(code: str) -> str:
+    """Return Router's type of the error of a run that has not succeeded."""
+    return _FAILED_TYPES.get(code, "provider_error")

@@ -10,16 +10,17 @@ from typing import Any
 
 from aiohttp import web
 
-from orchestrator.catalog import Model
+from orchestrator.catalog import Model, build_request_schema
 from orchestrator.errors import InvalidRequest, NotFound, ServiceError
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.store import ApiKey
 from orchestrator.web.auth import authenticate, bearer_token
 from orchestrator.web.dialects.comfy.bodies import RouterBody
-from orchestrator.web.dialects.comfy.errors import to_router_error_response
+from orchestrator.web.dialects.comfy.errors import failed_type, to_router_error_response
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
 from orchestrator.web.http.bodies import read_json
+from orchestrator.web.jobs.first_looks import FirstLooks
 from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import submit_job
@@ -35,6 +36,8 @@ from orchestrator.web.protocols import GenerationApi
 
 DIALECT_NAME = "comfy/router"
 ERROR_TYPE_HEADER = "X-Comfy-Error-Type"
+#: How long the first look at a new request is held, unless it finishes: clients pause half a second after it.
+FIRST_LOOK_SECONDS = 2.0
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 _TAG = "comfy"
 #: Query parameters of Router that choose between providers; there is one here.
@@ -67,6 +70,7 @@ class RouterRoutes:
         self._service = service
         self._updates = updates
         self._delivery = delivery
+        self._first_looks = FirstLooks(service, FIRST_LOOK_SECONDS)
 
     def routes(self) -> list[web.RouteDef]:
         model = "/v2/models/{provider}/{model}"
@@ -144,6 +148,7 @@ class RouterRoutes:
     async def queue(self, request: web.Request) -> web.Response:
         """Submit a request for a model to the queue."""
         record = await self._submit(request, waits=False)
+        self._first_looks.expect(record.job.id)
         id = job_id_to_uuid(record.job.id)
         body = {"request_id": id, "status": "IN_QUEUE"}
         return web.json_response(body, headers={**job_headers(record), "X-Comfy-Request-Id": id})
@@ -153,8 +158,11 @@ class RouterRoutes:
     )
     @names_error_type
     async def get_status(self, request: web.Request) -> web.Response:
-        """Get the status of a queued request."""
-        record = await self._find(request)
+        """Get the status of a queued request.
+
+        The first look at a new request waits up to two seconds for its end.
+        """
+        record = await self._first_looks.wait(await self._find(request))
         job = record.job
         names = {JobStatus.QUEUED: "IN_QUEUE", JobStatus.RUNNING: "IN_PROGRESS"}
         body: dict[str, Any] = {"status": names.get(job.status, "COMPLETED")}
@@ -162,7 +170,8 @@ class RouterRoutes:
             body["queue_position"] = queued.position
         if job.is_finished and job.status is not JobStatus.SUCCEEDED:
             body["error_type"] = _error_type(job)
-        return web.json_response(body, headers={**job_headers(record), "Retry-After": "1"})
+        # Without `Retry-After`: the client's own pauses grow from half a second to five.
+        return web.json_response(body, headers=job_headers(record))
 
     @openapi_operation(response=RouterBody, response_description="`outputs`.", tag=_TAG)
     @names_error_type
@@ -202,21 +211,20 @@ class RouterRoutes:
         return await submit_job(request, self._service, key, generation, waits_for_result=waits)
 
     def _find_model(self, request: web.Request, key: ApiKey) -> Model:
-        provider, name = request.match_info["provider"], request.match_info["model"]
-        model = self._service.catalog_for(key)[name]
-        if _provider(model) != provider:
+        catalog, name = self._service.catalog_for(key), request.match_info["model"]
+        if name not in catalog or not _is_of_path(request, catalog[name]):
             raise NotFound(
-                f"Model {provider[:60]}/{name[:60]} does not exist; `GET /v2/models` lists all",
+                f"Model {request.match_info['provider'][:60]}/{name[:60]} does not exist;"
+                " `GET /v2/models` lists all",
                 code="model_not_found",
             )
-        return model
+        return catalog[name]
 
     async def _find(self, request: web.Request) -> JobRecord:
         """Return the job of a queued request; its model must be that of the path."""
         key = await _authenticate(request, is_poll=request.method == "GET")
         record = await self._service.get_job(key.account.id, job_id_from_uuid(request.match_info["id"]))
-        model = self._service.get_model(record.job)
-        if (_provider(model), model.id) != (request.match_info["provider"], request.match_info["model"]):
+        if not _is_of_path(request, self._service.get_model(record.job)):
             raise NotFound("Request not found", code="job_not_found")
         return note_job(request, record)
 
@@ -246,6 +254,12 @@ def _provider(model: Model) -> str:
     return model.manifest.owner.replace("/", "-").replace(" ", "-") or "pixel-factory"
 
 
+def _is_of_path(request: web.Request, model: Model) -> bool:
+    """Return whether a model is the one that a path names, by its id or an alias."""
+    names = (model.id, *model.aliases)
+    return _provider(model) == request.match_info["provider"] and request.match_info["model"] in names
+
+
 def _row(model: Model) -> dict[str, Any]:
     provider = _provider(model)
     billing = {"unit": "request", "price_class": model.price_class}
@@ -253,14 +267,7 @@ def _row(model: Model) -> dict[str, Any]:
 
 
 def _document(model: Model) -> dict[str, Any]:
-    schema = {
-        "type": "object",
-        "properties": {
-            name: {"description": spec.description, "default": spec.default}
-            for name, spec in model.parameters.items()
-        },
-        "required": [name for name, spec in model.parameters.items() if spec.required],
-    }
+    schema = build_request_schema(model)
     path = f"/v2/models/{_provider(model)}/{model.id}"
     content = {"application/json": {"schema": schema}}
     return {
@@ -275,5 +282,4 @@ def _document(model: Model) -> dict[str, Any]:
 def _error_type(job: Job) -> str:
     if job.status is JobStatus.CANCELLED:
         return "cancelled"
-    code = job.error.code if job.error else ""
-    return {"content_policy_violation": code, "expired": "queue_timeout"}.get(code, "provider_error")
+    return failed_type(job.error.code if job.error else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,8 @@ from orchestrator.own_graphs.rejections import GraphRejected, NodeProblem, shown
 #: Ids of nodes: those of ComfyUI are numbers, joined by colons within subgraphs.
 _NODE_ID = re.compile(r"[\w.:#@ -]{1,100}", re.ASCII)
 MAX_CLASS_NAME = 200
+#: NUL, which not every database stores, and lone surrogates, which no UTF-8 has.
+_UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _FAILED = "prompt_outputs_failed_validation"
 
 
@@ -37,6 +40,7 @@ def parse_own_graph(data: object, limits: GraphLimits) -> ApiGraph:
         )
     _check_size(data, limits)
     graph = {id: _parse_node(id, node) for id, node in data.items()}
+    _check_values(graph)
     _check_links(graph)
     _check_depth(graph, limits)
     return graph
@@ -45,7 +49,7 @@ def parse_own_graph(data: object, limits: GraphLimits) -> ApiGraph:
 def _check_size(data: Mapping[str, Any], limits: GraphLimits) -> None:
     try:
         check_nesting_depth(data)
-        size = len(json.dumps(data, allow_nan=False))
+        size = len(json.dumps(data))
     except (ValueError, RecursionError) as error:
         raise GraphRejected(f"The graph is not valid: {error}", error_type="invalid_prompt") from error
     if size > limits.max_bytes:
@@ -79,6 +83,37 @@ def _unwrap(value: Any) -> Any:
     while isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
     return value
+
+
+def _check_values(graph: ApiGraph) -> None:
+    """Reject what JSON can hold, and neither a store nor ComfyUI."""
+    problems = [
+        NodeProblem(
+            node=id, class_type=node["class_type"], type=found[0], message=f"`{name}` {found[1]}", input=name
+        )
+        for id, node in graph.items()
+        for name, value in node["inputs"].items()
+        if (found := _find_unusable([name, value])) is not None
+    ]  # fmt: skip
+    if problems:
+        raise GraphRejected(_first(problems), error_type=_FAILED, problems=problems)
+
+
+def _find_unusable(value: Any) -> tuple[str, str] | None:
+    """Return type and message of the first unusable text or number in a value; None if all are usable."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, str) and _UNUSABLE.search(inner):
+            reason = "must not hold the NUL character or lone surrogates: send valid Unicode"
+            return "forbidden_value", reason
+        if isinstance(inner, float) and not math.isfinite(inner):
+            return "invalid_input_type", f"must hold finite numbers only (got {inner})"
+        if isinstance(inner, dict):
+            waiting += [*inner, *inner.values()]
+        elif isinstance(inner, list):
+            waiting += inner
+    return None
 
 
 def is_like_link(value: Any) -> bool:

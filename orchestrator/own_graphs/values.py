@@ -175,7 +175,9 @@ class NodeChecker:
     def _check_bound(self, name: str, value: Any, bound: Bound) -> Iterator[NodeProblem]:
         try:
             number = float(value)
-        except (TypeError, ValueError, OverflowError):
+        except OverflowError:
+            number = math.inf
+        except (TypeError, ValueError):
             return  # reported with its type
         if not number <= bound.most:
             reason = f"must be at most {bound.most} ({bound.limit}); ask the operator for larger graphs"

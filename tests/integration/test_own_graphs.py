@@ -516,10 +516,18 @@ async def test_router_lists_runs_and_queues_models(host: ServiceProcess, key: st
         async def read() -> dict[str, Any]:
             return (await call(http, "GET", f"{at}/status"))[1]
 
+        assert (await read())["status"] == "COMPLETED", "the first look waits for the end"
         await poll(read, lambda body: body["status"] == "COMPLETED")
         assert len((await call(http, "GET", at))[1]["outputs"]) == 1
+        alias = f"/v2/models/{row['provider']}/flux-schnell/requests"
+        _, queued = await call(http, "POST", alias, json={"prompt": "a dog"})
+        status, _ = await call(http, "GET", f"{alias}/{queued['request_id']}/status")
+        assert status == 200, "a request is found by the name that it was sent to"
         assert await call(http, "PUT", f"{at}/cancel") == (409, {"status": "ALREADY_COMPLETED"})
         async with http.get(f"{path}/openapi.json") as response:
+            (posted,) = (await response.json())["paths"].values()
+            schema = posted["post"]["requestBody"]["content"]["application/json"]["schema"]
+            assert schema["properties"]["width"]["type"] == "integer"
             etag = response.headers["ETag"]
         async with http.get(f"{path}/openapi.json", headers={"If-None-Match": etag}) as response:
             assert response.status == 304

@@ -256,10 +256,11 @@ def _validate_number(id: str, item: NodeInput, value: Any) -> Iterator[GraphProb
         yield GraphProblem("invalid_input_type", message, id, item.name)
         return
     low, high = item.options.get("min"), item.options.get("max")
+    given = f"(got {repr(number)[:_MAX_SHOWN]})"
     if low is not None and number < low:
-        yield GraphProblem("value_smaller_than_min", f"must be at least {low} (got {number})", id, item.name)
+        yield GraphProblem("value_smaller_than_min", f"must be at least {low} {given}", id, item.name)
     if high is not None and number > high:
-        yield GraphProblem("value_bigger_than_max", f"must be at most {high} (got {number})", id, item.name)
+        yield GraphProblem("value_bigger_than_max", f"must be at most {high} {given}", id, item.name)
 
 
 def _validate_acyclic(graph: ApiGraphView) -> Iterator[GraphProblem]:

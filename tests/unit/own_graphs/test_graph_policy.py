@@ -492,3 +492,26 @@ def test_uses_the_limits_of_the_operator() -> None:
 def test_collects_texts_for_moderation_but_no_names_of_files() -> None:
     data = graph(n3=node("PrimitiveString", value="an ogre"), n4=node("PreviewAny", source=["3", 0]))
     assert policy().check(data).texts == {"3.value": "an ogre"}
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\0b", "\udc00 rest"])
+def test_rejects_texts_that_are_no_unicode_with_their_node(text: str) -> None:
+    for inputs in ({"filename_prefix": text}, {"filename_prefix": "a", "more": [{"x": text}]}, {text: 1}):
+        error = reject(graph(n2=node("SaveImage", images=["1", 0], **inputs)))
+        assert "must not hold the NUL character or lone surrogates" in only_error(error, "2")["message"]
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), [1.0, float("-inf")]])
+def test_names_the_node_of_a_number_that_is_none(number: Any) -> None:
+    found = only_error(reject(graph(n1=node("EmptyImage", **SOURCE["inputs"] | {"width": number}))), "1")
+    assert (found["type"], found["extra_info"]["input_name"]) == ("invalid_input_type", "width")
+    assert "`width` must hold finite numbers only" in found["message"]
+
+
+def test_numbers_without_end_are_beyond_the_bound_and_shown_in_part() -> None:
+    error = reject(graph(n1=node("EmptyImage", **SOURCE["inputs"] | {"width": 10**400})))
+    found = only_error(error, "1")
+    assert "`width` must be at most 4096 (max_side)" in found["message"]
+    assert len(found["message"]) < 300
+    error = reject(graph(n1=node("EmptyImage", **SOURCE["inputs"] | {"color": 10**400})))
+    assert len(only_error(error, "1")["message"]) < 300

@@ -13,6 +13,7 @@ from orchestrator.errors import Gone, InvalidRequest, NotFound
 from orchestrator.intake.own_graphs import OwnGraphRequest
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.own_graphs.rejections import GraphRejected
+from orchestrator.store.texts import storable_text
 from orchestrator.web.dialects.comfy.bodies import ComfyUiBody
 from orchestrator.web.dialects.comfy.graph_jobs import (
     CLIENT_PARAM,
@@ -94,7 +95,7 @@ class NativeJobRoutes:
             graph=_restrict(fields["prompt"], fields.get("partial_execution_targets")),
             origin=DIALECT_NAME,
             max_seconds=parse_max_seconds(request),
-            options={CLIENT_PARAM: client[:200] if isinstance(client, str) else None},
+            options={CLIENT_PARAM: storable_text(client[:200]) if isinstance(client, str) else None},
         )
         record = await self._jobs.submit(key, submission, _chosen_id(fields.get("prompt_id")))
         note_job(request, record)
@@ -129,7 +130,7 @@ class NativeJobRoutes:
         waiting = await self._unfinished(key.account.id, JobStatus.QUEUED)
         chosen = _texts(fields.get("delete"))
         for record in waiting:
-            if fields.get("clear") is True or prompt_id(record) in chosen:
+            if fields.get("clear") or prompt_id(record) in chosen:
                 await self._jobs.service.cancel_job(record.job.id)
         return web.Response()
 
@@ -196,7 +197,7 @@ class NativeJobRoutes:
         key = await authenticate_graphs(request)
         fields = await read_json(request)
         chosen = _texts(fields.get("delete"))
-        if fields.get("clear") is True:
+        if fields.get("clear"):
             page = await self._jobs.list(key.account.id, MAX_LISTED)
             chosen |= {prompt_id(record) for record in page.items if record.job.is_finished}
         for id in sorted(chosen)[:MAX_LISTED]:

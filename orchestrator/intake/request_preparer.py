@@ -181,7 +181,7 @@ class RequestPreparer:
 
         Raises InvalidRequest, and RateLimited if too many of the account's input files wait to be read.
         """
-        await self._check_webhook_url(request.webhook_url, owner.account_id)
+        await self._check_webhook_url(request, owner.account_id)
         catalog = self.live_catalog.visible_to(owner.account_id)
         request = await self._choose_by_transparency(request, owner)
         model = catalog.model_of_request(request.model, request.served_by)
@@ -274,10 +274,12 @@ class RequestPreparer:
         files = replace(files, params={**files.params, **followed}, warnings=warnings)
         return await fit_canvas(owner, model, request.params, files, self.input_reader.slots)
 
-    async def _check_webhook_url(self, url: str | None, account_id: str) -> None:
+    async def _check_webhook_url(self, request: GenerationRequest, account_id: str) -> None:
         """Reject URLs to which nothing can be delivered. Deliveries check the address again."""
-        if url is not None and not await self.webhook_urls.is_allowed(url, account_id):
-            raise invalid_field("webhook_url", describe_rejected_url(url))
+        url = request.webhook_url
+        with errors_name_fields(request.field_names):
+            if url is not None and not await self.webhook_urls.is_allowed(url, account_id):
+                raise invalid_field("webhook_url", describe_rejected_url(url))
 
 
 def with_name_defaults(request: GenerationRequest, catalog: Catalog) -> GenerationRequest:

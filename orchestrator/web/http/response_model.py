@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticSerializationError
 
 #: A number that stays an integer in JSON where it has no fraction: `1`, not `1.0`.
 JsonNumber = Annotated[int | float, WithJsonSchema({"type": "number"})]
@@ -26,11 +28,19 @@ def json_response(
 ) -> web.Response:
     """Return `body` as a JSON response, without the fields that were never set."""
     return web.Response(
-        text=body.model_dump_json(exclude_unset=True),
+        text=_to_json(body),
         status=status,
         content_type="application/json",
         headers=headers,
     )
+
+
+def _to_json(body: BaseModel) -> str:
+    try:
+        return body.model_dump_json(exclude_unset=True)
+    except PydanticSerializationError:
+        # A response repeats a text of the request that no UTF-8 has, such as a lone surrogate: escape it.
+        return json.dumps(body.model_dump(exclude_unset=True), default=str)
 
 
 def to_json_dict(body: BaseModel) -> dict[str, Any]:

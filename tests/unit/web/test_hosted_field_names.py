@@ -111,3 +111,28 @@ async def test_the_web_ui_makes_an_image_of_no_prompt(service: GenerationService
         assert prepared.params["prompt"] == prompt
     with pytest.raises(InvalidRequest, match="Prompt is required"):
         await prepare(service, "replicate", "sdxl-1.0", {"prompt": ""})
+
+
+async def test_names_the_field_of_a_webhook(service: GenerationService) -> None:
+    for host, sent, param in (
+        ("replicate", {"webhook": "nowhere"}, "webhook"),
+        ("replicate", {"webhook_completed": "nowhere"}, "webhook_completed"),
+        ("fal", {}, "fal_webhook"),
+    ):
+        request = (
+            fal.to_request(
+                "fal-ai/x", "sdxl-1.0", {"prompt": "a"}, service.catalog,
+                idempotency_key=None, webhook_url="nowhere",
+            )
+            if host == "fal"
+            else replicate.to_request(
+                replicate.RunTarget(name="sdxl-1.0", shown="a/b"),
+                ModelPredictionBody(input={"prompt": "a"}, **sent),
+                service.catalog, idempotency_key=None, cancel_after=None,
+            )
+        )  # fmt: skip
+        with pytest.raises(InvalidRequest) as caught:
+            await service.request_preparer.prepare(request, OWNER)
+        assert caught.value.param == param
+        assert f"`{param}` must be an http(s) URL" in caught.value.message
+        assert "(got 'nowhere')" in caught.value.message

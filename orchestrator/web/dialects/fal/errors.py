@@ -59,8 +59,8 @@ class FalErrorResponse(ResponseModel):
 def to_error_response(error: ServiceError) -> tuple[int, FalErrorResponse]:
     """Return status and body of an error."""
     if isinstance(error, InvalidRequest) and error.code != "model_not_found":
-        location = FalErrorLocation(loc=_location(error), msg=_message(error), type=error.code)
-        return 422, FalErrorResponse(detail=[location], message=_message(error), error_type=error.code)
+        location = FalErrorLocation(loc=_location(error), msg=error.message, type=error.code)
+        return 422, FalErrorResponse(detail=[location], message=error.message, error_type=error.code)
     status, message = error.status, error.message
     if isinstance(error, InsufficientBalance):
         # The API has no 402.
@@ -72,16 +72,10 @@ def to_error_response(error: ServiceError) -> tuple[int, FalErrorResponse]:
     return status, FalErrorResponse(detail=message, message=message, error_type=error.code)
 
 
-def _message(error: InvalidRequest) -> str:
-    return error.message.replace("`webhook_url`", "`fal_webhook`")
-
-
 def _location(error: InvalidRequest) -> list[str]:
     name = error.param or ("prompt" if isinstance(error, ContentBlocked) else "")
     if not name or error.code in _BODY_ERRORS:
         return ["body"]
-    if error.code == "invalid_webhook_url":
-        return ["query", "fal_webhook"]
     if name in _QUERY_FIELDS:
         return ["query", name]
     return ["header" if name[:2].lower() == "x-" or name == "Idempotency-Key" else "body", name]

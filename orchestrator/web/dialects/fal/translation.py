@@ -89,7 +89,7 @@ def to_request(
         request={"sync_mode": True} if sent.get("sync_mode") else {},
     )
     return replace(
-        request,
+        request.with_field_names({"webhook_url": "fal_webhook"}),
         webhook_url=webhook_url,
         warnings=(*request.warnings, *warnings, *_header_warnings(headers)),
         origin=to_origin(app),

@@ -41,11 +41,11 @@ class ReplicateErrorResponse(ResponseModel):
 def to_error_response(error: ServiceError) -> tuple[int, ReplicateErrorResponse]:
     """Return status and body of an error. The API knows 422 for invalid requests."""
     if isinstance(error, InvalidRequest) and error.param and error.code != "model_not_found":
-        field, message = _sent_field(error, error.param), error.message.replace("`webhook_url`", "`webhook`")
-        invalid = InvalidField(type=error.code, field=field, description=message)
+        field = error.param if error.param in TOP_LEVEL_FIELDS else f"input.{error.param}"
+        invalid = InvalidField(type=error.code, field=field, description=error.message)
         return 422, ReplicateErrorResponse(
             title="Input validation failed",
-            detail=f"- {field}: {message}\n",
+            detail=f"- {field}: {error.message}\n",
             status=422,
             code=error.code,
             invalid_fields=[invalid],
@@ -54,13 +54,6 @@ def to_error_response(error: ServiceError) -> tuple[int, ReplicateErrorResponse]
     return status, ReplicateErrorResponse(
         title=_title(error, status), detail=error.message, status=status, code=error.code
     )
-
-
-def _sent_field(error: InvalidRequest, name: str) -> str:
-    """Return the path of a field in the body."""
-    if error.code == "invalid_webhook_url":
-        return "webhook"
-    return name if name in TOP_LEVEL_FIELDS else f"input.{name}"
 
 
 def _title(error: ServiceError, status: int) -> str:

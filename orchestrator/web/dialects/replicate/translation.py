@@ -216,7 +216,7 @@ def to_request(
             param="webhook_completed",
         )
     return replace(
-        request.with_field_names({"webhook_url": "webhook"}),
+        request.with_field_names({"webhook_url": "webhook" if body.webhook else "webhook_completed"}),
         webhook_url=body.webhook or body.webhook_completed,
         webhook_statuses=_final_statuses(events) if body.webhook else None,
         warnings=(*request.warnings, *_webhook_warnings(body)),

@@ -390,6 +390,11 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
         assert isinstance(response.json()["detail"], list)
 
 
+def test_no_prompt_makes_an_image(http: httpx.Client) -> None:
+    (image,) = pictures(draw(http, prompt=""))
+    assert size_of(image) == (256, 256)
+
+
 def test_options_that_do_not_exist(http: httpx.Client) -> None:
     unknown = http.post("/options", json={"sd_model_checkpoint": "nothing-here"})
     assert (unknown.status_code, unknown.json()["detail"][0]["loc"]) == (422, ["body", "sd_model_checkpoint"])

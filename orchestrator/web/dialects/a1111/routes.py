@@ -116,6 +116,11 @@ class A1111Routes:
         The model is `sd_model_checkpoint` of `override_settings`, or of `POST /sdapi/v1/options`.
         """
         key = await authenticate_a1111(request, ApiKeyScope.GENERATE)
+        if not request.can_read_body:
+            raise InvalidRequest(
+                "The request needs a JSON object as its body; an empty one makes an image of the defaults",
+                code="invalid_json",
+            )
         body = await read_request_model(request, TextToImageBody)
         catalog = self._service.catalog_for(key)
         chosen = a1111.chosen_model(body, catalog, await self._options.get_model(key.id))

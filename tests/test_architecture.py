@@ -55,6 +55,7 @@ BROAD_EXCEPT = {
     "orchestrator/store/sqlite/connection.py": "a write's error goes to whoever awaits the write",
     "orchestrator/web/middleware.py": "the caller gets a proper error whatever went wrong",
     "orchestrator/webhooks/sender.py": "a receiver's surprise is a failed delivery, not the sender's end",
+    "orchestrator/weights/quantizing/worker.py": "the program that started it reports whatever ended it",
 }
 NESTERS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.weights.file_checks import inspect_numbers, inspect_weight_file, read_safetensors_header
 from orchestrator.weights.quantizing.formats import OWN_METADATA
+from orchestrator.weights.quantizing.running import WORKER
 from scripts.tiny import wan
 from scripts.tiny.formats import write_safetensors
 from tests.support.cli import command, start_command
@@ -166,6 +167,33 @@ def test_recorded_activations_give_scales_of_inputs(source: Path, tmp_path: Path
 
 def random_matrix(seed: int) -> Any:
     return np.random.default_rng(seed).standard_normal((1024, 1024)).astype(np.float16)
+
+
+def test_the_worker_reports_what_went_wrong_within_it(tmp_path: Path) -> None:
+    install = installation()
+    if install is None:
+        pytest.skip("no ComfyUI is installed")
+    (tmp_path / "part").touch()
+    files = {name: str(tmp_path / name) for name in ("part", "journal")}
+    operation = {
+        "layer": "a",
+        "file": __file__,
+        "start": 0,
+        "end": 8,
+        "dtype": "F99",
+        "rows": 1,
+        "columns": 4,
+    }
+    plan = {**files, "fingerprint": "x", "data_start": 0, "operations": [operation], "tail": []}
+    (tmp_path / "plan").write_text(json.dumps(plan))
+    worker = [install / "venv" / "bin" / "python", WORKER, tmp_path / "plan"]
+    # Its standard input stays open, as it does while it works.
+    with subprocess.Popen(
+        worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        last = running.stdout.readlines()[-1]
+    assert json.loads(last) == {"failed": "KeyError: 'F99'"}
 
 
 def test_a_source_with_nan_is_refused_and_nothing_is_left(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ import json
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -297,7 +298,8 @@ def main() -> int:
     try:
         torch = importlib.import_module("torch")
         kitchen = importlib.import_module("comfy_kitchen")
-        with torch.inference_mode():
+        # Kernels for graphics cards take no numbers of 32 bits; these give the same bytes on every device.
+        with torch.inference_mode(), kitchen.use_backend("eager"):
             run(plan, Quantizer(torch, kitchen))
     except ImportError as error:
         report({"failed": f"{sys.executable} lacks a package: {error}"})
@@ -307,6 +309,11 @@ def main() -> int:
         return 1
     except Refused as error:
         report({"refused": str(error)})
+        return 1
+    except Exception as error:
+        # Uncaught, the end of its report would be about the thread that reads the standard input.
+        traceback.print_exc()
+        report({"failed": f"{type(error).__name__}: {error}"})
         return 1
     report({"done": True})
     return 0

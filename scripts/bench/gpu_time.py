@@ -15,7 +15,8 @@ takes of the thread of the graph.
 `--flux bf16,fp8,nvfp4` samples with a network of the size of FLUX.1 and random weights instead, on a GPU, and
 adds how busy NVML finds it. The files are written and quantized first: 24 GB, and those of one other kind.
 
-Prints JSON; a run of all cases also writes it to results/gpu_time.json (results/gpu_time_flux.json).
+A machine with a GPU uses it, unless `-- --cpu` says otherwise. Prints JSON; a run of all cases also writes it
+to results/gpu_time.json (on a GPU gpu_time_card.json, with a network gpu_time_flux.json).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,11 @@ async def run(options: argparse.Namespace, meter: BusyMeter) -> list[dict[str, A
 
 async def run_simulated(bed: Bed, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Run the chosen cases with simulated sampling."""
-    cases = [case for case in CASES if options.case in case.name]
+    cases = [
+        replace(case, prompts=min(case.prompts, options.prompts))
+        for case in CASES
+        if options.case in case.name
+    ]
     rows: list[dict[str, Any]] = []
     for depth in options.depths:
         rows += [{"depth": depth, **row} for row in await run_cases(bed, cases, options.seconds, depth)]
@@ -186,7 +191,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--case", default="", help="only cases with this text in their name")
     parser.add_argument("--flux", default="", help="kinds of weights of a network, such as bf16,fp8,nvfp4")
     parser.add_argument("--steps", type=int, default=4, help="of the network")
-    parser.add_argument("--prompts", type=int, default=16, help="of the network in each way")
+    parser.add_argument("--prompts", type=int, default=16, help="in each way, at most")
     parser.add_argument("--small", action="store_true", help="a network that a CPU runs, to try the program")
     parser.add_argument("--work", type=Path, help="folder for files: 64 GB with a network of full size")
     parser.add_argument("more", nargs="*", help="options of ComfyUI, after --")
@@ -200,16 +205,18 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = read_options()
-    gpu = find_gpu(may_use_cpu=options.small) if options.flux else None
-    if not options.more and gpu is None:
-        options.more = ["--cpu"]
+    may_use_cpu = options.small or not options.flux
+    gpu = None if may_use_cpu and "--cpu" in options.more else find_gpu(may_use_cpu=may_use_cpu)
+    if gpu is None and "--cpu" not in options.more:
+        options.more = ["--cpu", *options.more]
     rows = asyncio.run(run(options, BusyMeter(gpu)))
     result = {"seconds": options.seconds, "comfyui": options.more, "rows": rows}
     if gpu is not None:
         result["gpu"] = gpu.name
     print(json.dumps(result, indent=1))
     if not (options.case or options.depth or options.small):
-        save_results("gpu_time_flux" if options.flux else "gpu_time", result)
+        name = "gpu_time_flux" if options.flux else "gpu_time" if gpu is None else "gpu_time_card"
+        save_results(name, result)
 
 
 if __name__ == "__main__":

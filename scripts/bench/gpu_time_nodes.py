@@ -2,6 +2,7 @@
 
 NODES_SOURCE = '''
 import time
+import comfy.model_management as management
 import torch
 
 
@@ -34,10 +35,9 @@ class BenchSampling:
         return {"required": {"images": ("IMAGE",), "seconds": seconds, "nonce": nonce}}
 
     def sample(self, images, seconds, nonce):
+        """Return the images where a VAE leaves them: in main memory, or on the card with `--gpu-only`."""
         time.sleep(seconds)
-        if torch.cuda.is_available():
-            images = images.to("cuda").to("cpu")
-        return (images,)
+        return (images.to(management.get_torch_device()).to(management.intermediate_device()),)
 
 
 class BenchSink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 START_SECONDS = 180.0
 #: Threads that wait for work burn a core each, and tiny models gain nothing from them.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+#: Options of the ComfyUI of tests: on the CPU, or what the environment asks for, such as nothing on a GPU.
+COMFYUI_OPTIONS = shlex.split(os.environ.get("COMFYUI_TEST_OPTIONS", "--cpu"))
 #: The line in which a simulator logs its address.
 LOGGED_URL = re.compile(r"http://[\d.]+:\d+(?=\n)")
 
@@ -61,7 +64,7 @@ def simulator(
 
 @contextmanager
 def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[ComfyUIServer]:
-    """On the CPU, with tiny models, without paid nodes, with its database in memory.
+    """With tiny models, without paid nodes, with its database in memory.
 
     Its own custom node for pictures over the socket is linked in; ComfyUI does not start without the folder.
     """
@@ -74,7 +77,7 @@ def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[ComfyUISer
     (nodes / "websocket_image_save.py").symlink_to(
         folder / "source" / "custom_nodes" / "websocket_image_save.py"
     )
-    command = [str(folder / "venv" / "bin" / "python"), str(folder / "source" / "main.py"), "--cpu"]
+    command = [str(folder / "venv" / "bin" / "python"), str(folder / "source" / "main.py"), *COMFYUI_OPTIONS]
     command += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
     command += ["--port", str(port), "--base-directory", str(base), *options]
     with _child(command, port, base) as server:

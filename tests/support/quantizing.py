@@ -21,18 +21,20 @@ from typing import Any
 
 
 def main(first: str, second: str, latent: str, text: str, *vector: str) -> None:
-    args: Any = importlib.import_module("comfy.cli_args").args
-    args.cpu = True
+    _choose_device()
     torch: Any = importlib.import_module("torch")
     torch.manual_seed(1)
-    noise, context = torch.randn(_shape(latent)), torch.randn(_shape(text))
-    further = {"y": torch.randn(_shape(vector[0]))} if vector else {}
+    device = importlib.import_module("comfy.model_management").get_torch_device()
+    noise, context = (torch.randn(_shape(shape)).to(device) for shape in (latent, text))
+    further = {"y": torch.randn(_shape(vector[0])).to(device)} if vector else {}
     if "COMFYUI_RECORD_ACTIVATIONS" in os.environ:
         importlib.import_module("custom_nodes.pixel_factory.recording").start_recording()
     models = [_load(file) for file in (first, second)]
     with torch.no_grad():
         outputs = [
-            model.model.apply_model(noise, torch.tensor([0.5]), c_crossattn=context, **further).float()
+            model.model.apply_model(
+                noise, torch.tensor([0.5], device=device), c_crossattn=context, **further
+            ).float()
             for model in models
         ]
         wide = dict(models[0].model.diffusion_model.named_modules())
@@ -42,6 +44,12 @@ def main(first: str, second: str, latent: str, text: str, *vector: str) -> None:
             if getattr(module, "quant_format", None)
         }
     print(json.dumps({"difference": _relative(*outputs), "layers": layers}))
+
+
+def _choose_device() -> None:
+    """Use the CPU unless the environment gives ComfyUI other options."""
+    args: Any = importlib.import_module("comfy.cli_args").args
+    args.cpu = "--cpu" in os.environ.get("COMFYUI_TEST_OPTIONS", "--cpu").split()
 
 
 def _load(file: str) -> Any:
@@ -74,8 +82,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _cut_z_image(torch: Any) -> dict[str, Any]:
     """Return random tensors for Z-Image; blocks of a kind have the same ones, to be made in less time."""
-    args: Any = importlib.import_module("comfy.cli_args").args
-    args.cpu = True
+    _choose_device()
     network = importlib.import_module("comfy.ldm.lumina.model").NextDiT(
         image_model="lumina2",
         patch_size=2,

@@ -1,4 +1,4 @@
-"""A real ComfyUI on the CPU as a child process, for tests."""
+"""A real ComfyUI as a child process, for tests: on the CPU, or as `COMFYUI_TEST_OPTIONS` says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 from platformdirs import user_data_path
 
-from tests.support.comfyui_server import ONE_THREAD
+from tests.support.comfyui_server import COMFYUI_OPTIONS, ONE_THREAD
 from tests.support.ports import find_lasting_port
 
 START_TIMEOUT_S = 180
@@ -48,13 +48,9 @@ class RealServer:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [
-                    *(
-                        self._install / "venv" / "bin" / "python",
-                        "main.py",
-                        "--cpu",
-                        "--port",
-                        str(self.port),
-                    ),
+                    *(self._install / "venv" / "bin" / "python", "main.py"),
+                    *COMFYUI_OPTIONS,
+                    *("--port", str(self.port)),
                     *("--base-directory", self.base, "--database-url", "sqlite:///:memory:"),
                     *("--disable-auto-launch", "--disable-api-nodes"),
                     *self._options,

@@ -22,6 +22,7 @@ from PIL import Image, ImageChops
 from scripts.tiny_models import TINY_MODELS
 from tests.support.api import all_idle, wait_for_instances
 from tests.support.datasets import data_url, is_trained, zipped
+from tests.support.metrics import scrape
 from tests.support.polling import poll
 from tests.support.real_comfyui import RealServer, installation
 from tests.support.service import ROOT, ServiceProcess, running
@@ -257,3 +258,19 @@ async def until_it_samples(http: aiohttp.ClientSession, job: str) -> None:
 
 async def until_idle(service: ServiceProcess) -> None:
     await wait_for_instances(service, all_idle)
+
+
+async def test_a_model_that_an_operator_has_loaded_is_held(service: ServiceProcess) -> None:
+    model = "sd-1.5"
+    async with (
+        service.client(service.admin_token) as http,
+        http.post(f"/admin/v1/models/{model}/warm", json={}) as response,
+    ):
+        assert response.status == 202, await response.text()
+
+    async def loaded() -> float:
+        return (await scrape(service)).value("pixelfactory_warm_runs_total", model=model, result="loaded")
+
+    assert await poll(loaded, bool, seconds=100) == 1
+    instances = await wait_for_instances(service, lambda rows: True)
+    assert [model in row["models_held"] for row in instances.values()] == [True]

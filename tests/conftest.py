@@ -22,47 +22,52 @@ from tests.support.s3_server import s3, stop_shared_s3  # noqa: F401 - `s3` is a
 
 TESTS = Path(__file__).resolve().parent
 
+#: Files with a real ComfyUI, by the worker that runs them, in this order. A server computes with all cores
+#: and takes a gigabyte, so that two of them at a time leave the other workers room.
+#: Files that share a server of tests/comfyui/conftest.py are on one worker.
+REAL_SERVERS = {
+    "comfyui": (
+        "comfyui/test_service_real.py",
+        "comfyui/test_catalogue_real.py",
+        "comfyui/test_openai_real.py",
+        "comfyui/test_exact_sizes_real.py",
+        "comfyui/test_dialects_real.py",
+        "contract/test_comfyui_conformance.py",
+        "contract/test_uploaded_loras.py",
+        "comfyui/test_fleet_real.py",
+        "comfyui/test_session_real.py",
+    ),
+    "comfyui with our pack": (
+        "comfyui/test_delivery_real.py",
+        "comfyui/test_node_pack_real.py",
+        "comfyui/test_output_check_real.py",
+        "comfyui/test_delivery_trouble_real.py",
+        "comfyui/test_own_graphs_real.py",
+        "comfyui/test_clients_real.py",
+        "comfyui/test_quantize_real.py",
+        "comfyui/test_three_instances.py",
+        "comfyui/test_ray_real.py",
+    ),
+}
 #: Files that take longest, and begin first: the other workers have the others meanwhile. A file that takes
 #: minutes and begins last is waited for by all.
 LONGEST_FIRST = (
-    "comfyui/test_service_real.py",
-    "comfyui/test_catalogue_real.py",
-    "comfyui/test_openai_real.py",
-    "comfyui/test_exact_sizes_real.py",
-    "comfyui/test_dialects_real.py",
-    "comfyui/test_delivery_real.py",
-    "comfyui/test_node_pack_real.py",
-    "comfyui/test_output_check_real.py",
-    "comfyui/test_three_instances.py",
-    "comfyui/test_delivery_trouble_real.py",
-    "comfyui/test_quantize_real.py",
-    "comfyui/test_clients_real.py",
-    "comfyui/test_own_graphs_real.py",
+    *REAL_SERVERS["comfyui"],
+    *REAL_SERVERS["comfyui with our pack"],
     "integration/test_chaos.py",
     "integration/test_roles.py",
-    "comfyui/test_fleet_real.py",
     "integration/test_partition.py",
     "contract/test_fleet.py",
-    "contract/test_comfyui_conformance.py",
     "contract/test_ray_instances.py",
+    "integration/test_fuzz.py",
+    "integration/test_quarantine.py",
 )
-#: Files whose tests run on one worker, since they share a real ComfyUI of tests/comfyui/conftest.py.
-SHARED_SERVERS = {
-    "tests/comfyui/test_service_real.py": "comfyui",
-    "tests/comfyui/test_catalogue_real.py": "comfyui",
-    "tests/comfyui/test_openai_real.py": "comfyui",
-    "tests/comfyui/test_exact_sizes_real.py": "comfyui",
-    "tests/comfyui/test_dialects_real.py": "comfyui",
-    # On a server of their own, beside the longest files.
-    "tests/comfyui/test_own_graphs_real.py": "comfyui of callers",
-    "tests/comfyui/test_clients_real.py": "comfyui of callers",
-    "tests/comfyui/test_delivery_real.py": "comfyui_with_pack",
-    "tests/comfyui/test_node_pack_real.py": "comfyui_with_pack",
-    "tests/comfyui/test_output_check_real.py": "comfyui_with_pack",
-}
+SCOPES_OF_REAL_SERVERS = {f"tests/{file}": scope for scope, files in REAL_SERVERS.items() for file in files}
 #: Services of tests/integration/conftest.py that every worker would start and keep for itself, with the
 #: number of workers that run the files which use them. The first one that a file uses counts.
 SHARED_SERVICES = {"offering": 2, "bank": 1, "paced": 1}
+#: Workers that run tests in Chromium, whose processes keep a core busy while a page loads.
+BROWSER_WORKERS = 2
 
 # Every test starts without the settings of its machine, except where ComfyUI is installed.
 for name in [name for name in os.environ if name.startswith("PIXELFACTORY_")]:
@@ -95,12 +100,14 @@ class SharedServerScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return SHARED_SERVERS.get(file) or _shared_service_scope(file) or file
+        return SCOPES_OF_REAL_SERVERS.get(file) or _shared_service_scope(file) or file
 
 
 @cache
 def _shared_service_scope(file: str) -> str | None:
-    """Return the scope of a file that uses one of the shared services; None for other files."""
+    """Return the scope of a file that uses Chromium or one of the shared services; None for other files."""
+    if file.startswith("tests/browser/"):
+        return f"browser {crc32(file.encode()) % BROWSER_WORKERS}"
     service = _find_shared_service(file)
     return service and f"{service} {crc32(file.encode()) % SHARED_SERVICES[service]}"
 
@@ -137,7 +144,8 @@ def _rank(item: pytest.Item) -> int:
     file = item.path.relative_to(TESTS).as_posix()
     if file in LONGEST_FIRST:
         return LONGEST_FIRST.index(file)
-    return len(LONGEST_FIRST) + (_find_shared_service(f"tests/{file}") is None)
+    is_shared = file.startswith("browser/") or _find_shared_service(f"tests/{file}") is not None
+    return len(LONGEST_FIRST) + (not is_shared)
 
 
 def _is_fast(item: pytest.Item) -> bool:

@@ -248,6 +248,7 @@ process.exit(0);
 """
 
 
+@pytest.mark.slow
 def test_a_client_of_comfyui_itself(variables: dict[str, str], comfy_packages: Path) -> None:
     told = run_js(comfy_packages, COMFYUI_SDK, variables)
     assert told["started"]

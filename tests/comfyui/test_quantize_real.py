@@ -88,6 +88,7 @@ def test_a_quantized_network_is_near_the_original(kind: str, source: Path, tmp_p
     assert [file.name for file in tmp_path.iterdir()] == [target.name], "nothing else is left"
 
 
+@pytest.mark.slow
 def test_scrambled_scales_change_the_output_and_are_noticed(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "narrow.safetensors"
     quantize(source, target, "--format", "nvfp4")

@@ -218,7 +218,7 @@ async def test_a_cancelled_job_stops_between_two_steps(comfyui: RealServer, serv
             assert await response.json() == {"queue_running": [], "queue_pending": []}
 
 
-@pytest.mark.slow  # test_three_instances.py kills instances, too
+@pytest.mark.slow  # test_fleet_real.py kills an instance, too
 async def test_kill_9_of_comfyui_costs_time_and_no_job(comfyui: RealServer, service: ServiceProcess) -> None:
     key = service.key("1.00")
     async with sdk(service, key) as client, service.client(key) as http:

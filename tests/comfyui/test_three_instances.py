@@ -170,6 +170,7 @@ async def kill_one_and_restart_another(service: ServiceProcess, one: str, anothe
             break
 
 
+@pytest.mark.slow  # three servers that compute at the same time take minutes
 async def test_nothing_is_lost_and_everything_is_charged_once(service: ServiceProcess) -> None:
     for number in range(3):
         await until_ready(service, f"cpu-{number}")

@@ -158,7 +158,7 @@ def test_shows_errors_of_an_alert_at_the_field_at_fault(page: Page, key: str) ->
     expect(form.get_by_role("alert")).to_be_hidden()
     form.get_by_label("Webhook URL").fill("ftp://files.example")
     form.get_by_role("button", name="Add alert").click()
-    expect(form.get_by_role("alert")).to_contain_text("Webhook URL must be a public http or https URL")
+    expect(form.get_by_role("alert")).to_contain_text("Webhook URL must be an http(s) URL of a public host")
     expect(form.get_by_label("Webhook URL")).to_have_attribute("aria-invalid", "true")
     expect(page.get_by_text("No budget alerts yet.")).to_be_visible()
 

@@ -271,7 +271,7 @@ BAD = {
             save(3, 3),
             links=[[1, 1, 0, 2, 0, "*"], [2, 2, 0, 1, 0, "*"], [3, 1, 0, 3, 0, "*"]],
         ),
-        "are cyclic",
+        "form a cycle without a source: 1 (Reroute)",
     ),
     "ring": (ring(), "nodes depend on each other: 0 -> "),
     "broken picture": (broken_png(), "not valid JSON"),

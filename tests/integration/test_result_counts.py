@@ -33,10 +33,11 @@ def joined() -> dict[str, Any]:
 
 
 def first_of_three() -> dict[str, Any]:
-    """A batch of three, of which one is saved."""
+    """A batch of three, of which one is saved; the run computes how many."""
     nodes = graph()
     nodes["1"]["inputs"]["batch_size"] = 3
-    cut = {"image": ["1", 0], "batch_index": 0, "length": 1}
+    nodes["4"] = {"class_type": "StringLength", "inputs": {"string": "x"}, "_meta": {}}
+    cut = {"image": ["1", 0], "batch_index": 0, "length": ["4", 0]}
     nodes["3"] = {"class_type": "ImageFromBatch", "inputs": cut, "_meta": {}}
     nodes["2"]["inputs"]["images"] = ["3", 0]
     return nodes

@@ -37,7 +37,7 @@ def run_simulator(directory: Path) -> Iterator[ServerProcess]:
     """Run a simulated instance that takes no simulated time."""
     command = [sys.executable, "-m", "comfy_instances.simulator", "--time-scale", "0"]
     command += ["--base-directory", str(directory)]
-    with _run_server(command, "/system_stats", log=directory / "log") as server:
+    with run_server(command, "/system_stats", log=directory / "log") as server:
         yield server
 
 
@@ -51,7 +51,7 @@ def run_service(
 ) -> Iterator[ServerProcess]:
     """Run `pixelfactory up`, or `program`, with `options`; its output goes to the file `log`."""
     command = [*program, *options]
-    with _run_server(
+    with run_server(
         command, "/readyz", log=log, environment=environment, preferred_port=preferred_port
     ) as server:
         yield server
@@ -86,7 +86,7 @@ def create_api_key(directory: Path, *options: str) -> str:
 
 
 @contextmanager
-def _run_server(
+def run_server(
     command: Sequence[str],
     ready_path: str,
     *,

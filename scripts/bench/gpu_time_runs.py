@@ -123,6 +123,7 @@ class Bench:
             "run_ms": round(statistics.median(run for _, run, _ in timings) * 1000, 1),
             "latency_ms": round(statistics.median(latency for _, _, latency in timings) * 1000, 1),
             "prompts_per_minute": round(60 * case.prompts / took, 2),
+            "steady_prompts_per_minute": round(steady_rate(history), 2),
             "gap_ms": round(statistics.median(gaps(history)), 1),
             "mean_gap_ms": round(statistics.fmean(gaps(history)), 1),
             "longest_gap_ms": max(gaps(history)),
@@ -181,6 +182,15 @@ class Bench:
         return sorted(spans)
 
 
+def steady_rate(spans: Sequence[tuple[float, float]]) -> float:
+    """Return the prompts a minute from the end of the first to that of the last.
+
+    What a prompt needs after its end, such as the encoding of the last result, is not in it: in a longer run
+    it happens beside the next prompts.
+    """
+    return 60_000 * (len(spans) - 1) / (spans[-1][1] - spans[0][1])
+
+
 def gaps(spans: Sequence[tuple[float, float]]) -> list[float]:
     """Return the milliseconds from the end of each prompt to the start of the next one."""
     return [later[0] - earlier[1] for earlier, later in pairwise(spans)]
@@ -202,4 +212,8 @@ def add_shares(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         nothing = base[row["case"]]
         row["blocked_ms"] = round(row["run_ms"] - nothing["run_ms"], 1)
-        row["throughput_share"] = round(row["prompts_per_minute"] / nothing["prompts_per_minute"], 3)
+        for share, rate in (
+            ("throughput_share", "prompts_per_minute"),
+            ("steady_share", "steady_prompts_per_minute"),
+        ):
+            row[share] = round(row[rate] / nothing[rate], 3)

@@ -1,0 +1,154 @@
+"""Compare the service with a program that does the same job, in the same run on the same instance.
+
+    python -m venv /tmp/peer && /tmp/peer/bin/pip install comfy-api-proxy
+    .venv/bin/python -m scripts.bench.peers --proxy /tmp/peer/bin/comfy-api-proxy [--instance URL] [--quick]
+
+The peer is `comfy-api-proxy`, Comfy's own server of the Comfy API v2 in front of one ComfyUI. It and the
+service are asked in the same way: the graph is posted, its events are read until it has ended, and the image
+is downloaded. A bare websocket client is the reference. The proxy has no accounts and no prices, keeps its
+jobs in memory and leaves results on the instance; the service has stored jobs, money and results before it
+says that they are there.
+
+Latency is measured with one request in flight, in random order. Throughput has several callers, one way after
+the other, twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from scripts.bench.own_graphs import BARE, WARM_UP, describe_instance, graph, run_bare
+from scripts.bench.report import latency_percentiles, save_results
+from scripts.child_servers import create_api_key, run_server, run_service, run_simulator
+
+ROUNDS, QUICK_ROUNDS = 60, 10
+#: The proxy answers eight streams at a time.
+CALLERS = 6
+THROUGHPUT_SECONDS, QUICK_SECONDS = 8.0, 2.0
+SCOPES = ("graphs", "read", "generate")
+ENDED = ("succeeded", "failed", "canceled")
+PATIENCE_SECONDS = 60.0
+
+#: Makes an image of a color.
+Run = Callable[[int], Awaitable[bytes]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--proxy", required=True, type=Path, help="the command comfy-api-proxy")
+    parser.add_argument("--instance", help="URL of a running ComfyUI (default: a simulator)")
+    parser.add_argument("--quick", action="store_true", help="few requests; saves no result")
+    options = parser.parse_args()
+    rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if options.quick else (ROUNDS, THROUGHPUT_SECONDS)
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        base = Path(directory)
+        instance = options.instance or stack.enter_context(run_simulator(base / "instance")).url
+        proxy_command = [str(options.proxy), "run", "--comfyui", instance, "--state-dir", str(base / "proxy")]
+        proxy = stack.enter_context(run_server(proxy_command, "/api/v2/health", log=base / "proxy.log"))
+        environment = {"PIXELFACTORY_DATA_DIR": str(base / "service")}
+        log = base / "service" / "log"
+        service = stack.enter_context(run_service("--instances", instance, log=log, environment=environment))
+        scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+        key = create_api_key(base / "service", *scopes)
+        rows = asyncio.run(compare(instance, proxy.url, service.url, key, rounds, seconds))
+        result = {"instance": describe_instance(options.instance), "callers": CALLERS, **rows}
+    print_rows(rows)
+    if not options.quick:
+        save_results("peers" if options.instance is None else "peers_comfyui", result)
+
+
+async def compare(
+    instance: str, proxy: str, service: str, key: str, rounds: int, seconds: float
+) -> dict[str, dict[str, float]]:
+    """Return latency and throughput by client."""
+    async with AsyncExitStack() as stack:
+        through_proxy = await stack.enter_async_context(aiohttp.ClientSession(proxy))
+        headers = {"Authorization": f"Bearer {key}"}
+        through_service = await stack.enter_async_context(aiohttp.ClientSession(service, headers=headers))
+        clients: dict[str, Run] = {
+            BARE: lambda color: run_bare(instance, color),
+            "comfy-api-proxy": lambda color: run_job(through_proxy, color),
+            "pixelfactory": lambda color: run_job(through_service, color),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in clients}
+        for number in range(rounds + WARM_UP):
+            for name in random.sample(list(clients), len(clients)):
+                started = time.perf_counter()
+                await clients[name](random.randrange(0xFFFFFF))
+                if number >= WARM_UP:
+                    taken[name].append(time.perf_counter() - started)
+        made = dict.fromkeys(clients, 0)
+        for _ in range(2):
+            for name, run in clients.items():
+                made[name] += await count_images(run, seconds)
+    found = {name: latency_percentiles(values) for name, values in taken.items()}
+    return {
+        name: {
+            **latencies,
+            "ratio": round(latencies["median_ms"] / found[BARE]["median_ms"], 2),
+            "images_per_second": round(made[name] / (2 * seconds), 1),
+        }
+        for name, latencies in found.items()
+    }
+
+
+async def run_job(http: aiohttp.ClientSession, color: int) -> bytes:
+    """Run the graph over the Comfy API v2. Raises RuntimeError if it does not succeed."""
+    async with http.post("/api/v2/jobs", json={"workflow": graph(color)}) as response:
+        response.raise_for_status()
+        job: dict[str, Any] = await response.json()
+    async with http.get(f"/api/v2/jobs/{job['id']}/events") as response:
+        response.raise_for_status()
+        async for line in response.content:
+            if line.startswith(b"data:") and json.loads(line[5:]).get("status") in ENDED:
+                break
+    # The proxy's stream may end before its job does, and its jobs are `expired` for a moment before that.
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while job["status"] not in ENDED and time.monotonic() < deadline:
+        async with http.get(f"/api/v2/jobs/{job['id']}") as response:
+            response.raise_for_status()
+            job = await response.json()
+    if job["status"] != "succeeded":
+        raise RuntimeError(f"the job has ended as {job['status']}: {job['error']}")
+    async with http.get(f"/api/v2/assets/{job['outputs'][0]['id']}/content") as response:
+        response.raise_for_status()
+        return await response.read()
+
+
+async def count_images(run: Run, seconds: float) -> int:
+    """Return the number of images that CALLERS callers get in so many seconds."""
+    end, made = time.monotonic() + seconds, 0
+
+    async def call() -> None:
+        nonlocal made
+        while time.monotonic() < end:
+            await run(random.randrange(0xFFFFFF))
+            made += time.monotonic() < end
+
+    await asyncio.gather(*(call() for _ in range(CALLERS)))
+    return made
+
+
+def print_rows(rows: dict[str, dict[str, float]]) -> None:
+    """Print a line per client."""
+    for name, row in rows.items():
+        print(
+            f"{name:16} median {row['median_ms']:6.1f} ms, p95 {row['p95_ms']:6.1f} ms,"
+            f" {row['ratio']:.2f} times the bare client;"
+            f" {row['images_per_second']:6.1f} images/s with {CALLERS} callers"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -278,16 +278,16 @@ class Model:
                 made[name] = spec.round_up_to_grid(made[name])
         return made
 
-    def limit_image_size(self, width: int, height: int, name: str = "image") -> Size:
+    def limit_image_size(self, width: int, height: int, name: str = "image", field: str = "") -> Size:
         """Return the size to which an input image is scaled down; its own if the model takes it.
 
-        Raises InvalidRequest for one that is too small. Upscalers reject what is too large.
+        Raises InvalidRequest, which names `field`, for one that is too small; for upscalers, also too large.
         """
         spec, size = self.parameters.get(name), Size(width, height)
         if not isinstance(spec, ImageParameter | ImageListParameter):
             return size
         taken = size if self.kind is ModelKind.UPSCALE else spec.limit_size(size)
-        spec.validate_dimensions(name, *taken)
+        spec.validate_dimensions(field or name, *taken)
         return taken
 
     def output_size(self, params: Mapping[str, Any], input_size: tuple[int, int] | None) -> Size | None:

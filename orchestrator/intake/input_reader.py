@@ -23,6 +23,7 @@ from orchestrator.catalog.parameters.values import (
 )
 from orchestrator.errors import InvalidRequest, ServiceError, invalid_field
 from orchestrator.fair_slots import run_to_end
+from orchestrator.intake.field_names import item_name
 from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
 from orchestrator.intake.transparency import ImagePlace
 from orchestrator.media.canvas import scale_image
@@ -96,7 +97,11 @@ class InputReader:
         transparent: list[ImagePlace] = []
         checked = await self._check_files(owner, model, params, raw_params)
         for name, values in checked.items():
-            read = await _run_all(self._decode_file(owner, model, name, value) for value in values)
+            names = _item_names(name, raw_params[name])
+            read = await _run_all(
+                self._decode_file(owner, model, name, value, param)
+                for value, param in zip(values, names, strict=True)
+            )
             warnings |= dict.fromkeys(_scaling_warnings(model, name, values, read))
             files |= {input_object_key(file): file for file in read}
             params_with_keys[name] = (
@@ -147,26 +152,30 @@ class InputReader:
         for name in sorted(given, key=lambda name: isinstance(model.parameters[name], decoded_last)):
             raw = raw_params[name]
             values = raw if isinstance(raw, list | tuple) else [raw]
-            checked[name] = await _run_all(self._check_file(owner, model, name, value) for value in values)
+            checked[name] = await _run_all(
+                self._check_file(owner, model, name, value, param)
+                for value, param in zip(values, _item_names(name, raw), strict=True)
+            )
         first = {name: checked[name][0] for name in ("image", "mask") if name in checked}
         check_mask_size(first.get("image"), first.get("mask"))
         return {name: checked[name] for name in given}
 
     async def _check_file(
-        self, owner: InputOwner, model: Model, name: str, value: str | bytes
+        self, owner: InputOwner, model: Model, name: str, value: str | bytes, param: str
     ) -> CheckedFile:
+        """Fetch a file and check its headers; errors name `param`, an item of `name` if that is a list."""
         spec = model.parameters[name]
         if isinstance(spec, VideoParameter):
-            return await self._read_video(owner, spec, name, value)
+            return await self._read_video(owner, spec, param, value)
         if isinstance(spec, AudioParameter):
-            return await self._read_audio(owner, spec, name, value)
+            return await self._read_audio(owner, spec, param, value)
         if isinstance(spec, DatasetParameter):
-            return await self._read_dataset(owner, spec, name, value)
+            return await self._read_dataset(owner, spec, param, value)
         async with self._download_slot(owner, InputKind.IMAGE, value):
             image = await inspect_image(
-                value, limits=self.image_limits, param=name, fetch=self.url_fetcher.fetch
+                value, limits=self.image_limits, param=param, fetch=self.url_fetcher.fetch
             )
-        model.limit_image_size(image.width, image.height, name)
+        model.limit_image_size(image.width, image.height, name, field=param)
         return image
 
     async def _read_video(
@@ -219,13 +228,15 @@ class InputReader:
         """Return the slot that a file holds until it is downloaded; files in the request need none."""
         return self.slots.download(owner, kind) if is_url(value) else nullcontext()
 
-    async def _decode_file(self, owner: InputOwner, model: Model, name: str, file: CheckedFile) -> InputFile:
+    async def _decode_file(
+        self, owner: InputOwner, model: Model, name: str, file: CheckedFile, param: str
+    ) -> InputFile:
         """Decode an image, and scale it down to the largest size that the model takes."""
         if not isinstance(file, InspectedImage):
             return file
         async with self.slots.decode(owner, InputKind.IMAGE):
-            image = await run_to_end(decode_inspected_image(file, param=name))
-            size = model.limit_image_size(image.width, image.height, name)
+            image = await run_to_end(decode_inspected_image(file, param=param))
+            size = model.limit_image_size(image.width, image.height, name, field=param)
             scaled = await run_to_end(transform_input_image(lambda: scale_image(image, size)))
             return replace(scaled, is_animated=image.is_animated)
 
@@ -242,6 +253,11 @@ async def _run_all(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
             raise
         raise rejected.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def _item_names(name: str, raw: Any) -> list[str]:
+    """Return the names in errors of the files that a parameter has."""
+    return [item_name(name, index) for index in range(len(raw))] if isinstance(raw, list | tuple) else [name]
 
 
 def _scaling_warnings(

@@ -18,7 +18,7 @@ from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import invalid_field
 from orchestrator.execution.uploads import replace_keys_with_filenames
 from orchestrator.intake.canvas_fitting import fit_canvas
-from orchestrator.intake.field_names import errors_name_fields, name_fields
+from orchestrator.intake.field_names import errors_name_fields, name_fields, rename_field
 from orchestrator.intake.input_reader import InputFiles, InputReader
 from orchestrator.intake.input_slots import InputOwner
 from orchestrator.intake.lora_resolver import LoraResolver
@@ -106,7 +106,7 @@ class GenerationRequest:
 
     def with_field_names(self, names: Mapping[str, str]) -> GenerationRequest:
         """Return the request with the names by which the caller knows fields, by their names here."""
-        known = {parameter: names.get(field, field) for parameter, field in self.field_names.items()}
+        known = {parameter: rename_field(field, names) for parameter, field in self.field_names.items()}
         fill = self.if_transparent
         return replace(
             self, field_names={**names, **known}, if_transparent=fill and fill.with_field_names(names)

@@ -52,6 +52,8 @@ def check_query(method: str, path: str, names: Sequence[str], spec: OperationSpe
     """Raise InvalidRequest for a name that the operation does not have, or that is given twice."""
     known = list(spec.query)
     for name in names:
+        if _is_entry(name, spec):
+            continue
         shown = name[:_MAX_SHOWN_NAME]
         if name in known and names.count(name) > 1:
             raise invalid_field(shown, f"is given {names.count(name)} times in the query; send it once")
@@ -72,6 +74,12 @@ def _hint(name: str, spec: OperationSpec) -> str:
     nearest = find_similar(name, spec.query)
     guess = f"; did you mean `{nearest[0]}`?" if nearest else "."
     return f"{guess} Its query parameters are: {', '.join(spec.query)}"
+
+
+def _is_entry(name: str, spec: OperationSpec) -> bool:
+    """Return whether a name is `NAME[ENTRY]` of a parameter that is an object; handlers check the entries."""
+    parameter, bracket, _ = name.partition("[")
+    return bool(bracket) and parameter in spec.query and spec.query[parameter].schema.get("type") == "object"
 
 
 def _is_list(path: str, response: type[BaseModel] | None) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.catalog import Catalog, Model
@@ -12,6 +13,7 @@ from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter, IntegerParameter
 from orchestrator.catalog.tasks import Task, find_tasks
 from orchestrator.errors import InvalidRequest
+from orchestrator.intake.field_names import item_name, rename_field
 from orchestrator.intake.request_preparer import GenerationRequest
 
 #: Parameters that a request with input images can fill.
@@ -148,6 +150,28 @@ def to_image_params(model: Model, images: Sequence[str | bytes]) -> dict[str, An
     if rest and isinstance(model.parameters.get("images"), ImageListParameter):
         params["images"] = rest
     return params
+
+
+def image_field_names(
+    model: Model, fields: Mapping[str, int], given_names: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """Return the field that errors name, by parameter of the model and by item of a list of images.
+
+    `fields` are the numbers of images in the fields that hold any, in the order of the images, and
+    `given_names` the caller's names of these fields.
+    """
+    counted = {field: count for field, count in fields.items() if count}
+    if not counted:
+        return {}
+    sent = [
+        rename_field(field if count == 1 else item_name(field, index), given_names)
+        for field, count in counted.items()
+        for index in range(count)
+    ]
+    listed = to_image_params(model, sent).get("images", [])
+    items = {item_name("images", index): field for index, field in enumerate(listed)}
+    last = rename_field(next(reversed(counted)), given_names)
+    return {"image": sent[0], "images": last, **items}
 
 
 def scale_steps(model: Model, factor: float) -> dict[str, int]:

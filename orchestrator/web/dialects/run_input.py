@@ -16,7 +16,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import InvalidRequest, invalid_field
-from orchestrator.intake.field_names import errors_name_fields
+from orchestrator.intake.field_names import errors_name_fields, item_name
 from orchestrator.intake.input_reader import MASK_CHANNEL_PARAM, RED_CHANNEL
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.formats import ImageEncoding
@@ -99,6 +99,9 @@ class RunTranslation:
             earlier = fields.get("reference_images")
             listed = earlier if isinstance(earlier, list) else []
             fields["reference_images"] = [*listed, *(value for _, _, value in sorted(further))]
+            own = (item_name("reference_images", index) for index in range(len(listed)))
+            senders = (*own, *(name for _, name, _ in sorted(further)))
+            given |= {item_name("reference_images", index): name for index, name in enumerate(senders)}
         if isinstance(shape := fields.get("aspect_ratio"), str) and shape in _OPEN_ASPECT_RATIOS:
             del fields["aspect_ratio"]
         return cls(fields=fields, given_names=given)

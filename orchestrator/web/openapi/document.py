@@ -177,7 +177,11 @@ def _build_parameters(route: DocumentedRoute) -> list[dict[str, Any]]:
 
 
 def _build_parameter(name: str, location: str, spec: ParameterSpec) -> dict[str, Any]:
-    return {"name": name, "in": location, "schema": dict(spec.schema), "description": spec.description}
+    built = {"name": name, "in": location, "schema": dict(spec.schema), "description": spec.description}
+    if location == "query" and spec.schema.get("type") == "object":
+        # Each entry is a parameter of its own: `metadata[client]=acme`.
+        return built | {"style": "deepObject", "explode": True}
+    return built
 
 
 def _build_tags(names: set[str]) -> list[dict[str, str]]:

@@ -99,12 +99,26 @@ def test_rejects_a_filter_that_is_given_twice(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/models?type=video", "/api/v1/images/models?limit=2", "/v1/account/usage?page=2"]
+    "path",
+    [
+        "/v1/models?type=video",
+        "/api/v1/images/models?limit=2",
+        "/v1/account/usage?page=2",
+        "/api/v2/jobs?hocus=1",
+        "/api/jobs?hocus=1",
+        "/history?hocus=1",
+    ],
 )
 def test_rejects_filters_of_lists_that_have_none(site: Site, path: str) -> None:
     status, body = site.call("GET", path)
     assert status in (400, 422)
     assert "is not a query parameter of GET" in str(body)
+
+
+def test_every_list_of_the_comfy_dialects_says_what_it_takes(site: Site) -> None:
+    assert site.call("GET", "/api/v2/jobs?metadata[client]=a&metadata%5Bother%5D=b&limit=3")[0] == 401
+    assert site.call("GET", "/history?max_items=64&offset=0")[0] == 401
+    assert site.call("GET", "/api/jobs?sort_by=created_at&sort_order=asc&workflow_id=x")[0] == 401
 
 
 def test_rejects_an_unknown_query_parameter_of_every_change(site: Site) -> None:

@@ -23,9 +23,15 @@ from orchestrator.web.dialects.comfy.graph_jobs import (
     read_texts,
     sent_graph,
 )
+from orchestrator.web.dialects.comfy.native_lists import (
+    HISTORY_QUERY,
+    ROWS_QUERY,
+    RowSelection,
+    parse_count,
+    select_history,
+)
 from orchestrator.web.dialects.comfy.native_socket import ClientSockets
 from orchestrator.web.dialects.comfy.native_views import (
-    STATUS_NAMES,
     history_entry,
     job_row,
     outputs_by_node,
@@ -147,18 +153,16 @@ class NativeJobRoutes:
             await self._jobs.service.cancel_job(record.job.id)
         return web.Response()
 
-    @openapi_operation(response=ComfyUiBody, response_description="Entries by prompt id.", tag=_TAG)
+    @openapi_operation(
+        query=HISTORY_QUERY, response=ComfyUiBody, response_description="Entries by prompt id.", tag=_TAG
+    )
     async def list_history(self, request: web.Request) -> web.Response:
-        """List your finished graphs, newest first: `max_items`, or the one with `prompt_id`."""
+        """List your finished graphs, newest first."""
         key = await authenticate_graphs(request, is_poll=True)
         if (id := request.query.get("prompt_id")) is not None:
             return await self._respond_history(await self._find_own(key.account.id, id))
-        text = request.query.get("max_items", "")
-        limit = (
-            min(int(text), MAX_LISTED) if text.isascii() and text.isdigit() and len(text) < 6 else MAX_LISTED
-        )
-        page = await self._jobs.list(key.account.id, max(limit, 1))
-        finished = [record for record in page.items if record.job.is_finished]
+        page = await self._jobs.list(key.account.id, MAX_LISTED)
+        finished = select_history(request, [record for record in page.items if record.job.is_finished])
         entries = {
             prompt_id(record): history_entry(record, await read_texts(self._jobs, record))
             for record in finished
@@ -212,19 +216,16 @@ class NativeJobRoutes:
         await authenticate_graphs(request)
         return web.Response()
 
-    @openapi_operation(response=ComfyUiBody, response_description="`jobs` and `pagination`.", tag=_TAG)
+    @openapi_operation(
+        query=ROWS_QUERY, response=ComfyUiBody, response_description="`jobs` and `pagination`.", tag=_TAG
+    )
     async def list_jobs(self, request: web.Request) -> web.Response:
         """List your graphs, newest first."""
         key = await authenticate_graphs(request)
-        limit, offset = _number(request, "limit", 20), _number(request, "offset", 0)
-        wanted = frozenset(filter(None, request.query.get("status", "").split(",")))
-        if unknown := wanted - set(STATUS_NAMES.values()):
-            known = ", ".join(STATUS_NAMES.values())
-            reason = f"`status` must be one or more of {known} (got {min(unknown)[:40]!r})"
-            raise InvalidRequest(reason, code="invalid_status", param="status")
+        limit, offset = parse_count(request, "limit", 20), parse_count(request, "offset", 0)
+        select = RowSelection.of(request)
         page = await self._jobs.list(key.account.id, MAX_LISTED)
-        rows = [job_row(record) for record in page.items]
-        rows = [row for row in rows if not wanted or row["status"] in wanted]
+        rows = select(job_row(record) for record in page.items)
         shown, more = rows[offset : offset + limit], len(rows) > offset + limit
         pagination = {"offset": offset, "limit": limit, "total": len(rows), "has_more": more}
         return web.json_response({"jobs": shown, "pagination": pagination})
@@ -325,16 +326,3 @@ def _chosen_id(value: object) -> str | None:
 
 def _texts(value: object) -> set[str]:
     return {item for item in value if isinstance(item, str)} if isinstance(value, list) else set()
-
-
-def _number(request: web.Request, name: str, default: int) -> int:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 6):
-        raise InvalidRequest(
-            f"`{name}` must be a whole number from 0 to 99999 (got {text[:40]!r})",
-            code=f"invalid_{name}",
-            param=name,
-        )
-    return int(text)

@@ -25,13 +25,22 @@ from orchestrator.web.jobs.first_looks import FirstLooks
 from orchestrator.web.jobs.job_events import encode_preview
 from orchestrator.web.jobs.job_updates import JobUpdate, QueuePosition
 from orchestrator.web.jobs.wait_for_result import job_headers, note_job
-from orchestrator.web.openapi.operation import openapi_operation
+from orchestrator.web.openapi.operation import ParameterSpec, openapi_operation
 
 #: How long the first look at a new job is held, unless it finishes: clients pause half a second after it.
 FIRST_LOOK_SECONDS = 2.0
 #: Pages that a filter by labels reads at most for one page of its own.
 _MAX_PAGES = 20
 _TAG = "comfy"
+_STATUS_FILTERS = sorted({*STATUS_NAMES.values(), "canceling", "expired"})
+_LIST_QUERY = {
+    "limit": ParameterSpec({"type": "integer", "minimum": 1, "maximum": 100}, "Most jobs of a page; 50."),
+    "cursor": ParameterSpec({"type": "string"}, "`next_cursor` of the page before."),
+    "status": ParameterSpec({"type": "string"}, f"Statuses, with commas: {', '.join(_STATUS_FILTERS)}."),
+    "metadata": ParameterSpec(
+        {"type": "object", "additionalProperties": {"type": "string"}}, "Labels, as `metadata[NAME]=VALUE`."
+    ),
+}
 
 
 class V2JobRoutes:
@@ -79,6 +88,7 @@ class V2JobRoutes:
         return json_response(self._views.job(record, request), headers=job_headers(record))
 
     @openapi_operation(
+        query=_LIST_QUERY,
         response=ComfyUiBody,
         response_description="`jobs`, and `next_cursor` unless it is the last page.",
         tag=_TAG,
@@ -200,7 +210,6 @@ def _parse_limit(request: web.Request) -> int:
 def _parse_statuses(request: web.Request) -> frozenset[str]:
     text = request.query.get("status")
     names = frozenset(text.split(",")) if text else frozenset[str]()
-    known = {*STATUS_NAMES.values(), "canceling", "expired"}
-    if unknown := sorted(names - known):
-        raise invalid_field("status", f"{unknown[0][:40]!r} is none of {', '.join(sorted(known))}")
+    if unknown := sorted(names.difference(_STATUS_FILTERS)):
+        raise invalid_field("status", f"{unknown[0][:40]!r} is none of {', '.join(_STATUS_FILTERS)}")
     return names

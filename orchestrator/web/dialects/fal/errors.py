@@ -11,6 +11,7 @@ from orchestrator.errors import (
     NotAuthenticated,
     ServiceError,
 )
+from orchestrator.intake.field_names import split_item
 from orchestrator.web.http.response_model import ResponseModel
 
 #: Codes of errors that are about the whole request.
@@ -40,7 +41,9 @@ class StillInProgress(ServiceError):
 class FalErrorLocation(ResponseModel):
     """A field that is not valid."""
 
-    loc: list[str] = Field(description="Path of the field.", examples=[["body", "prompt"]])
+    loc: list[str | int] = Field(
+        description="Path of the field, with the index in a list.", examples=[["body", "prompt"]]
+    )
     msg: str = Field(description="Explanation for a person.", examples=["`prompt` is required"])
     type: str = Field(description="Machine-readable code.", examples=["missing_prompt"])
 
@@ -72,10 +75,13 @@ def to_error_response(error: ServiceError) -> tuple[int, FalErrorResponse]:
     return status, FalErrorResponse(detail=message, message=message, error_type=error.code)
 
 
-def _location(error: InvalidRequest) -> list[str]:
+def _location(error: InvalidRequest) -> list[str | int]:
     name = error.param or ("prompt" if isinstance(error, ContentBlocked) else "")
     if not name or error.code in _BODY_ERRORS:
         return ["body"]
     if name in _QUERY_FIELDS:
         return ["query", name]
-    return ["header" if name[:2].lower() == "x-" or name == "Idempotency-Key" else "body", name]
+    if name[:2].lower() == "x-" or name == "Idempotency-Key":
+        return ["header", name]
+    field, index = split_item(name)
+    return ["body", field, int(index[1:-1])] if index else ["body", name]

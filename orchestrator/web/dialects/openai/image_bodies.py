@@ -20,6 +20,7 @@ from orchestrator.media.formats import ImageEncoding
 from orchestrator.web.dialects.dimensions import SizeField
 from orchestrator.web.dialects.image_formats import format_for_run
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields
+from orchestrator.web.dialects.model_selection import image_field_names
 from orchestrator.web.dialects.parameter_names import ModelParameters
 
 Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
@@ -124,11 +125,10 @@ class ImageInputRequestBody(ImageRequestBody):
     ) -> GenerationRequest:
         """Return the request to run `model`; errors and warnings of images name the field that was sent."""
         request = super().to_generation_request(model, params, idempotency_key)
-        sent = [name for name in ("image", "images") if getattr(self, name)]
-        if len(sent) != 1 or {"image", "images"} <= params.values.keys():
-            return request
-        field = self.given_names.get(sent[0], sent[0])
-        return replace(request, field_names={**request.field_names, "image": field, "images": field})
+        first = self.image if isinstance(self.image, list) else [] if self.image is None else [self.image]
+        counts = {"image": len(first), "images": len(self.images or ())}
+        names = image_field_names(model, counts, self.given_names)
+        return replace(request, field_names={**request.field_names, **names})
 
     def mask_params(self) -> dict[str, str | bytes]:
         """Return the mask as a model parameter, if there is one. Raises InvalidRequest."""

@@ -34,7 +34,12 @@ from orchestrator.web.dialects.dimensions import (
 )
 from orchestrator.web.dialects.ids import job_id_to_uuid
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
-from orchestrator.web.dialects.model_selection import check_image_count, to_image_params, with_fill
+from orchestrator.web.dialects.model_selection import (
+    check_image_count,
+    image_field_names,
+    to_image_params,
+    with_fill,
+)
 from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.pixelapi.schemas import (
     PixelApiGenerationResponse,
@@ -111,13 +116,12 @@ class PixelApiGenerateBody(LoraFields):
         description="The same seed and parameters give the same result.",
     )
 
-    @property
-    def parameter_fields(self) -> dict[str, str]:
-        """The caller's name of each parameter that has another name here."""
+    def parameter_fields(self, model: Model) -> dict[str, str]:
+        """Return the caller's name of each parameter that has another name here."""
         names = self.given_names
         guidance = names.get("guidance_scale", "guidance_scale")
-        fields = [names.get(field, field) for field in ("image", "images") if getattr(self, field)]
-        files = {"image": fields[0], "images": fields[-1]} if fields else {}
+        counts = {"image": 1 if self.image else 0, "images": len(self.images or ())}
+        files = image_field_names(model, counts, names)
         return {**names, **files, "cfg_scale": guidance}
 
     @property
@@ -171,7 +175,7 @@ def _to_request(body: PixelApiGenerateBody, model: Model, idempotency_key: str |
         tariff_model=name,
         params=params,
         warnings=(*passed.warnings, *_guidance_warnings(body)),
-        field_names=body.parameter_fields,
+        field_names=body.parameter_fields(model),
         computed_from=passed.computed_from,
         pixels_by_shape=pixels_by_shape(body.size, body.aspect_ratio, body.resolution),
         aspect_ratio=asked_aspect_ratio(body.size, body.aspect_ratio),

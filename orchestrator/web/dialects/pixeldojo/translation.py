@@ -35,6 +35,7 @@ from orchestrator.web.dialects.dimensions import (
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
 from orchestrator.web.dialects.model_selection import (
     check_image_count,
+    image_field_names,
     max_input_images,
     to_image_params,
     with_fill,
@@ -108,7 +109,7 @@ def _to_request(
         served_by=model.id,
         params=params.values,
         warnings=params.warnings,
-        field_names=_field_names(body),
+        field_names=_field_names(body, model),
         computed_from=params.computed_from,
         pixels_by_shape=pixels_by_shape(body.size, body.aspect_ratio, body.resolution),
         aspect_ratio=asked_aspect_ratio(body.size, body.aspect_ratio),
@@ -171,13 +172,11 @@ def _frames_at_rate(body: RunBody, model: Model, fps: int | None) -> tuple[dict[
     return frames, (text,)
 
 
-def _field_names(body: RunBody) -> dict[str, str]:
+def _field_names(body: RunBody, model: Model) -> dict[str, str]:
     """Return the fields that errors of parameters name, where these have another name."""
-    names = dict(body.given_names)
-    images = [names.get(field, field) for field in _image_fields(body)]
-    if images:
-        names |= {"image": images[0], "images": images[-1]}
-    return names
+    names = body.given_names
+    counts = {field: len(images) for field, images in _image_fields(body).items()}
+    return {**names, **image_field_names(model, counts, names)}
 
 
 def _image_fields(body: RunBody) -> dict[str, list[EncodedImage]]:

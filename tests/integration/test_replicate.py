@@ -201,6 +201,28 @@ def test_streams_what_happens(client: Client) -> None:
     assert any("Using seed" in event.data for event in events if event.event.value == "logs")
 
 
+def test_a_stream_goes_on_after_the_last_event_that_the_client_has(client: Client) -> None:
+    prediction = client.predictions.create(model=SCHNELL, input={**SMALL, "num_outputs": 2}, stream=True)
+    url = prediction.urls["stream"]
+    prediction.wait()
+
+    def read(**headers: str) -> list[tuple[str, str]]:
+        text = httpx.get(url, headers={"Accept": "text/event-stream", **headers}).text
+        events = [
+            dict(line.split(": ", 1) for line in each.splitlines()) for each in text.split("\n\n") if each
+        ]
+        return [(event["event"], event["id"]) for event in events if "event" in event]
+
+    all_events = read()
+    outputs = [id for kind, id in all_events if kind == "output"]
+    assert len(outputs) == 2
+    again = read(**{"Last-Event-ID": outputs[0]})
+    assert [kind for kind, _ in again if kind != "logs"] == ["output", "done"]
+    assert int(again[0][1].partition(":")[0]) == int(outputs[0].partition(":")[0]) + 1
+    assert "output" not in [kind for kind, _ in read(**{"Last-Event-ID": outputs[1]})]
+    assert read(**{"Last-Event-ID": "nonsense"}) == all_events
+
+
 def test_a_blocked_prompt_is_a_failed_prediction(client: Client) -> None:
     with pytest.raises(ModelError, match="content policy"):
         client.run(SCHNELL, input={"prompt": "An OGRE at dusk"})

@@ -30,7 +30,8 @@ NEWEST_FIRST: Any = [5, 4, 3, 2, 1]
     ],
 )
 def test_the_history_counts_from_the_oldest(query: str, expected: list[int]) -> None:
-    assert list(select_history(make_mocked_request("GET", f"/history?{query}"), NEWEST_FIRST)) == expected
+    selected: Any = select_history(make_mocked_request("GET", f"/history?{query}"), NEWEST_FIRST)
+    assert selected == expected
 
 
 def row(id: int, status: str, seconds: int | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ Its address needs no key: clients send none. It works for as long as the key tha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.stream_access import StreamAccess, end_on_revocation
 from orchestrator.web.jobs.job_updates import JobUpdate, JobUpdates
 
+_EVENT_ID = re.compile(r"([0-9]{1,9}):([0-9]{1,9})", re.ASCII)
 _REASONS = {JobStatus.FAILED: {"reason": "error"}, JobStatus.CANCELLED: {"reason": "canceled"}}
 
 
@@ -44,7 +46,7 @@ async def stream_prediction(
         aclosing(updates.stream(job.account_id, job.id, StateSubscription())) as changes,
         end_on_revocation(access),
     ):
-        await _PredictionEvents(request, stream, views).send_all(changes)
+        await _PredictionEvents.after(request, stream, views).send_all(changes)
     return response
 
 
@@ -63,14 +65,27 @@ def _access_of(request: web.Request, record: JobRecord) -> StreamAccess:
 
 @dataclass(slots=True)
 class _PredictionEvents:
-    """Sends each line and each file once."""
+    """Sends each line once, and each file once to a client that reconnects with the id of its last event.
+
+    An id is the number of the event, and the number of files that were sent up to it: clients append the
+    output that they read to what they have.
+    """
 
     request: web.Request
     stream: EventStream
     views: PredictionViews
+    #: Events and files that the client has.
     _count: int = 0
+    _file_count: int = 0
     _lines: set[str] = field(default_factory=set)
     _files: set[str] = field(default_factory=set)
+
+    @classmethod
+    def after(cls, request: web.Request, stream: EventStream, views: PredictionViews) -> _PredictionEvents:
+        """Return what goes on after the event that `Last-Event-ID` names."""
+        found = _EVENT_ID.fullmatch(request.headers.get("Last-Event-ID", ""))
+        count, files = (int(found[1]), int(found[2])) if found else (0, 0)
+        return cls(request, stream, views, count, files)
 
     async def send_all(self, updates: AsyncIterator[JobUpdate]) -> None:
         async for update in updates:
@@ -87,8 +102,11 @@ class _PredictionEvents:
                 await self._send_line(line)
         if job.status not in _REASONS:
             for output in record.outputs:
-                if output.key not in self._files:
-                    self._files.add(output.key)
+                if output.key in self._files:
+                    continue
+                self._files.add(output.key)
+                if len(self._files) > self._file_count:
+                    self._file_count = len(self._files)
                     url = self.views.delivery.url_of(job.id, output.key, self.request)
                     await self._send("output", url)
         if not job.is_finished:
@@ -104,4 +122,4 @@ class _PredictionEvents:
 
     async def _send(self, event: str, text: str) -> None:
         self._count += 1
-        await self.stream.send_text(event, text, event_id=f"{self._count}:0")
+        await self.stream.send_text(event, text, event_id=f"{self._count}:{self._file_count}")

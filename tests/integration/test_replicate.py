@@ -203,7 +203,7 @@ def test_streams_what_happens(client: Client) -> None:
 
 def test_a_stream_goes_on_after_the_last_event_that_the_client_has(client: Client) -> None:
     prediction = client.predictions.create(model=SCHNELL, input={**SMALL, "num_outputs": 2}, stream=True)
-    url = prediction.urls["stream"]
+    url = (prediction.urls or {})["stream"]
     prediction.wait()
 
     def read(**headers: str) -> list[tuple[str, str]]:

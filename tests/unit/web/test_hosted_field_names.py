@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from orchestrator.app.openapi_app import build_offline_service
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.web.dialects.a1111 import translation as a1111
 from orchestrator.web.dialects.a1111.schemas import TextToImageBody
 from orchestrator.web.dialects.fal import translation as fal
+from orchestrator.web.dialects.fal.apps import find_model_name
+from orchestrator.web.dialects.fal.errors import to_error_response as to_fal_error
 from orchestrator.web.dialects.huggingface import translation as huggingface
 from orchestrator.web.dialects.huggingface.errors import to_error_response as to_hugging_face_error
 from orchestrator.web.dialects.huggingface.translation import TextToImageRequest
@@ -119,6 +121,25 @@ async def test_the_web_ui_makes_an_image_of_no_prompt(service: GenerationService
         assert prepared.params["prompt"] == prompt
     with pytest.raises(InvalidRequest, match="Prompt is required"):
         await prepare(service, "replicate", "sdxl-1.0", {"prompt": ""})
+
+
+async def test_fal_says_what_takes_the_place_of_tokens(service: GenerationService) -> None:
+    for path in ("tokens", "tokens/"):
+        with pytest.raises(NotFound, match='connectionMode: "server"'):
+            find_model_name(service.catalog, path)
+
+
+@pytest.mark.parametrize(
+    ("param", "loc"),
+    [
+        ("image_urls[1]", ["body", "image_urls", 1]),
+        ("prompt", ["body", "prompt"]),
+        ("logs", ["query", "logs"]),
+    ],
+)
+def test_fal_writes_the_index_of_an_item_as_a_number(param: str, loc: list[str | int]) -> None:
+    _, body = to_fal_error(InvalidRequest("wrong", code="invalid_image", param=param))
+    assert [error.loc for error in body.detail if not isinstance(error, str)] == [loc]
 
 
 async def test_names_the_field_of_a_webhook(service: GenerationService) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from orchestrator.catalog import Catalog
+from orchestrator.errors import NotFound
 from orchestrator.web.dialects.hosted_names import require_hosted_name
 
 #: fal offers models of all makers under one owner.
 HOSTS = frozenset({"fal-ai", "fal"})
 #: Path below an app that streams unfinished results.
 STREAM_SUFFIX = "/stream"
+#: Where clients ask for short-lived tokens, by which browsers connect.
+_TOKEN_PATH = "tokens"
 
 APP_MODELS: Mapping[str, str] = MappingProxyType(
     {
@@ -55,6 +58,11 @@ APP_MODELS: Mapping[str, str] = MappingProxyType(
 
 def find_model_name(catalog: Catalog, app: str) -> str:
     """Return the catalog's name of the model that an app runs. Raises NotFound."""
+    if app.strip("/") == _TOKEN_PATH:
+        raise NotFound(
+            'Tokens, which `realtime` and streams with `connectionMode: "client"` ask for, are not offered;'
+            ' stream with `connectionMode: "server"`, or use `subscribe`'
+        )
     return require_hosted_name(catalog, app.strip("/"), APP_MODELS, HOSTS)
 
 

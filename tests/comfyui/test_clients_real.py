@@ -160,6 +160,7 @@ print(json.dumps(reported))
 """
 
 
+@pytest.mark.slow
 def test_comfys_python_sdk(variables: dict[str, str], tmp_path: Path) -> None:
     require_client("comfy_sdk")
     told = run(tmp_path, COMFY_SDK, variables)

@@ -16,7 +16,11 @@ from comfy_instances.session.session import InstanceSession
 from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui, simulator
 
 
-@pytest.fixture(scope="module", params=["simulator", pytest.param("real", marks=pytest.mark.comfyui)])
+#: A real ComfyUI of its own takes a minute to start.
+REAL = pytest.param("real", marks=(pytest.mark.comfyui, pytest.mark.slow))
+
+
+@pytest.fixture(scope="module", params=["simulator", REAL])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ComfyUIServer]:

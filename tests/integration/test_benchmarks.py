@@ -27,6 +27,7 @@ def test_decisions_are_measured_for_every_fleet() -> None:
     assert all(float(row[4]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_abuse_benchmark_compares_images_with_and_without_misuse() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scripts.bench.abuse", "--quick"],

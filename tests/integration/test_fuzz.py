@@ -35,7 +35,7 @@ CHECKS = [
 #: Multiplies the number of requests; `FUZZ_FACTOR=20` takes some minutes.
 FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))
 #: Requests that follow the document and that break it, to each operation that serves the caller.
-VALID, BROKEN = 2 * FACTOR, 1 * FACTOR
+VALID, BROKEN = FACTOR, FACTOR
 #: Requests to each operation that refuses the caller whatever is sent.
 REFUSED = 1
 ROLES = ("caller", "billing", "operator", "nobody")

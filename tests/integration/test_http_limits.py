@@ -31,9 +31,12 @@ HALF_A_HEADER = b"GET /healthz HTTP/1.1\r\nX-Slow:"
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service that waits a second for headers and bodies."""
+    """A service that waits some seconds for headers, and one for bodies.
+
+    A client that the machine keeps waiting for a second must not be one that sends nothing.
+    """
     environment = {
-        "PIXELFACTORY_HEADER_SECONDS": "1",
+        "PIXELFACTORY_HEADER_SECONDS": "4",
         "PIXELFACTORY_BODY_SECONDS": "1",
         "PIXELFACTORY_BODY_BYTES_PER_SECOND": "10000",
         "PIXELFACTORY_KEEPALIVE_SECONDS": "2",

@@ -15,7 +15,6 @@ from comfy_instances.protocol.lora_files import uploaded_lora_name
 from comfy_instances.session.session import InstanceSession
 from tests.support.comfyui_server import ComfyUIServer, installed_comfyui, real_comfyui, simulator
 
-
 #: A real ComfyUI of its own takes a minute to start.
 REAL = pytest.param("real", marks=(pytest.mark.comfyui, pytest.mark.slow))
 

@@ -36,10 +36,10 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProce
     A client that the machine keeps waiting for a second must not be one that sends nothing.
     """
     environment = {
-        "PIXELFACTORY_HEADER_SECONDS": "4",
+        "PIXELFACTORY_HEADER_SECONDS": "3",
         "PIXELFACTORY_BODY_SECONDS": "1",
         "PIXELFACTORY_BODY_BYTES_PER_SECOND": "10000",
-        "PIXELFACTORY_KEEPALIVE_SECONDS": "2",
+        "PIXELFACTORY_KEEPALIVE_SECONDS": "5",
         "PIXELFACTORY_WRITE_SECONDS": "1",
     }
     with running(ServiceProcess(tmp_path_factory.mktemp("impatient"), environment=environment)) as started:

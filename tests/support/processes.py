@@ -13,7 +13,7 @@ def child_processes(parent: int | None = None) -> list[psutil.Process]:
 
 
 def find_processes(word: str, processes: list[psutil.Process]) -> Iterator[psutil.Process]:
-    """Yield the running processes that have `word` among the words of their command.
+    """Yield the running processes that have `word` as an argument of their command line.
 
     Processes that end meanwhile are left out.
     """

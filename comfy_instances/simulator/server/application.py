@@ -83,7 +83,7 @@ def _routes(instance: SimulatedInstance) -> list[web.RouteDef]:
     ]
     prefixed = [web.route(route.method, "/api" + route.path, route.handler) for route in everywhere]
     ours = [get("/simulator/faults", info.list_faults), post("/simulator/faults", info.arm_fault)]
-    # ComfyUI has it without the prefix, too, and nowhere else.
+    # As in ComfyUI, it is not below /api.
     ours.append(get("/internal/logs/raw", info.raw_log))
     if instance.deliveries is not None:
         ours += DeliveryRoutes(instance.deliveries).routes()

@@ -25,6 +25,11 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def error_text(error: BaseException) -> str:
+    """Return what an error says, or its type: a timeout of asyncio says nothing."""
+    return str(error) or type(error).__name__
+
+
 def split_lines(text: str) -> list[str]:
     """Return the escaped lines of a text with line ends of any system; empty ones are left out."""
     return [escape_controls(line) for line in _LINE_END.split(text) if line]

@@ -16,6 +16,7 @@ from comfy_instances.fleet.health import HealthReport, check_health
 from comfy_instances.fleet.inventory import NodeFactsPoller
 from comfy_instances.fleet.pack_changes import PackChanges, RefreshLaunchSpec, RestartTurn
 from comfy_instances.fleet.protocol import InstanceState
+from comfy_instances.log_text import error_text
 from comfy_instances.process.child import ChildProcess, child_environment, find_free_port, format_exit_status
 from comfy_instances.process.installed_packs import PackSource
 from comfy_instances.process.launch import LaunchSpec
@@ -151,7 +152,7 @@ class Supervisor:
 
     async def _abandon_launch(self, error: Exception) -> None:
         """Note that the child could not be launched; a lack of our own resources is no failure of it."""
-        reason = f"cannot be launched: {error or type(error).__name__}"
+        reason = f"cannot be launched: {error_text(error)}"
         if not is_resource_shortage(error):
             await self._stop_child(reason, planned=False)
             return

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import aiohttp
 from yarl import URL
 
+from comfy_instances.log_text import error_text
 from comfy_instances.protocol.errors import BadGraph, InstanceGone, NoOutput
 from comfy_instances.protocol.graphs import Graph
 from comfy_instances.protocol.history import InstanceQueue, parse_history, parse_queue
@@ -256,14 +257,14 @@ class ComfyUIClient:
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise InstanceGone(
-                f"{path}: {error or type(error).__name__}", self_inflicted=is_resource_shortage(error)
+                f"{path}: {error_text(error)}", self_inflicted=is_resource_shortage(error)
             ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InstanceGone(f"{path}: the response is not ComfyUI's ({error})") from error
         except (MemoryError, RuntimeError) as error:
             if not is_resource_shortage(error):
                 raise
-            raise InstanceGone(f"{path}: {error or type(error).__name__}", self_inflicted=True) from error
+            raise InstanceGone(f"{path}: {error_text(error)}", self_inflicted=True) from error
 
 
 def _raise_for_status(response: aiohttp.ClientResponse) -> None:

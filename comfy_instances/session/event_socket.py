@@ -16,6 +16,7 @@ from websockets.exceptions import WebSocketException
 from yarl import URL
 
 from comfy_instances.backoff import backoff_delay
+from comfy_instances.log_text import error_text
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.protocol.message_parser import parse_frame
 from comfy_instances.protocol.messages import Message
@@ -99,7 +100,7 @@ class EventSocket:
                 await self._connect_and_read()
                 self._errors.clear()
             except (OSError, WebSocketException) as error:
-                logger.debug("socket of %s: %s", self._url, error or type(error).__name__)
+                logger.debug("socket of %s: %s", self._url, error_text(error))
             except Exception as error:
                 # A lack of memory or threads, or a message that our parser cannot read.
                 self._errors.record(error)

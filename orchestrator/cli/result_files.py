@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from comfy_instances.log_text import error_text
 from orchestrator.cli.console import CliError, print_warning
 from orchestrator.private_files import write_output_file
 
@@ -107,7 +108,7 @@ async def save_results(job: Mapping[str, Any], target: ResultTarget) -> list[Pat
     try:
         return await _download_all(job, target)
     except (aiohttp.ClientError, CliError, OSError, TimeoutError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        reason = (isinstance(error, OSError) and error.strerror) or error_text(error)
         raise CliError(
             f"job {job['jobId']} has completed, but its results were not saved: {reason}; get them with"
             f" `pixelfactory jobs download {job['jobId']}`"

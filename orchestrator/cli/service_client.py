@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import aiohttp
 import typer
 
+from comfy_instances.log_text import error_text
 from orchestrator.app.operator_secrets import find_admin_token
 from orchestrator.cli.console import CliError
 from orchestrator.cli.service_choice import describe_search, find_service_url, read_service_settings
@@ -87,7 +88,7 @@ async def connect(
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
             yield ServiceClient(url=url, http=http, hint=hint, shows_status=shows_status)
     except (aiohttp.ClientError, TimeoutError) as error:
-        reason = str(error) or type(error).__name__
+        reason = error_text(error)
         raise CliError(
             f"the service is unreachable at {url}: {printable(reason)}; is it running? Name it with --url or"
             " PIXELFACTORY_URL"

@@ -7,6 +7,7 @@ import sqlite3
 from comfy_instances.fleet.protocol import FleetError
 from comfy_instances.install.install import InstallError
 from comfy_instances.install.packs.errors import PackError
+from comfy_instances.log_text import error_text
 from comfy_instances.protocol.errors import InstanceError
 from orchestrator.backup.manifest import BackupError
 from orchestrator.backup.unfinished import RestoreUnfinished
@@ -80,7 +81,7 @@ def describe_user_error(error: BaseException) -> str | None:
     if isinstance(error, UnicodeEncodeError):
         return f"a name or text is not valid Unicode: {error.object[:100]!r}"
     if isinstance(error, USER_ERRORS):
-        return str(error) or type(error).__name__
+        return error_text(error)
     return None
 
 

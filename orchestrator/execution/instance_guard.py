@@ -15,6 +15,7 @@ from typing import Any
 
 from comfy_instances.backoff import backoff_delay
 from comfy_instances.fleet.protocol import Fleet, FleetError
+from comfy_instances.log_text import error_text
 from comfy_instances.tasks import spawn
 from orchestrator.catalog import Model
 from orchestrator.execution.failures import AttemptFailure
@@ -89,7 +90,7 @@ class InstanceGuard:
                 await self._fleet.reload_node_facts(instance_id)
         except Exception as error:
             # Not only InstanceError: an instance whose check fails for any reason is checked again.
-            log.info("could not read the node facts of %s: %s", instance_id, error or type(error).__name__)
+            log.info("could not read the node facts of %s: %s", instance_id, error_text(error))
             return False
         return True
 

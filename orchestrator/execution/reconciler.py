@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from comfy_instances.fleet.protocol import InstanceState
+from comfy_instances.log_text import error_text
 from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.tasks import keep_running, report_error, spawn
 from orchestrator.errors import ServiceUnavailable
@@ -173,7 +174,7 @@ class Reconciler:
             async with asyncio.timeout(QUEUE_TIMEOUT_SECONDS):
                 queue = await self.dispatcher.fleet.session(instance_id).get_queue()
         except (InstanceError, TimeoutError) as error:
-            log.info("could not read the queue of %s: %s", instance_id, error or type(error).__name__)
+            log.info("could not read the queue of %s: %s", instance_id, error_text(error))
             return []
         return [entry.prompt_id for entry in (*queue.running, *queue.pending)]
 

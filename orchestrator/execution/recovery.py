@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 
 from comfy_instances.fleet.protocol import Fleet, InstanceState
+from comfy_instances.log_text import error_text
 from comfy_instances.protocol.errors import InstanceError
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.execution.failures import AttemptAbandoned, run_and_classify
@@ -52,7 +53,7 @@ class AttemptRecovery:
                 await _wait_until_reachable(self.runner.fleet, attempt.instance_id)
                 await self.runner.cancel_attempt(attempt)
         except (AttemptAbandoned, InstanceError, TimeoutError) as error:
-            log.info("could not cancel attempt %s: %s", attempt.prompt_id, error or type(error).__name__)
+            log.info("could not cancel attempt %s: %s", attempt.prompt_id, error_text(error))
 
     async def _resume_attempt(self, record: JobRecord, shard: Shard, attempt: Attempt) -> None:
         model = model_of_job(self.live_catalog, record.job)

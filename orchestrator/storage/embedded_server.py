@@ -21,6 +21,7 @@ import aiohttp
 import psutil
 
 from comfy_instances.backoff import backoff_delay
+from comfy_instances.log_text import error_text
 from comfy_instances.process import die_with_parent
 from comfy_instances.tasks import spawn
 from orchestrator.media.errors import S3ServerNotStarted
@@ -146,7 +147,7 @@ class EmbeddedS3:
                 await self._launch(binary)
             except Exception as error:
                 # Not only S3ServerNotStarted: after a lack of descriptors or processes the next try succeeds.
-                log.error("S3 server cannot be started: %s", error or type(error).__name__)
+                log.error("S3 server cannot be started: %s", error_text(error))
 
     async def _launch(self, binary: Path) -> None:
         if not seaweedfs.are_ports_free(self._ports):

@@ -21,6 +21,7 @@ from minio.signer import sign_v4_s3
 from minio.time import to_amz_date
 from yarl import URL
 
+from comfy_instances.log_text import error_text
 from orchestrator.media.errors import ObjectStoreUnavailable
 from orchestrator.storage.s3_errors import from_response, translate_s3_errors
 
@@ -156,7 +157,7 @@ def _translate_client_errors() -> Iterator[None]:
     try:
         yield
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        reason = str(error) or type(error).__name__
+        reason = error_text(error)
         raise ObjectStoreUnavailable(f"object storage is unreachable: {reason}") from error
 
 

@@ -265,18 +265,31 @@ async def test_waiting_in_the_queue_is_no_stall(server: ScriptedComfyUI, session
 
 
 async def test_a_stall_is_over_when_something_runs(server: ScriptedComfyUI) -> None:
-    settings = replace(SETTINGS, stalled_after_s=1.0)
+    settings = replace(SETTINGS, stalled_after_s=4.0)
     async with InstanceSession(server.url, settings=settings) as session:
         run = asyncio.create_task(session.run_prompt(str(uuid4()), GRAPH))
         (prompt,) = await server.posted()
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(2.5)
         server.running["other"] = ScriptedPrompt("other", {}, "somebody")
-        await asyncio.sleep(0.5)
+        server.requests.clear()
+        await eventually(lambda: [r for r in server.requests if r == "GET /queue"], 2)
         server.running.clear()
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(2.5)
         assert not run.done()
         await server.end(prompt, outputs={"2": PICTURE})
         await run
+
+
+async def test_a_prompt_that_is_not_answered_names_the_reason(server: ScriptedComfyUI) -> None:
+    async def never(request: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    server.answers["POST /prompt"] = never
+    async with InstanceSession(server.url, settings=replace(SETTINGS, gone_after_s=0.8)) as session:
+        await session.wait_connected(TIMEOUT_SECONDS)
+        with pytest.raises(InstanceGone, match="prompt: TimeoutError"):
+            await session.run_prompt(str(uuid4()), GRAPH)
 
 
 async def test_a_lost_response_leaves_the_prompt_unknown(

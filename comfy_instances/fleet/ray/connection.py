@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from comfy_instances.fleet.ray.values import AgentOptions, AgentReport, ClusterState, RayNode
+from comfy_instances.log_text import error_text
 from comfy_instances.process import die_with_parent
 from comfy_instances.process.child import child_environment
 from comfy_instances.tasks import spawn
@@ -97,7 +98,7 @@ class RayConnection:
             except (TimeoutError, OSError, EOFError, ValueError) as error:
                 # Whether the request was carried out is unknown; all of them may be repeated.
                 await self._stop()
-                reason = self._last_line or str(error) or type(error).__name__
+                reason = self._last_line or error_text(error)
                 raise RayUnavailable(f"Ray at {self._address} does not respond: {reason}") from error
             except asyncio.CancelledError:
                 await self._stop()  # an answer of this request must not become that of the next one

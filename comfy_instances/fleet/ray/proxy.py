@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 from yarl import URL
 
+from comfy_instances.log_text import error_text
 from comfy_instances.protocol.proxied import NOT_RUNNING, STATE_HEADER
 from comfy_instances.tasks import spawn
 
@@ -127,7 +128,7 @@ class ReverseProxy:
         except aiohttp.ClientConnectorError as error:
             return _not_running(f"the instance is not running: {error.os_error.strerror}")
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = error or type(error).__name__
+            reason = error_text(error)
             return web.json_response({"error": f"the instance does not respond: {reason}"}, status=502)
 
     async def _relay_socket(
@@ -140,7 +141,8 @@ class ReverseProxy:
         except aiohttp.ClientConnectorError as error:
             return _not_running(f"the instance is not running: {error.os_error.strerror}")
         except (aiohttp.ClientError, TimeoutError) as error:
-            return web.json_response({"error": f"the instance opens no websocket: {error}"}, status=502)
+            reason = error_text(error)
+            return web.json_response({"error": f"the instance opens no websocket: {reason}"}, status=502)
         async with upstream:
             downstream = web.WebSocketResponse(
                 max_msg_size=MAX_MESSAGE_BYTES, timeout=CLOSE_TIMEOUT_S, compress=False

@@ -24,6 +24,7 @@ from comfy_instances.fleet.ray.values import (
     AgentReport,
     AgentStatus,
 )
+from comfy_instances.log_text import error_text
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.protocol.server_log import LogSpan
 from comfy_instances.session.session import FileRef, InstanceSession
@@ -86,7 +87,7 @@ class AgentClient:
                     raise InstanceGone(f"the agent answers with status {response.status}")
                 return await response.json()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise InstanceGone(f"the agent does not answer: {error or type(error).__name__}") from error
+            raise InstanceGone(f"the agent does not answer: {error_text(error)}") from error
 
 
 @dataclass(slots=True)

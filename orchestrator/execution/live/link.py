@@ -12,6 +12,7 @@ from types import TracebackType
 
 import aiohttp
 
+from comfy_instances.log_text import error_text
 from comfy_instances.tasks import keep_running, spawn
 from orchestrator.errors import ServiceError, ServiceUnavailable
 from orchestrator.execution.capacity import Capacity
@@ -174,7 +175,7 @@ class SchedulerLink:
             try:
                 await self._follow_leader()
             except (aiohttp.ClientError, OSError, TimeoutError, ServiceError) as error:
-                self._log_failure(str(error) or type(error).__name__)
+                self._log_failure(error_text(error))
             finally:
                 self._url = None
                 self.mirror.mark_disconnected()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import inspect
 import os
 import re
@@ -87,11 +88,17 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+# What is imported and collected here lives until the end: 300 ms of each collection of garbage, in the middle of
+# tests that measure time.
+gc.disable()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fast",
         action="store_true",
-        help="only the tests without processes and servers: unit, and the contracts against memory",
+        help="only the tests without processes and servers that are not exhaustive: unit, and the contracts"
+        " against memory",
     )
 
 
@@ -135,6 +142,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
 
 
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_sessionfinish() -> None:
     stop_shared_s3()
 
@@ -149,6 +162,8 @@ def _rank(item: pytest.Item) -> int:
 
 
 def _is_fast(item: pytest.Item) -> bool:
+    if item.get_closest_marker("exhaustive"):
+        return False
     tier = item.path.relative_to(TESTS).parts[0]
     if tier == "contract":
         return "memory" in getattr(getattr(item, "callspec", None), "params", {}).values()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from scripts.fuzz.parameters import run_campaign
 
 
+@pytest.mark.exhaustive
 async def test_every_parameter_changes_the_request_or_is_refused_or_warned_of() -> None:
     report = await run_campaign(seed=1, share=0.03)
     assert report.violations == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import copy
 import json
 from collections.abc import Iterator
@@ -74,6 +76,7 @@ def changed(data: Any, path: Path, value: Any) -> Any:
 PLACES = [sorted(places(data), key=str) for data in FILES]
 
 
+@pytest.mark.exhaustive
 @settings(unhurried, max_examples=300)
 @given(st.data())
 def test_whatever_is_changed_it_is_imported_or_refused(data: st.DataObject) -> None:

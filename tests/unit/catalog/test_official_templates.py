@@ -60,6 +60,7 @@ def outcome(data: Any, paid: frozenset[str]) -> str:
     return RETIRED if all(pack.startswith("comfy-core") for pack in others.values()) else PACKS
 
 
+@pytest.mark.exhaustive
 def test_official_templates_become_models(templates: dict[str, Any], paid: frozenset[str]) -> None:
     outcomes = Counter(outcome(data, paid) for data in templates.values())
     print(f"\n{len(templates)} official templates")

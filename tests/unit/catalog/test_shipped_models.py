@@ -63,6 +63,7 @@ def test_a_model_passes_its_checks(model: Model) -> None:
     assert validate_model(model, FACTS) == []
 
 
+@pytest.mark.exhaustive
 @every_model
 @settings(unhurried, max_examples=15)
 @given(data=st.data())

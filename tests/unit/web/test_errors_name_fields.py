@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -40,6 +42,7 @@ async def find_error(
     return None
 
 
+@pytest.mark.exhaustive
 async def test_every_error_names_the_field_that_was_sent() -> None:
     checked, silent, rng = 0, set[str](), random.Random(4)
     async with build_offline_service(Settings()) as (_, service):

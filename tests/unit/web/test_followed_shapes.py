@@ -54,6 +54,7 @@ def bodies(image: str) -> list[dict[str, Any]]:
     return [{"prompt": "a fox", **each} for each in named]
 
 
+@pytest.mark.exhaustive
 async def test_results_have_the_shape_of_their_image(offline: tuple[RequestPreparer, Catalog]) -> None:
     """Where a model takes an image at all; the price is that of the same size asked for."""
     preparer, catalog = offline

@@ -166,6 +166,7 @@ def addresses_of(catalog: Catalog, name: str) -> list[Address]:
     return list(build_addresses(OneName()))  # type: ignore[arg-type]
 
 
+@pytest.mark.exhaustive
 async def test_every_parameter_for_images_warns_of_ignored_transparency(offline: Offline) -> None:
     """Alone or in a list, in every dialect: a warning, or a graph that depends on the alpha channel."""
     preparer, catalog = offline

@@ -120,6 +120,7 @@ def example_errors(document: dict[str, Any], content: dict[str, Any]) -> list[st
     return [error.message for error in validator.iter_errors(content["example"])]
 
 
+@pytest.mark.exhaustive
 def test_document_is_valid(document: dict[str, Any]) -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(document).iter_errors()] == []
     assert document["openapi"].startswith("3.1")
@@ -265,6 +266,7 @@ def codes_of_node(node: ast.AST) -> Iterator[str]:
             yield str(node.value.value)
 
 
+@pytest.mark.exhaustive
 def test_every_raised_error_code_is_documented() -> None:
     codes = {*raised_error_codes(), *(kind.value for kind in FailureKind)}
     assert "idempotency_conflict" in codes

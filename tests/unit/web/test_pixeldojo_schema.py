@@ -109,6 +109,7 @@ def bodies(draw: st.DrawFn, id: str) -> dict[str, Any]:
     return {name: draw(values_of(id, name)) for name in [*required, *chosen]}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", MODELS)
 @settings(
     max_examples=25,

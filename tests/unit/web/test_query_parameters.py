@@ -133,6 +133,7 @@ def test_rejects_an_unknown_query_parameter_of_every_change(site: Site) -> None:
     assert accepting == []
 
 
+@pytest.mark.exhaustive
 def test_passes_every_documented_query_parameter(site: Site) -> None:
     refused = []
     for route in site.routes():

@@ -14,7 +14,14 @@ import aiohttp
 import psutil
 import pytest
 
-from tests.support.api import Instances, all_ready, submit_job, wait_for_instances, wait_for_job
+from tests.support.api import (
+    Instances,
+    all_ready,
+    list_instances,
+    submit_job,
+    wait_for_instances,
+    wait_for_job,
+)
 from tests.support.callers import new_key, wait_for_status
 from tests.support.metrics import scrape
 from tests.support.polling import poll, wait_until
@@ -230,11 +237,11 @@ async def test_a_request_outlives_restarts_of_its_instances_on_request(service: 
         rows = await wait_for_instances(service, lambda rows: any(map(_is_running, rows.values())))
 
         async def restart_busy() -> Instances:
-            # An instance that starts slowly is not restarted before it is up, or it never gets so far.
-            busy = [name for name, row in rows.items() if row["state"] == "ready" and _is_running(row)]
-            for name in busy:
-                async with admin.post(f"/admin/v1/instances/{name}/restart") as response:
-                    assert response.status == 200
+            # An instance that starts again is left alone until it runs the prompt, or it never gets so far.
+            for name, row in (await list_instances(service)).items():
+                if await _runs_a_prompt(row):
+                    async with admin.post(f"/admin/v1/instances/{name}/restart") as response:
+                        assert response.status == 200
             return await wait_for_instances(service, lambda rows: any(map(_is_running, rows.values())))
 
         for _ in range(3):
@@ -250,30 +257,45 @@ async def test_a_request_outlives_restarts_of_its_instances_on_request(service: 
 async def test_a_request_that_succeeds_elsewhere_leaves_the_death_to_its_instance(
     service: ServiceProcess,
 ) -> None:
-    before = await wait_for_instances(service, all_ready)
-    async with aiohttp.ClientSession() as http:
-        for row in before.values():
-            fault = {"kind": "crash", "count": int(row["id"] == "sim-0")}
-            async with http.post(f"{row['url']}/simulator/faults", json=fault) as response:
-                assert response.status == 200
-    async with service.client(new_key(service)) as http:
-        failures = before["sim-0"]["failures"]
+    await wait_for_instances(service, all_ready)
+    async with service.client(service.admin_token) as admin, service.client(new_key(service)) as http:
         number = itertools.count()
 
-        async def run_jobs() -> int:
-            bodies = [{**BODY, "prompt": f"a cat for all {next(number)}"} for _ in range(6)]
-            for job_id in [await submit_job(http, body) for body in bodies]:
-                assert (await wait_for_job(http, job_id))["status"] == "completed"
-            rows = await wait_for_instances(service, lambda rows: "sim-0" in rows)
-            return int(rows["sim-0"]["failures"])
+        async def run_job() -> list[str]:
+            """The instances of a job's attempts; work goes where the model is loaded."""
+            job_id = await submit_job(http, {**BODY, "prompt": f"a cat for all {next(number)}"})
+            assert (await wait_for_job(http, job_id))["status"] == "completed"
+            (part,) = (await get(admin, f"/admin/v1/jobs/{job_id}"))["parts"]
+            return [attempt["instance"] for attempt in part["attempts"]]
 
-        # Until the scheduler has given one of them to that instance.
-        assert await poll(run_jobs, lambda count: count > failures) == failures + 1
-    await wait_for_instances(service, all_ready)
+        async def crash_next() -> tuple[str, int]:
+            """Run a job, and let the next prompt on its instance end it; the instance and its failures."""
+            name = (await run_job())[-1]
+            row = (await wait_for_instances(service, all_ready))[name]
+            async with aiohttp.ClientSession() as plain:
+                fault = {"kind": "crash", "count": 1}
+                async with plain.post(f"{row['url']}/simulator/faults", json=fault) as response:
+                    assert response.status == 200
+            return name, int(row["failures"])
+
+        name, failures = await crash_next()
+        # Until the scheduler gives one of them to that instance; it succeeds elsewhere.
+        await poll(run_job, lambda instances: name in instances[:-1])
+        rows = await wait_for_instances(service, all_ready)
+        assert rows[name]["failures"] == failures + 1
 
 
 def _is_running(row: dict[str, Any]) -> bool:
     return any(shard["state"] == "running" for shard in row["shards"])
+
+
+async def _runs_a_prompt(row: dict[str, Any]) -> bool:
+    """Ask the instance itself: a shard is `running` from when its prompt is sent."""
+    try:
+        async with aiohttp.ClientSession() as http, http.get(f"{row['url']}/queue") as response:
+            return bool((await response.json()).get("queue_running"))
+    except aiohttp.ClientError:
+        return False
 
 
 def _is_later_attempt(rows: Instances, attempt: int) -> bool:

@@ -88,8 +88,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
-# What is imported and collected here lives until the end: 300 ms of each collection of garbage, in the middle of
-# tests that measure time.
+# What is imported and collected here lives until the end, and took each collection of garbage 300 ms, in the
+# middle of tests that measure time.
 gc.disable()
 
 

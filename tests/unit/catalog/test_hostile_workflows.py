@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 import copy
 import json
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 import random
 from collections.abc import Mapping
 from typing import Any
+
+import pytest
 
 from orchestrator.app.openapi_app import build_offline_service
 from orchestrator.catalog import Catalog

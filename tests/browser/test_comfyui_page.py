@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.author_studio import Studio, open_studio
 from tests.support.browser import admin
-from tests.support.comfyui_page import add_nodes, open_page, read_titles, run_on_canvas, set_widget
+from tests.support.comfyui_page import add_nodes, drop_file, open_page, read_titles, run_on_canvas, set_widget
 from tests.support.real_comfyui import installation
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
@@ -255,6 +255,26 @@ def test_opens_a_model_as_its_author_drew_it(canvas: Page, studio: Studio) -> No
     shown.get_by_role("button", name="Open drawing").click()
     expect(shown).to_be_hidden()
     assert read_titles(canvas) == TITLES
+
+
+def test_the_graph_of_a_job_can_be_dropped_onto_the_canvas(canvas: Page, studio: Studio) -> None:
+    add_nodes(canvas, GRAPH)
+    publish(canvas, "dropped")
+    canvas.keyboard.press("Escape")
+    headers = {"Authorization": f"Bearer {studio.key}"}
+    body = {"model": "dropped", "prompt": "x" * 40, "color": 0x00FF00}
+    url = f"{studio.service.url}/v1/images/generations"
+    made = httpx.post(url, json=body, headers=headers, timeout=60).raise_for_status()
+    job = made.headers["X-PixelFactory-Job"]
+    address = f"{studio.service.url}/admin/v1/jobs/{job}/graph"
+    operator = {"Authorization": f"Bearer {studio.service.admin_token}"}
+    sent = httpx.get(address, headers=operator).raise_for_status()
+    drop_file(canvas, f"{job}.json", sent.text)
+    canvas.wait_for_function("(count) => app.graph.nodes.length === count", arg=len(sent.json()))
+    shown = canvas.evaluate("async () => (await app.graphToPrompt()).output")
+    assert {id: (node["class_type"], node["inputs"]) for id, node in shown.items()} == {
+        id: (node["class_type"], node["inputs"]) for id, node in sent.json().items()
+    }
 
 
 def test_says_why_the_service_refuses(canvas: Page, studio: Studio) -> None:

@@ -52,6 +52,15 @@ _RUN = """async () => {
     throw new Error("the run did not end within a minute");
 }"""
 
+_DROP = """([name, text]) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([text], name, {type: "application/json"}));
+    const where = {bubbles: true, cancelable: true, clientX: 800, clientY: 500, dataTransfer};
+    const canvas = document.querySelector("#graph-canvas");
+    canvas.dispatchEvent(new DragEvent("dragover", where));
+    canvas.dispatchEvent(new DragEvent("drop", where));
+}"""
+
 _SET_WIDGET = """([title, name, value]) => {
     const node = app.graph.nodes.find((each) => each.title === title);
     const widget = node.widgets.find((each) => each.name === name);
@@ -79,6 +88,11 @@ def add_nodes(page: Page, drawn: dict[str, Any]) -> None:
 def set_widget(page: Page, title: str, name: str, value: object) -> None:
     """Set a widget of the node with a title."""
     page.evaluate(_SET_WIDGET, [title, name, value])
+
+
+def drop_file(page: Page, name: str, text: str) -> None:
+    """Drop a file from the desktop onto the canvas."""
+    page.evaluate(_DROP, [name, text])
 
 
 def read_titles(page: Page) -> list[str]:

@@ -430,7 +430,7 @@ def run_with_small_files(*arguments: str) -> subprocess.CompletedProcess[str]:
         [COMMAND, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
         preexec_fn=limit_files,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -57,8 +57,11 @@ def named(events: list[SseEvent], name: str) -> list[SseEvent]:
 
 async def test_streams_status_progress_and_previews(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
-        # Long enough that a reader which is late misses some steps, and not all of them.
-        events = await SseReader(http, await submit(http, n=2, steps=100)).all()
+        with paused_instances(one_card):
+            reader = SseReader(http, await submit(http, n=2, steps=100))
+            reading = asyncio.create_task(reader.all())
+            await wait_until(lambda: bool(reader.events))
+        events = await reading
     first, last = events[0], events[-1]
     assert (first.id, first.name, first.retry) == (1, "job", 2000)
     assert (last.id, last.name, last.data["status"]) == (END, "job", "completed")

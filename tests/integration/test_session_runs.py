@@ -34,7 +34,7 @@ from comfy_instances.session.session import (
 from tests.support.polling import TIMEOUT_SECONDS
 from tests.support.scripted_comfyui import FILE, GRAPH, PICTURE, ScriptedComfyUI, eventually
 
-SETTINGS = SessionSettings(cancel_timeout_s=0.5, connect_timeout_s=1.0, max_output_bytes=3_000_000)
+SETTINGS = SessionSettings(cancel_timeout_s=4.0, connect_timeout_s=5.0, max_output_bytes=3_000_000)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from comfy_instances.protocol.errors import (
 from comfy_instances.session.session import InstanceSession, SessionSettings
 from tests.support.polling import TIMEOUT_SECONDS
 
-SETTINGS = SessionSettings(silence_s=0.3, gone_after_s=2.0, backoff_max_s=0.2)
+SETTINGS = SessionSettings(silence_s=0.3, gone_after_s=8.0, backoff_max_s=0.2)
 GRAPH = {
     "1": {
         "class_type": "EmptyImage",
@@ -54,7 +54,7 @@ class Simulator:
     def arm(self, kind: str) -> None:
         body = json.dumps({"kind": kind, "count": 1}).encode()
         headers = {"Content-Type": "application/json"}
-        with urlopen(Request(f"{self.url}/simulator/faults", body, headers), timeout=5):
+        with urlopen(Request(f"{self.url}/simulator/faults", body, headers), timeout=60):
             pass
 
     def wait(self) -> None:

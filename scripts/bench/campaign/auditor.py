@@ -189,14 +189,22 @@ class Auditor:
                     self._fail("a charged job can be collected", job.id, response.status)
 
     def _check_bucket(self) -> None:
-        """The bucket holds what the database names, and nothing else."""
-        named = {row["key"] for row in self._rig.query("SELECT DISTINCT key FROM output_files")}
+        """The bucket holds what the database names, and nothing else.
+
+        While the bucket is listed, the service may remove results that were not collected: an object must be
+        stored if it is named before and after, and may be if it is named at one of these times.
+        """
+        before = self._named_objects()
         bucket = self._rig.s3_config().bucket
         stored = {entry.object_name for entry in self._client().list_objects(bucket, recursive=True)}
-        for key in sorted(named - stored):
+        after = self._named_objects()
+        for key in sorted((before & after) - stored):
             self._fail("a named object is stored", key)
-        for key in sorted(key for key in stored - named if key.startswith("outputs/")):
+        for key in sorted(key for key in stored - before - after if key.startswith("outputs/")):
             self._fail("a stored object is named", key)
+
+    def _named_objects(self) -> set[str]:
+        return {row["key"] for row in self._rig.query("SELECT DISTINCT key FROM output_files")}
 
     def _client(self) -> Minio:
         config = self._rig.s3_config()

@@ -44,6 +44,11 @@ class InstanceChanges(TypedDict, total=False):
     retry_at: datetime | None
 
 
+def lost(detail: str) -> InstanceChanges:
+    """Return the changes of an instance that cannot be asked any more."""
+    return InstanceChanges(detail=detail, vram_free=None, retry_at=None)
+
+
 @dataclass(slots=True)
 class FleetMember:
     """One instance and what its watcher last reported."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from comfy_instances.fleet.fleet_base import FleetBase
+from comfy_instances.fleet.fleet_base import FleetBase, lost
 from comfy_instances.fleet.health import HealthReport, check_health
 from comfy_instances.fleet.inventory import FILE_REFRESH_SECONDS, NodeFactsPoller
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
@@ -68,7 +68,7 @@ class MonitoredFleet(FleetBase):
                     await asyncio.sleep(errors.backoff(self._poll_seconds, MAX_ERROR_PAUSE_S))
         finally:
             self.set_session(instance_id, None)
-            self.update_state(instance_id, InstanceState.DOWN, detail="no longer monitored", vram_free=None)
+            self.update_state(instance_id, InstanceState.DOWN, **lost("no longer monitored"))
             await session.close()
 
     async def _monitor_once(self, instance_id: str, session: InstanceSession, errors: RepeatedErrors) -> None:
@@ -77,7 +77,7 @@ class MonitoredFleet(FleetBase):
         connection = await self._wait_until_ready(instance_id, session, facts_poller)
         errors.clear()
         detail = await self._poll_until_lost(instance_id, session, facts_poller, connection)
-        self.update_state(instance_id, InstanceState.DOWN, detail=detail, vram_free=None)
+        self.update_state(instance_id, InstanceState.DOWN, **lost(detail))
 
     async def _wait_until_ready(
         self, instance_id: str, session: InstanceSession, facts_poller: NodeFactsPoller

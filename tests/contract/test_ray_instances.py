@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -448,6 +449,28 @@ async def test_a_node_without_comfyui_says_what_to_do(tmp_path: Path) -> None:
         fleet = fleet_of(cluster, tmp_path, None, agent)
         async with started(fleet, None):
             await wait_until(lambda: "comfyui install" in str([i.detail for i in fleet.instances()]))
+            await wait_until(lambda: will_be_tried_again(fleet))
+
+
+async def test_an_instance_that_cannot_be_launched_says_when_it_is_tried_again(tmp_path: Path) -> None:
+    """As a local one does; no time is given once nothing is known of it."""
+    async with running_cluster("a") as cluster:
+        fleet = fleet_of(cluster, tmp_path)
+        directory = tmp_path / "nodes" / "tests"
+        directory.mkdir(parents=True)
+        (directory / "ray-0").write_text("in the way of the directory of the instance")
+        async with started(fleet, None):
+            await wait_until(lambda: will_be_tried_again(fleet))
+            assert "cannot be launched" in str(fleet.instances()[0].detail)
+            await cluster.remove_node("a")
+            await wait_until(lambda: fleet.instances()[0].detail == "its node is lost")
+            assert fleet.instances()[0].retry_at is None
+
+
+def will_be_tried_again(fleet: RayFleet) -> bool:
+    now = datetime.now(UTC)
+    times = [info.retry_at for info in fleet.instances()]
+    return bool(times) and all(time and now < time < now + timedelta(minutes=10) for time in times)
 
 
 def find_instance(directory: Path) -> psutil.Process:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +115,12 @@ def test_messages_of_other_versions_are_read_as_far_as_they_are_known() -> None:
     report = AgentReport(name="ray-0", incarnation="i", url="u", token="t", node_id="n")
     assert AgentReport.from_json({**report.to_json(), "colour": "red"}) == report
     gpu = {"colour": "red", "power": 300.0}
-    status = AgentStatus.from_json({"incarnation": "i", "state": "ready", "gpu": gpu, "colour": "red"})
+    status = AgentStatus.from_json({"incarnation": "i", "state": "failed", "gpu": gpu, "colour": "red"})
     assert status.gpu is not None
     assert (status.gpu.power, status.gpu.temperature) == (300.0, None)
     assert AgentStatus.from_json(status.to_json()) == status
+    tried_again = replace(status, retry_at=datetime(2026, 1, 1, tzinfo=UTC))
+    assert AgentStatus.from_json(json.loads(json.dumps(tried_again.to_json()))) == tried_again
 
 
 def test_a_model_waits_for_the_first_card_that_it_fits(tmp_path: Path, catalog: LiveCatalog) -> None:

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,8 @@ class Agent:
         self._pci_id: str | None = None
         self._gpu: tuple[float, GpuStats | None] = (float("-inf"), None)
         self._problem: str | None = "starting"
+        #: When what the problem prevents is tried again.
+        self._retry_at: datetime | None = None
         self._weights: dict[str, int] = {}
         self._wanted: Sequence[Mapping[str, Any]] | None = None if options.needs_weights else ()
         self._wanted_changed = asyncio.Event()
@@ -138,8 +140,7 @@ class Agent:
                 puller = _import_puller(self._options.weight_puller) if self._options.needs_weights else None
             except (AgentError, OSError) as error:
                 # The node may be repaired while the agent waits.
-                self._problem = str(error)
-                await asyncio.sleep(PULL_RETRY_SECONDS)
+                await self._wait_to_retry(str(error))
                 continue
             self._problem = None
             self._fleet = AgentFleet(spec, policy, self._watch)
@@ -194,12 +195,17 @@ class Agent:
             except Exception as error:
                 # A full disk, a hub that is unavailable: tried again, and the instance keeps what it has.
                 log.warning("weights are incomplete: %s", error)
-                self._problem = f"weights are incomplete: {error}"
-                await asyncio.sleep(PULL_RETRY_SECONDS)
+                await self._wait_to_retry(f"weights are incomplete: {error}")
                 self._wanted_changed.set()
                 continue
             self._problem = None
             self._weights_ready.set()
+
+    async def _wait_to_retry(self, problem: str) -> None:
+        self._problem = problem
+        self._retry_at = datetime.now(UTC) + timedelta(seconds=PULL_RETRY_SECONDS)
+        await asyncio.sleep(PULL_RETRY_SECONDS)
+        self._retry_at = None
 
     def _build_app(self) -> web.Application:
         proxy = ReverseProxy(self._instance_url, self._watch)
@@ -239,6 +245,7 @@ class Agent:
                 profile=None if info is None else info.profile,
                 weights=self._weights,
                 wants_weights=self._wanted is None,
+                retry_at=self._retry_at,
             )
         return AgentStatus(
             incarnation=self._incarnation,
@@ -259,6 +266,7 @@ class Agent:
             gpu=gpu,
             weights=self._weights,
             wants_weights=self._wanted is None,
+            retry_at=info.retry_at,
         )
 
     async def _read_gpu(self) -> GpuStats | None:

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from comfy_instances.backoff import backoff_delay
-from comfy_instances.fleet.fleet_base import FleetMember, InstanceChanges
+from comfy_instances.fleet.fleet_base import FleetMember, InstanceChanges, lost
 from comfy_instances.fleet.health import HealthReport
 from comfy_instances.fleet.monitored import MonitoredFleet, version_note
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
@@ -207,7 +207,7 @@ class RayFleet(MonitoredFleet):
                 # Connections to a node that is lost may stay open for long.
                 await self._disconnect(remote)
                 remote.report = None
-                self.update_state(remote.name, InstanceState.DOWN, detail="its node is lost", vram_free=None)
+                self.update_state(remote.name, InstanceState.DOWN, **lost("its node is lost"))
             waits = remote.report is None
             remote.waiting_since = (remote.waiting_since or loop_time()) if waits else None
         await self._save()
@@ -298,7 +298,7 @@ class RayFleet(MonitoredFleet):
 
     async def _remove_instance(self, remote: RemoteInstance) -> None:
         await self._disconnect(remote)
-        self.update_state(remote.name, InstanceState.FAILED, detail="its actor has ended", vram_free=None)
+        self.update_state(remote.name, InstanceState.FAILED, **lost("its actor has ended"))
         del self._remotes[remote.name]
         former = self._former[remote.name] = self._members.pop(remote.name)
         former.session = former.node_facts = None
@@ -352,7 +352,7 @@ class RayFleet(MonitoredFleet):
         try:
             status = await self._observe(remote)
         except InstanceError as error:
-            self.update_state(instance_id, InstanceState.DOWN, detail=str(error), vram_free=None)
+            self.update_state(instance_id, InstanceState.DOWN, **lost(str(error)))
             return
         works = status.state in (InstanceState.READY, InstanceState.DRAINING)
         detail = status.detail or ("its websocket is closed" if works else "starting")
@@ -395,4 +395,5 @@ def _to_changes(status: AgentStatus) -> InstanceChanges:
         memory=status.memory,
         profile=status.profile,
         gpu=status.gpu,
+        retry_at=status.retry_at,
     )

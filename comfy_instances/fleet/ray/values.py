@@ -113,18 +113,22 @@ class AgentStatus:
     weights: Mapping[str, int] = field(default_factory=dict)
     #: Whether the agent waits for the list of weights.
     wants_weights: bool = False
+    #: When its process is started again, or what prevents the start is looked at again; None while one runs.
+    retry_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
-        started = self.started_at.isoformat() if self.started_at else None
-        return {**asdict(self), "started_at": started, "state": self.state.value}
+        times = {"started_at": self.started_at, "retry_at": self.retry_at}
+        dates = {name: time.isoformat() if time else None for name, time in times.items()}
+        return {**asdict(self), **dates, "state": self.state.value}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """Read a status. Raises ValueError, TypeError, KeyError."""
         known = _known_fields(cls, row)
-        started, gpu = row.get("started_at"), row.get("gpu")
         known["state"] = InstanceState(row["state"])
-        known["started_at"] = datetime.fromisoformat(started) if started else None
+        for name in ("started_at", "retry_at"):
+            known[name] = datetime.fromisoformat(row[name]) if row.get(name) else None
+        gpu = row.get("gpu")
         known["gpu"] = GpuStats(**{one.name: gpu.get(one.name) for one in fields(GpuStats)}) if gpu else None
         return cls(**known)
 

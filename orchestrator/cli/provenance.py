@@ -94,6 +94,7 @@ def _to_row(content_type: str, source: str | None, credentials: Credentials | No
             "created_at": credentials.created_at,
             "manifest_source_type": credentials.source,
             "prompt": credentials.prompt,
+            "inputs": list(credentials.inputs),
         }
     return row
 

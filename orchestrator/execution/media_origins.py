@@ -4,31 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from orchestrator.catalog import Model
 from orchestrator.errors import InvalidRequest, ServiceUnavailable
 from orchestrator.jobs import Job
-from orchestrator.media.content_credentials import CredentialsError, MediaOrigin
+from orchestrator.jobs.objects import input_keys
+from orchestrator.media.content_credentials import CredentialsError, MediaInput, MediaOrigin
 from orchestrator.media.marking import MediaMarker
+from orchestrator.media.sniffing import EXTENSIONS
 from orchestrator.media.source_marks import SourceType
 
 log = logging.getLogger(__name__)
 
 #: Characters of the digest of a model, as versions are shown elsewhere.
 VERSION_LENGTH = 12
+_CONTENT_TYPES = {extension: content_type for content_type, extension in EXTENSIONS.items()}
 
 
 def origin_of(job: Job, model: Model | None) -> MediaOrigin:
-    """Return model, version and prompt of a job's results; `model` is None if it exists no more."""
+    """Return model, version, prompt and inputs of a job's results; `model` is None if it exists no more."""
     prompt = job.params.get("prompt")
     version = (model.digest if model is not None else job.model_version) or ""
     return MediaOrigin(
         model=job.model,
         version=version[:VERSION_LENGTH],
         prompt=prompt if isinstance(prompt, str) else None,
+        inputs=tuple(_list_inputs(job)),
     )
+
+
+def _list_inputs(job: Job) -> Iterator[MediaInput]:
+    for name, keys in input_keys(job.params).items():
+        for number, key in enumerate(keys, 1):
+            content_type = _CONTENT_TYPES.get(key.rpartition(".")[2])
+            yield MediaInput(f"{name} {number}" if len(keys) > 1 else name, content_type)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,10 +22,11 @@ are condemned with their last reference, and no new job refers to them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 #: Prefixes of the keys of all objects that belong to jobs.
 OUTPUT_PREFIX, INPUT_PREFIX = "outputs/", "inputs/"
@@ -123,6 +124,17 @@ def object_owner(key: str) -> str | None:
 def is_job_object(key: str) -> bool:
     """Whether a key is one that this version or an earlier one gives to objects of jobs."""
     return bool(_KEY.fullmatch(key) or _CONTENT_KEY.fullmatch(key))
+
+
+def input_keys(params: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the keys of a job's input files, by parameter."""
+    found: dict[str, list[str]] = {}
+    for name, value in params.items():
+        values = value if isinstance(value, list) else [value]
+        keys = [key for key in values if isinstance(key, str) and key.startswith(INPUT_PREFIX)]
+        if keys and all(map(is_job_object, keys)):
+            found[name] = keys
+    return found
 
 
 def condemn(keys: Iterable[str], reason: DeletionReason, now: datetime) -> FileChanges:

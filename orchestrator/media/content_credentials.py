@@ -42,11 +42,22 @@ SIGNED_TYPES = frozenset(
     }
 )
 _PROMPT = "pixelfactory.prompt"
+#: Of a medium that a model was given to make another one: the result is no edited copy of it (`parentOf`).
+_INPUT = "inputTo"
 INSTALL_HINT = "the Python package c2pa-python is not installed: pip install 'pixel-factory[c2pa]'"
 
 
 class CredentialsError(Exception):
     """The library is missing, or it cannot sign or read."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInput:
+    """A file that a caller gave to a model."""
+
+    #: Of its parameter, never the caller's name of the file.
+    name: str
+    content_type: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +70,7 @@ class MediaOrigin:
     #: Only written if the operator wants it.
     prompt: str | None = field(default=None, repr=False)
     source: SourceType = SourceType.GENERATED
+    inputs: Sequence[MediaInput] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +91,8 @@ class Credentials:
     model_version: str | None
     created_at: str | None
     prompt: str | None
+    #: Names of the media that it was made from.
+    inputs: Sequence[str]
 
 
 class CredentialSigner:
@@ -151,11 +165,20 @@ def _to_manifest(origin: MediaOrigin, now: datetime) -> str:
         "softwareAgent": agent,
         "digitalSourceType": str(origin.source),
     }
-    if origin.prompt is not None:
-        action["parameters"] = {_PROMPT: origin.prompt}
+    ingredients = [
+        {"label": f"input-{number}", "title": one.name, "relationship": _INPUT}
+        | ({"format": one.content_type} if one.content_type else {})
+        for number, one in enumerate(origin.inputs, 1)
+    ]
+    parameters: dict[str, Any] = {} if origin.prompt is None else {_PROMPT: origin.prompt}
+    if ingredients:
+        parameters["ingredientIds"] = [row["label"] for row in ingredients]
+    if parameters:
+        action["parameters"] = parameters
     return json.dumps(
         {
             "claim_generator_info": [{"name": GENERATOR, "version": installed_version()}],
+            "ingredients": ingredients,
             "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
         }
     )
@@ -205,6 +228,7 @@ def _to_credentials(store: Mapping[str, Any], state: object) -> Credentials:
         model_version=agent.get("version"),
         created_at=created.get("when"),
         prompt=(created.get("parameters") or {}).get(_PROMPT),
+        inputs=[str(row.get("title") or "untitled") for row in manifest.get("ingredients", ())],
     )
 
 

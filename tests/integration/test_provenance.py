@@ -105,10 +105,11 @@ def test_a_video_its_still_and_its_sheet_are_signed(http: httpx.Client) -> None:
 def test_what_the_web_ui_api_changes_is_signed_again(http: httpx.Client) -> None:
     fields = {"prompt": "a fox", "width": 256, "height": 256}
     drawn = check(http.post("/sdapi/v1/txt2img", json=fields)).json()["images"][0]
-    trusted(b64decode(drawn))
+    assert trusted(b64decode(drawn)).inputs == []
     photo = base64_png(64, 64)
     larger = {"image": photo, "upscaler_1": "4x-ultrasharp", "upscaling_resize": 2}
-    trusted(b64decode(check(http.post("/sdapi/v1/extra-single-image", json=larger)).json()["image"]))
+    enlarged = check(http.post("/sdapi/v1/extra-single-image", json=larger)).json()["image"]
+    assert trusted(b64decode(enlarged)).inputs == ["image"]
     unchanged = {**larger, "upscaler_1": "None"}
     data = b64decode(check(http.post("/sdapi/v1/extra-single-image", json=unchanged)).json()["image"])
     assert read_source(data, "image/png") is None, "a photograph that was only resized is not generated"

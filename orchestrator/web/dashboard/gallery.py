@@ -13,12 +13,13 @@ from orchestrator.errors import NotFound, invalid_field
 from orchestrator.execution.thumbnails import Thumbnails
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.jobs import JobRecord, Output
+from orchestrator.jobs.objects import input_keys
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge, ObjectNotFound
 from orchestrator.media.gallery_thumbnails import CONTENT_TYPE, has_thumbnail
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.store.values import JobFilter
 from orchestrator.web.account.loras import LoraRoutes
-from orchestrator.web.dashboard.job_views import PlaygroundJobList, input_keys, to_playground_job
+from orchestrator.web.dashboard.job_views import PlaygroundJobList, to_playground_job
 from orchestrator.web.dashboard.sessions import SessionManager
 from orchestrator.web.http.queries import parse_limit
 from orchestrator.web.http.response_model import json_response
@@ -131,7 +132,7 @@ class GalleryRoutes:
     async def get_input(self, request: web.Request) -> web.StreamResponse:
         """Send an input file of a job, to use it again."""
         record = await self._get_own_job(request, ApiKeyScope.READ)
-        keys = input_keys(record.job).get(request.match_info["parameter"], [])
+        keys = input_keys(record.job.params).get(request.match_info["parameter"], [])
         index = int(request.match_info["index"])
         if index >= len(keys):
             raise NotFound("The job has no such input file", code="not_found")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from aiohttp import web
 from pydantic import Field
 
-from orchestrator.jobs import Job, JobRecord, Shard
-from orchestrator.jobs.objects import INPUT_PREFIX, is_job_object
+from orchestrator.jobs import JobRecord, Shard
+from orchestrator.jobs.objects import input_keys
 from orchestrator.media.gallery_thumbnails import has_thumbnail
 from orchestrator.web.http.response_model import ResponseModel
 from orchestrator.web.jobs.output_urls import OutputDelivery
@@ -62,21 +62,10 @@ def to_playground_job(record: JobRecord, delivery: OutputDelivery, request: web.
         expired=delivery.expiry.is_expired(job),
         inputs={
             name: [f"/dashboard/api/jobs/{job.id}/inputs/{name}/{index}" for index in range(len(keys))]
-            for name, keys in input_keys(job).items()
+            for name, keys in input_keys(job.params).items()
         },
         priceUsd=to_usd(job.price),
     )
-
-
-def input_keys(job: Job) -> dict[str, list[str]]:
-    """Return the object keys of a job's input files, by parameter."""
-    found: dict[str, list[str]] = {}
-    for name, value in job.params.items():
-        values = value if isinstance(value, list) else [value]
-        keys = [key for key in values if isinstance(key, str) and key.startswith(INPUT_PREFIX)]
-        if keys and all(map(is_job_object, keys)):
-            found[name] = keys
-    return found
 
 
 def _list_outputs(record: JobRecord, delivery: OutputDelivery) -> Iterator[PlaygroundOutput]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from orchestrator.media.content_credentials import (
     SIGNED_TYPES,
     CredentialsError,
     CredentialSigner,
+    MediaInput,
     MediaOrigin,
     read_credentials,
 )
@@ -97,6 +99,23 @@ def test_the_prompt_is_written_only_where_the_operator_wants_it(marker: MediaMar
     found = read_credentials(telling.mark(data, content_type, ORIGIN), content_type)
     assert found is not None
     assert found.prompt == "a secret fox"
+
+
+@pytest.mark.parametrize("with_prompt", [False, True])
+def test_names_what_a_medium_was_made_from(marker: MediaMarker, with_prompt: bool) -> None:
+    content_type, data = MEDIA["png"]()
+    inputs = (
+        MediaInput("image", "image/jpeg"),
+        MediaInput("video", "video/x-matroska"),
+        MediaInput("x", None),
+    )
+    marker = replace(marker, with_prompt=with_prompt)
+    signed = marker.mark(data, content_type, replace(ORIGIN, inputs=inputs))
+    found = read_credentials(signed, content_type, MADE.authority)
+    assert found is not None
+    assert (found.state, found.problems) == ("trusted", [])
+    assert list(found.inputs) == ["image", "video", "x"]
+    assert (found.model, found.prompt) == ("z-image-turbo", ORIGIN.prompt if with_prompt else None)
 
 
 def test_without_a_certificate_the_mark_is_written_and_no_manifest() -> None:

@@ -59,6 +59,11 @@ def print_warning(message: str) -> None:
     err.print(f"[yellow]warning:[/yellow] {line.replace('[', chr(92) + '[')}", highlight=False)
 
 
+def format_cents(cents: float) -> str:
+    """Write cents as a decimal number, to a micro-dollar: `1`, `1.0092`, `0.0003`."""
+    return f"{cents:.4f}".rstrip("0").rstrip(".")
+
+
 def print_note(message: str) -> None:
     """Print what a command has chosen by itself as one line on stderr."""
     err.print(printable(message), style="dim", highlight=False, markup=False)

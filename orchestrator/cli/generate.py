@@ -17,6 +17,7 @@ from orchestrator.cli.console import (
     JsonOption,
     UrlOption,
     err,
+    format_cents,
     print_json,
     print_note,
     print_warning,
@@ -90,7 +91,7 @@ def generate(
     for file in files:
         typer.echo(file)
     simulated = ", simulated" if job["simulated"] else ""
-    print_note(f"{job['jobId']}: {job['costCents']:g} cents{simulated}")
+    print_note(f"{job['jobId']}: {format_cents(job['costCents'])} cents{simulated}")
 
 
 def parse_params(assignments: Sequence[str]) -> dict[str, Any]:

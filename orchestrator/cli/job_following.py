@@ -14,7 +14,7 @@ import aiohttp
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from comfy_instances.tasks import spawn
-from orchestrator.cli.console import CliError, err, print_note
+from orchestrator.cli.console import CliError, err, format_cents, print_note
 from orchestrator.cli.service_client import ServiceClient
 
 Job = dict[str, Any]
@@ -100,7 +100,8 @@ def _describe_cancelled(job: Job) -> str:
         return f"job {job['jobId']} was cancelled; nothing was charged"
     if job["status"] == "completed":
         return (
-            f"job {job['jobId']} had completed before it could be cancelled, for {job['costCents']:g} cents;"
+            f"job {job['jobId']} had completed before it could be cancelled, for"
+            f" {format_cents(job['costCents'])} cents;"
             f" get its results with `pixelfactory jobs download {job['jobId']}`"
         )
     return f"job {job['jobId']} is {job['status']}"

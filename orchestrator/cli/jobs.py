@@ -20,6 +20,7 @@ from orchestrator.cli.console import (
     DataDirOption,
     JsonOption,
     UrlOption,
+    format_cents,
     print_json,
     print_json_or,
     print_rows,
@@ -134,7 +135,7 @@ def wait(id: JobId, url: UrlOption = None, key: KeyOption = "", json: JsonOption
         print_json(job)
     require_completed(job)
     if not json:
-        typer.echo(f"{job['jobId']} completed: {job['costCents']:g} cents")
+        typer.echo(f"{job['jobId']} completed: {format_cents(job['costCents'])} cents")
 
 
 @app.command()
@@ -157,7 +158,7 @@ def cancel(
         operator_jobs.act_on_job(id, "cancel", url=url, data_dir=data_dir, json=json)
         return
     before, job = asyncio.run(_cancel(url, key, id))
-    cost = f", {job['costCents']:g} cents" if job["status"] == "completed" else ""
+    cost = f", {format_cents(job['costCents'])} cents" if job["status"] == "completed" else ""
     was = (
         f"was {job['status']} already{cost}"
         if before["status"] in FINAL_STATUSES
@@ -239,7 +240,7 @@ def _to_row(job: Job) -> dict[str, Any]:
         "status": job["status"],
         "model": job["model"],
         "done": f"{job['shards']['done']}/{job['shards']['total']}",
-        "cents": f"{job['costCents']:g}",
+        "cents": format_cents(job["costCents"]),
         "created": job["createdAt"][:19],
         "prompt": prompt if len(prompt) <= SHOWN_PROMPT else f"{prompt[: SHOWN_PROMPT - 3]}...",
     }
@@ -252,7 +253,7 @@ def _to_lines(job: Job) -> list[tuple[str, Any]]:
         ("status", job["status"]),
         ("model", job["model"]),
         ("done", f"{job['shards']['done']} of {job['shards']['total']}"),
-        ("cost", f"{job['costCents']:g} cents" + (", simulated" if job["simulated"] else "")),
+        ("cost", f"{format_cents(job['costCents'])} cents" + (", simulated" if job["simulated"] else "")),
         ("created", job["createdAt"]),
         ("started", job["startedAt"]),
         ("finished", job["finishedAt"]),

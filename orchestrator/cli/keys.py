@@ -151,7 +151,7 @@ def parse_expiry(text: str, start: datetime) -> datetime:
 
 
 async def _create_key(settings: Settings, request: KeyRequest) -> tuple[ApiKey, str]:
-    async with open_billing_context(settings) as context:
+    async with open_billing_context(settings, create=True) as context:
         if request.for_operators:
             account = await _get_operators_account(settings, context)
         elif request.account:

@@ -13,6 +13,7 @@ import typer
 from orchestrator.cli.console import print_json, print_json_or, print_rows
 from orchestrator.cli.service_client import connect_as_operator
 from orchestrator.logs import printable
+from pricing.money import MICROS_PER_DOLLAR, format_usd
 
 COLUMNS = (
     *("id", "status", "model", "account", "key", "done"),
@@ -72,10 +73,15 @@ def _to_row(job: Mapping[str, Any]) -> dict[str, Any]:
         "done": f"{job['shards_done']}/{job['shards']}",
         "attempts": job["attempts"],
         "instances": " ".join(job["instances"]),
-        "usd": f"{job['charged_usd']:g}",
+        "usd": format_usd_value(job["charged_usd"]),
         "accepted": job["created_at"][:19],
         "error": job["error_code"],
     }
+
+
+def format_usd_value(usd: float) -> str:
+    """Write dollars of a response as a decimal number."""
+    return format_usd(round(usd * MICROS_PER_DOLLAR))
 
 
 def _to_lines(job: Mapping[str, Any]) -> list[str]:
@@ -91,7 +97,8 @@ def _to_lines(job: Mapping[str, Any]) -> list[str]:
         ("error", job["error_message"] and f"{job['error_message']} ({job['error_code']})"),
         (
             "charged",
-            f"{margin['revenue_usd']:g} USD, cost {margin['cost_usd']:g}, margin {margin['margin_usd']:g}",
+            f"{format_usd_value(margin['revenue_usd'])} USD, cost {format_usd_value(margin['cost_usd'])},"
+            f" margin {format_usd_value(margin['margin_usd'])}",
         ),
         ("webhook", job["webhook_host"]),
         *(("parameter", f"{name}={value}") for name, value in job["parameters"].items()),

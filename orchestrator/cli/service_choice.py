@@ -63,7 +63,8 @@ def parse_service_url(text: str) -> str:
         is_valid = False
     if is_valid:
         return text.rstrip("/")
-    has_scheme = "://" in text
+    # A scheme that is misspelt, such as `htp:/`, is none that a prefix completes.
+    has_scheme = ":/" in text
     hint = "" if has_scheme or not text else f"; did you mean http://{text}?"
     raise CliError(f"the URL of the service must be like {DEFAULT_URL} (got {text!r}){hint}")
 

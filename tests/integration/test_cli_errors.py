@@ -101,17 +101,27 @@ def test_rejects_a_host_that_is_not_of_this_machine() -> None:
     assert "this machine has no such address" in error_of(*UP, "--host", "192.0.2.1")
 
 
-@pytest.mark.parametrize("url", ["foo", "127.0.0.1:8080", "ftp://host", "http://", "http://[::1", ""])
+@pytest.mark.parametrize(
+    "url", ["foo", "127.0.0.1:8080", "ftp://host", "http://", "http://[::1", "htp:/host", ""]
+)
 def test_rejects_what_is_no_url_of_a_service(url: str) -> None:
     for arguments in (("instances", "list"), ("jobs", "list"), ("generate", "sdxl-1.0", "a cat")):
         says = error_of(*arguments, "--url", url, PIXELFACTORY_API_KEY="pk-any")
         assert f"must be like http://127.0.0.1:8080 (got {url!r})" in says
+        assert ("did you mean" in says) is (url in ("foo", "127.0.0.1:8080"))
 
 
 def test_says_where_it_looked_for_an_admin_token() -> None:
     says = error_of("instances", "list", "--data-dir", "empty")
     assert "DATA_DIR/admin-token" in says
     assert "Looked in empty" in says
+    for arguments in (
+        ("keys", "list"),
+        ("wallet", "show", "key_1"),
+        ("usage", "report"),
+        ("alerts", "list", "key_1"),
+    ):
+        assert "there is no database in empty" in error_of(*arguments, "--data-dir", "empty")
     assert not Path("empty").exists(), "a command that only asks has made a data directory"
 
 
@@ -158,7 +168,7 @@ def test_says_what_a_user_without_home_and_rights_may_not_use() -> None:
             return done.stderr
 
         assert "set HOME" in run("keys", "list")
-        assert "Permission denied" in run("keys", "list", "--data-dir", "theirs/below")
+        assert "Permission denied" in run("keys", "create", "--data-dir", "theirs/below")
     finally:
         shutil.rmtree(place)
 

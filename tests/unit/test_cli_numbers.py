@@ -9,9 +9,11 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 import typer
 
+from orchestrator.cli.console import format_cents
 from orchestrator.cli.generate import parse_params
 from orchestrator.cli.main import build_app
 from orchestrator.cli.numbers import integer_between, number_at_least
+from orchestrator.cli.operator_jobs import format_usd_value
 
 
 def iter_options(app: typer.Typer) -> Iterator[tuple[str, Any, Any]]:
@@ -79,3 +81,10 @@ def test_values_of_parameters_are_numbers_in_plain_digits_or_text() -> None:
         "i": True,
         "j": "+5",
     }
+
+
+def test_amounts_are_written_whole_and_without_exponents() -> None:
+    cents = {1.0: "1", 1.0092: "1.0092", 0.0003: "0.0003", 0.0: "0", 123456.78: "123456.78"}
+    assert {value: format_cents(value) for value in cents} == cents
+    usd = {0.000003: "0.000003", 0.01: "0.01", -0.25: "-0.25", 1234567.5: "1234567.50"}
+    assert {value: format_usd_value(value) for value in usd} == usd

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,7 +164,6 @@ def a_wall_of(count: int) -> str:
     states = ["ready", "ready", "ready", "drained", "failed", "down"]
     template = {
         "detail": None,
-        "retry_at": None,
         "since": "2026-01-01T00:00:00+00:00",
         "history": "." * 20 + "0123456789" * 3 + "llrrddd0",
         "device": "NVIDIA H100 80GB HBM3",
@@ -182,7 +183,16 @@ def a_wall_of(count: int) -> str:
         "models_held": ["flux-1-dev"],
         "shards": [],
     }
-    instances = [{**template, "id": f"gpu-{index}", "state": states[index % 6]} for index in range(count)]
+    retry_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    instances = [
+        {
+            **template,
+            "id": f"gpu-{index}",
+            "state": state,
+            "retry_at": retry_at if state == "failed" else None,
+        }
+        for index, state in zip(range(count), cycle(states), strict=False)
+    ]
     summary = {
         "instances": count,
         "by_state": {"ready": count},
@@ -212,6 +222,10 @@ def test_a_wall_of_64_instances_shows_failed_ones_first(operator: Page, width: i
     assert states == sorted(states, key=["failed", "down", "drained", "ready"].index)
     assert operator.evaluate("document.documentElement.scrollWidth <= innerWidth")
     expect(cards.first.get_by_role("img")).to_have_attribute("aria-label", re.compile("loading in 2"))
+    # Of its first 20 minutes nothing is known, which must not look like idle ones.
+    expect(cards.first.locator(".slot")).to_have_attribute("x", "20")
+    expect(cards.first.locator(".slot")).to_have_attribute("width", "38")
+    expect(cards.first).to_contain_text("tried again in")
 
 
 def test_the_log_of_changes_says_which_prices_the_first_start_has_set(operator: Page) -> None:

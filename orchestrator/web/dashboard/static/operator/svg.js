@@ -22,6 +22,9 @@ const ACTIVITIES = { l: "loading", r: "drained", d: "down" };
  */
 export function historyStrip(history) {
   const minutes = [...history];
+  // Only for minutes of which something is known: the others are not idle.
+  const known = minutes.findIndex((letter) => letter !== ".");
+  const slots = known < 0 ? 0 : minutes.length - known;
   const bars = minutes.map((letter, index) => {
     const activity = ACTIVITIES[letter];
     if (activity) return svg("rect", { class: activity, x: index, y: 0, width: 0.9, height: 10 });
@@ -31,7 +34,7 @@ export function historyStrip(history) {
   return svg(
     "svg",
     { class: "strip", viewBox: `0 0 ${minutes.length} 10`, preserveAspectRatio: "none", role: "img", "aria-label": describe(minutes) },
-    svg("rect", { class: "slot", x: 0, y: 9.4, width: minutes.length, height: 0.6 }),
+    svg("rect", { class: "slot", x: minutes.length - slots, y: 9.4, width: slots, height: 0.6 }),
     ...bars,
   );
 }

@@ -3,7 +3,7 @@
 /** @import { GalleryItem, InputUse, Job, Model, ModelKind, Params } from "../types.d.ts" */
 
 import { refreshAccount } from "../shared/account-header.js";
-import { api, ApiError } from "../shared/api.js";
+import { api, ApiError, hasSignedOut } from "../shared/api.js";
 import { byId, el } from "../shared/dom.js";
 import { handleSubmit } from "../shared/forms.js";
 import { priceLabel } from "../shared/format.js";
@@ -43,6 +43,8 @@ const priceEstimate = new PriceEstimate();
 const comparison = new Comparison();
 /** @type {Model[]} */
 let models = [];
+/** @type {string[]} The models that were chosen last, newest first, here and at earlier visits. */
+let recent = [];
 /** @type {ModelForm} */
 let modelForm;
 /** @type {Gallery} */
@@ -83,6 +85,7 @@ function chooseModel(id, { isNew = false } = {}) {
     listModels();
   }
   modelSelect.value = id;
+  recent = [id, ...recent.filter((other) => other !== id)];
   const license = model.license_use === "commercial" ? model.license : `${model.license} (${model.license_use})`;
   byId("model-description").textContent = `${model.description} License: ${license}.`;
   clearError();
@@ -114,6 +117,8 @@ function saveSettings() {
   if (!saveTimer) return;
   clearTimeout(saveTimer);
   saveTimer = 0;
+  // A change just before signing out would be written when the page is left.
+  if (hasSignedOut()) return;
   memory.save(modelForm.model.id, modelForm.settings);
 }
 
@@ -261,7 +266,8 @@ function listenToForm() {
   for (const input of modeInputs) {
     input.addEventListener("change", () => {
       listModels();
-      chooseModel(modelSelect.value);
+      const offered = [...modelSelect.options].map(({ value }) => value);
+      chooseModel(recent.find((id) => offered.includes(id)) ?? modelSelect.value);
     });
   }
   byId("show-code").addEventListener("click", showFormCode);
@@ -323,6 +329,7 @@ async function start() {
   byId("simulated").hidden = !account.simulated;
   memory = new SettingsMemory(`${account.name} ${account.key}`);
   models = offer.models;
+  recent = [...memory.models, ...(offer.default ? [offer.default] : [])];
   for (const input of modeInputs) {
     const hasModels = models.some((model) => MODES[input.value].includes(model.kind));
     if (input.parentElement) input.parentElement.hidden = !hasModels;

@@ -2,6 +2,9 @@
 
 /** @import { QueuePosition, ShardState } from "../types.d.ts" */
 
+/** Share of the progress before the first step, at most: until then the model may still be loading. */
+const BEFORE_STEPS = 0.1;
+
 /** The progress of one unfinished shard of a job. */
 export class ProgressState {
   /** @param {ShardState} shardState */
@@ -18,13 +21,12 @@ export class ProgressState {
   /** What happens now, as a sentence. */
   get text() {
     if (this.shardState === "succeeded") return "Done";
-    if (this.progress) {
-      const { value, max, fraction } = this.progress;
-      return max > 1 ? `Step ${value} of ${max}` : `${Math.round(100 * fraction)} %`;
-    }
-    if (this.shardState === "running") {
-      const left = timeLeft(this.queue?.modelReady);
-      return left ? `Loading the model, ${left} left` : "Starting";
+    const { value, max, fraction } = this.progress ?? { value: 0, max: 0, fraction: 0 };
+    if (max > 1) return `Step ${value} of ${max}`;
+    if (this.progress || this.shardState === "running") {
+      const left = fraction < BEFORE_STEPS ? timeLeft(this.queue?.modelReady) : "";
+      if (left) return `Loading the model, ${left} left`;
+      return this.progress ? `${Math.round(100 * fraction)} %` : "Starting";
     }
     if (!this.queue?.position) return "Waiting for a GPU";
     const left = timeLeft(this.queue.estimatedFinish);

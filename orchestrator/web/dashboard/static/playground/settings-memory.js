@@ -32,6 +32,11 @@ export class SettingsMemory {
     return this.memory.model;
   }
 
+  /** The models whose settings are kept, the one used last first. */
+  get models() {
+    return Object.keys(this.memory.params).reverse();
+  }
+
   /**
    * Return the settings that were last used with a model.
    * @param {string} model

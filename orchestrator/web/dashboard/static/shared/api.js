@@ -64,10 +64,16 @@ export async function api(method, path, options) {
   }
 }
 
+let isSignedOut = false;
+
+/** Whether the user has signed out on this page: from then on, nothing may be remembered. */
+export const hasSignedOut = () => isSignedOut;
+
 /** End the session and go to the sign-in page. */
 export async function signOut() {
   // The session may have ended already; the sign-in page is right in either case.
   await request("DELETE", "/session").catch(() => {});
+  isSignedOut = true;
   try {
     // Settings that pages remember, such as prompts, are the account's.
     localStorage.clear();

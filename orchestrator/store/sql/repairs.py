@@ -9,15 +9,25 @@ from orchestrator.jobs import Attempt, Job, JobRecord
 from orchestrator.store.sql.database import Database
 from orchestrator.store.sql.jobs import load_job_records
 from orchestrator.store.sql.rows import format_time, row_to_attempt
+from pricing.ledger import held_account
 
-#: Ids of all unfinished jobs, and of finished ones whose hold is open.
+#: Ids of all unfinished jobs, and of finished ones whose hold is open. There are such holds only where an
+#: account has more held than its unfinished jobs cost: no other entries, which grow for ever, are looked at.
 _SELECT_SUSPECTS = """
     SELECT id FROM jobs WHERE finished_at IS NULL
     UNION
     SELECT job_id FROM entries JOIN jobs ON jobs.id = job_id
-    WHERE kind = 'hold' AND finished_at IS NOT NULL AND NOT EXISTS (
-        SELECT 1 FROM entries AS settled WHERE settled.key IN ('capture:' || job_id, 'release:' || job_id)
-    )
+    WHERE entries.account_id IN (
+            SELECT accounts.id FROM accounts JOIN balances ON balances.account = :held || accounts.id
+            WHERE micros > (
+                SELECT coalesce(sum(price), 0) FROM jobs
+                WHERE account_id = accounts.id AND finished_at IS NULL
+            )
+        )
+        AND kind = 'hold' AND finished_at IS NOT NULL AND NOT EXISTS (
+            SELECT 1 FROM entries AS settled
+            WHERE settled.key IN ('capture:' || entries.job_id, 'release:' || entries.job_id)
+        )
 """
 
 
@@ -53,4 +63,4 @@ def list_open_attempts_of(db: Database, job_id: str) -> list[Attempt]:
 
 def list_suspects(db: Database) -> list[str]:
     """Return the ids of jobs that may need to be mended."""
-    return [row["id"] for row in db.execute(_SELECT_SUSPECTS)]
+    return [row["id"] for row in db.execute(_SELECT_SUSPECTS, {"held": held_account("")})]

@@ -56,7 +56,7 @@ class AccountService:
         self._store = store
         self._plans = plans
         self._clock = clock
-        #: Slots for reports over many entries, which hold one of the store's few readers for seconds.
+        #: Slots for reports over many entries, which hold one of the store's few long readers for seconds.
         self.report_slots = FairSlots("reports", 2, per_account=1, max_waiting=16)
         #: Start of the last renewed month per account id, so that most requests skip the store.
         self._renewed_periods: dict[str, datetime] = {}

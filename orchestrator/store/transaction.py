@@ -108,7 +108,8 @@ class Transaction(Protocol):
     def list_unused_keys(self, before: datetime, limit: int) -> list[str]:
         """Return keys of objects that only jobs finished before `before` need, longest unneeded first.
 
-        Those of LoRAs are left out."""
+        Those of LoRAs are left out. There may be more even where there are less than `limit`, unless there
+        are none."""
         ...
 
     def list_old_loras(self, before: datetime, limit: int) -> list[Lora]:

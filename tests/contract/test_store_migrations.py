@@ -333,7 +333,7 @@ async def test_kill_9_within_a_migration_leaves_the_old_schema_or_the_new_one(tm
     build(tmp_path / "old.db", "0003_ledger", filled=True)
     old = {name for (name,) in read(tmp_path / "old.db", "SELECT name FROM _sqlite_migrations")}
     old_schema, jobs = schema_of(tmp_path / "old.db"), read(tmp_path / "old.db", "SELECT id FROM jobs")
-    step, copies = 7, [tmp_path / f"copy-{number}.db" for number in range(40)]
+    step, copies = 8, [tmp_path / f"copy-{number}.db" for number in range(40)]
     for copy in copies:
         shutil.copyfile(tmp_path / "old.db", copy)
     command = [sys.executable, "-c", KILLED_MIGRATION, str(step), *map(str, copies)]

@@ -20,7 +20,7 @@ from orchestrator.errors import InsufficientBalance, ServiceUnavailable
 from orchestrator.jobs import JobRecord
 from orchestrator.store import ApiKeyLimits
 from orchestrator.store.sql.rows import insert_row
-from orchestrator.store.sqlite.connection import ConnectionPool
+from orchestrator.store.sqlite.connection import READER_COUNT, ConnectionPool
 from orchestrator.store.sqlite.database import SqliteDatabase
 from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
 from tests.support.store_harness import (
@@ -167,6 +167,22 @@ async def test_a_deferred_write_shares_the_transaction_of_the_next(tmp_path: Pat
     await asyncio.gather(*deferred)
     await connections.write_deferred(note, "alone")
     assert made[-1] == "alone", "no other write came, and it was made nevertheless"
+    await connections.close()
+
+
+async def test_searches_leave_readers_for_other_calls(tmp_path: Path) -> None:
+    connections = ConnectionPool(tmp_path / "store.db")
+    end = threading.Event()
+    searches = [
+        asyncio.create_task(connections.read_long(lambda _: end.wait())) for _ in range(2 * READER_COUNT)
+    ]
+    try:
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            assert await connections.read(lambda _: "read") == "read"
+    finally:
+        end.set()
+    assert all(await asyncio.gather(*searches))
     await connections.close()
 
 

@@ -133,6 +133,7 @@ class ConnectionPool:
         self._on_term_ended: Callable[[], None] = lambda: None
         self._closed = False
         self._reader_threads = ThreadPoolExecutor(readers, "store-reader")
+        self._long_reads = asyncio.Semaphore(max(1, readers // 2))
         self._writer_threads = ThreadPoolExecutor(writers, "store-writer")
 
     def require_term(self, term: int, on_ended: Callable[[], None]) -> None:
@@ -155,6 +156,11 @@ class ConnectionPool:
         """Run `function(database, *arguments)` on one consistent snapshot of what is committed."""
         async with _time_limit(READ_SECONDS):
             return await self._submit(self._reader_threads, self._read, function, arguments)
+
+    async def read_long(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Do the same for a search or a report: they have half of the readers at most."""
+        async with self._long_reads:
+            return await self.read(function, *arguments)
 
     async def close(self) -> None:
         """Finish what was begun, then close every connection."""

@@ -15,13 +15,14 @@ from orchestrator.store.sql.rows import format_time, parse_time
 
 T = TypeVar("T")
 
-_SELECT_UNUSED_KEYS = """
+#: In the order of the index of `finished_at`, which ends at the limit however many files have expired.
+_SELECT_UNUSED_FILES = """
     SELECT key FROM output_files AS file
     WHERE finished_at < :before AND NOT EXISTS (
         SELECT 1 FROM output_files AS other
         WHERE other.key = file.key AND (other.finished_at IS NULL OR other.finished_at >= :before)
     ) AND NOT EXISTS (SELECT 1 FROM loras WHERE loras.key = file.key)
-    GROUP BY key ORDER BY min(finished_at), key LIMIT :limit
+    ORDER BY finished_at, key LIMIT :limit
 """
 _SELECT_UNSHARED_KEYS = """
     SELECT key FROM output_files AS file WHERE job_id = :job_id AND NOT EXISTS (
@@ -31,8 +32,8 @@ _SELECT_UNSHARED_KEYS = """
 
 
 def list_unused_keys(db: Database, before: datetime, limit: int) -> list[str]:
-    rows = db.execute(_SELECT_UNUSED_KEYS, {"before": format_time(before), "limit": limit})
-    return [row["key"] for row in rows]
+    rows = db.execute(_SELECT_UNUSED_FILES, {"before": format_time(before), "limit": limit})
+    return list(dict.fromkeys(row["key"] for row in rows))
 
 
 def list_unshared_keys(db: Database, job_id: str) -> list[str]:

@@ -9,7 +9,7 @@ from orchestrator.jobs import Attempt, JobRecord, JobStatus
 from orchestrator.store.job_search import Backlog, FailedAttempt, FailurePosition, ModelOutcomes
 from orchestrator.store.sql.access import SqlAccess
 from orchestrator.store.sql.database import Database
-from orchestrator.store.sql.jobs import list_jobs
+from orchestrator.store.sql.jobs import is_search, list_jobs
 from orchestrator.store.sql.rows import format_time, parse_optional_time, parse_time, row_to_attempt
 from orchestrator.store.values import JobFilter, Page
 
@@ -110,7 +110,8 @@ class SqlJobSearch(SqlAccess):
     async def search_jobs(
         self, job_filter: JobFilter, limit: int = 50, cursor: str | None = None
     ) -> Page[JobRecord]:
-        return await self._db.read(list_jobs, job_filter, limit, cursor)
+        read = self._db.read_long if is_search(job_filter) else self._db.read
+        return await read(list_jobs, job_filter, limit, cursor)
 
     async def list_attempts(self, job_id: str) -> list[Attempt]:
         return await self._db.read(list_attempts, job_id)

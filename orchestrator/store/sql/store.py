@@ -164,20 +164,22 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
     async def list_ledger_entries(
         self, account_id: str, limit: int = 50, cursor: str | None = None, *, changes_only: bool = False
     ) -> EntryPage:
-        return await self._db.read(wallet.list_entries, account_id, limit, cursor, changes_only)
+        # The balance after an earlier entry is added up from the entries since.
+        read = self._db.read if cursor is None else self._db.read_long
+        return await read(wallet.list_entries, account_id, limit, cursor, changes_only)
 
     async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
-        return await self._db.read(wallet.get_statement, account_id, since, until)
+        return await self._db.read_long(wallet.get_statement, account_id, since, until)
 
     async def audit_ledger(self) -> list[AuditViolation]:
-        return await self._db.read(audit_ledger)
+        return await self._db.read_long(audit_ledger)
 
     # Usage and alerts
 
     async def list_usage(
         self, since: date | None = None, until: date | None = None, account_id: str | None = None
     ) -> list[UsageRow]:
-        return await self._db.read(usage.list_usage, since, until, account_id)
+        return await self._db.read_long(usage.list_usage, since, until, account_id)
 
     async def list_metered_usage(
         self, since: date | None = None, until: date | None = None
@@ -270,7 +272,7 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
         oldest_first: bool = False,
     ) -> Page[JobRecord]:
         wanted = JobFilter(account_id=account_id, status=status, models=models, oldest_first=oldest_first)
-        return await self._db.read(jobs.list_jobs, wanted, limit, cursor)
+        return await self.search_jobs(wanted, limit, cursor)
 
     async def list_unfinished_jobs(self) -> list[JobRecord]:
         return await self._db.read(jobs.list_unfinished_jobs)

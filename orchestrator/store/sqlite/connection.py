@@ -34,8 +34,8 @@ from orchestrator.store.sqlite.migrations import migrate
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-#: Two more than may read long reports at the same time (see `orchestrator.billing.accounts`).
-READER_COUNT = 4
+#: Connections that read, and how many of them searches and reports may have at the same time.
+READER_COUNT, LONG_READER_COUNT = 4, 2
 #: Writes that may share a transaction: bounds how long the first of them waits.
 MAX_BATCH_SIZE = 64
 #: How long a deferred write waits for others to share a transaction with, in seconds.
@@ -148,6 +148,7 @@ class ConnectionPool:
         for _ in range(READER_COUNT):
             self._readers.put(_open_connection(path, busy_timeout_seconds, "query_only = ON"))
         self._reader_threads = ThreadPoolExecutor(READER_COUNT, "store-reader")
+        self._long_reads = asyncio.Semaphore(LONG_READER_COUNT)
         #: None closes the pool; _NO_WRITE has it commit what waits in `_deferred`.
         self._writes: queue.SimpleQueue[_WriteRequest | None] = queue.SimpleQueue()
         #: Deferred writes: they join the next transaction.
@@ -184,6 +185,11 @@ class ConnectionPool:
         return await asyncio.get_running_loop().run_in_executor(
             self._reader_threads, self._read, function, arguments
         )
+
+    async def read_long(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Do the same for a search or a report: they never have all readers."""
+        async with self._long_reads:
+            return await self.read(function, *arguments)
 
     async def close(self) -> None:
         """Finish the queued writes, then close every connection."""

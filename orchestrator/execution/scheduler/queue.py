@@ -33,6 +33,11 @@ class QueuedShard:
     is_removed: bool = field(compare=False, default=False)
 
 
+def _place(queued: QueuedShard) -> tuple[float, int]:
+    """Return what shards are ordered by: much faster to compare than the objects."""
+    return queued.start_tag, queued.sequence
+
+
 @dataclass(slots=True)
 class AccountQueue:
     """Queue state of one account."""
@@ -65,6 +70,7 @@ class FairQueue:
         self._waiting_seconds: dict[str, float] = {}
         self._virtual_time = 0.0
         self._last_sequence = 0
+        self._change_count = 0
 
     def __len__(self) -> int:
         return len(self._queued)
@@ -103,18 +109,16 @@ class FairQueue:
         """Run seconds of all waiting shards on the reference GPU."""
         return sum(self._waiting_seconds.values())
 
-    def find_position(self, shards: Collection[str]) -> tuple[int, list[ShardSpec]] | None:
-        """Return how many shards are ahead of the first of `shards`, and the specs up to and including the
-        last of them; None if none of them waits.
+    @property
+    def change_count(self) -> int:
+        """Grows whenever a shard begins or ceases to wait."""
+        return self._change_count
 
-        O(n): for status reports, not for scheduling.
-        """
-        own = [self._queued[shard_id] for shard_id in shards if shard_id in self._queued]
-        if not own:
-            return None
-        first, last = min(own), max(own)
-        until_last = [entry.spec for entry in self._queued.values() if entry < last]
-        return sum(entry < first for entry in self._queued.values()), [*until_last, last.spec]
+    def in_order(self, shards: Collection[str] | None = None) -> list[QueuedShard]:
+        """Return the waiting ones of `shards`, or all, in fair order."""
+        if shards is None:
+            return sorted(self._queued.values(), key=_place)
+        return sorted((self._queued[id] for id in shards if id in self._queued), key=_place)
 
     def seconds_ahead_of(self, account_id: str) -> float:
         """Return the run seconds that the fair queue starts before a new shard of the account."""
@@ -207,6 +211,7 @@ class FairQueue:
 
     def _register(self, queued: QueuedShard) -> None:
         spec = queued.spec
+        self._change_count += 1
         account = self._accounts.setdefault(spec.account_id, AccountQueue())
         account.waiting_count += 1
         account.waiting_seconds += spec.run_seconds
@@ -218,6 +223,7 @@ class FairQueue:
         """Mark an entry as removed; it leaves its heap when it reaches the top."""
         spec = queued.spec
         queued.is_removed = True
+        self._change_count += 1
         del self._queued[spec.shard_id]
         account = self._accounts[spec.account_id]
         account.suspect_count -= self._suspects.pop(spec.shard_id, None) is not None

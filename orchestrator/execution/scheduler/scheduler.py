@@ -75,6 +75,7 @@ class Scheduler:
         self._suspects = SuspectLane()
         self._failed_instances: dict[str, set[str]] = {}
         self._chooser = PlacementChooser(self.instances, self.queue, self.estimates, self._failed_instances)
+        self._waits = WaitEstimator(self.queue, self.instances, self.estimates)
         #: Heap of (deadline, shard id).
         self._deadlines: list[tuple[float, str]] = []
 
@@ -137,7 +138,7 @@ class Scheduler:
     def estimate_job_wait(self, job_id: str, now: float) -> WaitEstimate | None:
         """Return the queue position and remaining time of an unfinished job; None for other jobs."""
         shards = frozenset(self._shards_by_job.get(job_id, ()))
-        return WaitEstimator(self.queue, self.instances.values(), self.estimates).estimate(shards, now)
+        return self._waits.estimate(shards, now)
 
     def expected_wait_seconds(self, account_id: str, now: float) -> float:
         """Return the seconds until a new shard of the account would start; infinite without instances.

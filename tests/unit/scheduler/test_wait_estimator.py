@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import pytest
 
 from orchestrator.execution.scheduler import (
@@ -156,3 +159,31 @@ def test_estimating_does_not_change_the_scheduler() -> None:
     events: list[Event] = [RunEnded(shard_id="x-0", instance_id="g0", seconds=3.0), JobCancelled(job_id="y")]
     for event in events:
         assert estimated.handle(event, 3.0) == untouched.handle(event, 3.0)
+
+
+def count_calls(waiting: int) -> int:
+    """Return the calls of Python for estimates of 100 waiting jobs, while others come."""
+    fleet = scheduler("g0")
+    add(fleet, *(make_spec(f"job{number}-0") for number in range(waiting)))
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    assert fleet.estimate_job_wait(f"job{waiting - 1}", 0.0) is not None
+    sys.setprofile(count)
+    try:
+        for number in range(100):
+            add(fleet, make_spec(f"late{number}-0"))
+            assert fleet.estimate_job_wait(f"job{waiting - 1 - number}", 0.001 * (number % 10)) is not None
+    finally:
+        sys.setprofile(None)
+    late = fleet.estimate_job_wait("late99", 0.0)
+    assert late is not None
+    assert late.shards_ahead == pytest.approx(waiting + 98, abs=101)
+    return calls
+
+
+def test_an_estimate_costs_no_more_in_a_long_queue() -> None:
+    assert count_calls(10_000) <= 1.5 * count_calls(1_000)

@@ -68,6 +68,7 @@ from orchestrator.web.metrics import Metrics
 from orchestrator.web.openapi.docs_pages import DocsRoutes
 from orchestrator.web.operator_log import OperatorLog, RecordedRoutes
 from orchestrator.web.rate_limits import RateLimiter
+from orchestrator.web.stream_keys import StreamKeys
 from orchestrator.web.webhook_payloads import WebhookPayloads
 from orchestrator.webhooks.sender import SigningSecrets
 
@@ -234,6 +235,7 @@ def build_web_app(
     )
     auth_context = AuthContext(
         keys=service.store,
+        stream_keys=StreamKeys(service.store),
         accounts=service.accounts,
         rate_limiter=RateLimiter(
             request_counts or settings.limits_url,

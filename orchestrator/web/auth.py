@@ -17,6 +17,7 @@ from orchestrator.store.protocol import ApiKeyStore
 from orchestrator.web.http.bodies import allow_large_body
 from orchestrator.web.http.stream_access import OpenStreams, StreamAccess
 from orchestrator.web.rate_limits import RateLimiter
+from orchestrator.web.stream_keys import StreamKeys
 
 __all__ = [
     "AUTHENTICATED",
@@ -50,6 +51,7 @@ class AuthContext:
     keys: ApiKeyStore
     accounts: AccountService
     rate_limiter: RateLimiter
+    stream_keys: StreamKeys
     open_streams: OpenStreams = field(default_factory=OpenStreams)
 
 
@@ -101,7 +103,7 @@ def get_stream_access(request: web.Request) -> StreamAccess:
 
     async def is_valid() -> bool:
         try:
-            current = await auth.keys.get_key(key.id)
+            current = await auth.stream_keys.get_key(key.id)
         except NotFound:
             return False
         return current.is_usable(auth.accounts.now()) and any(map(current.has_scope, scopes))

@@ -17,8 +17,10 @@ from orchestrator.web.protocols import Clock, JobReader
 
 T = TypeVar("T")
 
-#: Seconds between two estimates of the queue position.
-QUEUE_POLL_SECONDS = 1.0
+#: Seconds between two estimates of the queue position: this share of the remaining time, within these limits.
+#: Thousands of callers who wait for minutes need no estimate each second.
+QUEUE_POLL_SECONDS, MAX_QUEUE_POLL_SECONDS = 1.0, 10.0
+QUEUE_POLL_SHARE = 1 / 60
 #: An estimate is published again when it has moved by these seconds plus this share of the remaining time.
 MIN_CHANGE_SECONDS, MIN_CHANGE_SHARE = 2.0, 0.1
 
@@ -98,17 +100,18 @@ class JobUpdates:
         published = self.get_queue_position(job_id)
         if published:
             yield published
-        estimated_at = monotonic()
-        async with aclosing(_with_timeouts(events, QUEUE_POLL_SECONDS)) as events_or_timeouts:
+        estimated_at, pause = monotonic(), _Pause(published, self.clock())
+        async with aclosing(_with_timeouts(events, pause)) as events_or_timeouts:
             async for event in events_or_timeouts:
                 if event is not None:
                     yield event
                 if isinstance(event, JobChanged) and event.record.job.is_finished:
                     return
                 # A shard that starts changes the position at once; otherwise estimate once per interval.
-                if monotonic() - estimated_at < QUEUE_POLL_SECONDS and not isinstance(event, ShardStarted):
+                if monotonic() - estimated_at < pause.seconds and not isinstance(event, ShardStarted):
                     continue
                 current, estimated_at = self.get_queue_position(job_id), monotonic()
+                pause.follow(current, self.clock())
                 if current and _is_significant_change(current, published, self.clock()):
                     published = current
                     yield current
@@ -134,12 +137,26 @@ def _is_significant_change(current: QueuePosition, previous: QueuePosition | Non
     return moved > MIN_CHANGE_SECONDS + MIN_CHANGE_SHARE * remaining
 
 
-async def _with_timeouts(events: AsyncIterator[T], seconds: float) -> AsyncGenerator[T | None, None]:
-    """Yield the events, and None after every `seconds` without one."""
+class _Pause:
+    """The time until the next estimate of a queue position."""
+
+    def __init__(self, position: QueuePosition | None, now: datetime) -> None:
+        self.seconds = QUEUE_POLL_SECONDS
+        self.follow(position, now)
+
+    def follow(self, position: QueuePosition | None, now: datetime) -> None:
+        """Adapt to a new estimate."""
+        end = position and position.expected_finish
+        remaining = (end - now).total_seconds() if end else 0.0
+        self.seconds = min(max(remaining * QUEUE_POLL_SHARE, QUEUE_POLL_SECONDS), MAX_QUEUE_POLL_SECONDS)
+
+
+async def _with_timeouts(events: AsyncIterator[T], pause: _Pause) -> AsyncGenerator[T | None, None]:
+    """Yield the events, and None after every pause without one."""
     upcoming = asyncio.ensure_future(anext(events))
     try:
         while True:
-            await asyncio.wait({upcoming}, timeout=seconds)
+            await asyncio.wait({upcoming}, timeout=pause.seconds)
             if not upcoming.done():
                 yield None
                 continue

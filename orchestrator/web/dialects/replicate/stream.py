@@ -55,7 +55,7 @@ def _access_of(request: web.Request, record: JobRecord) -> StreamAccess:
 
     async def is_valid() -> bool:
         try:
-            key = await auth.keys.get_key(record.job.key_id)
+            key = await auth.stream_keys.get_key(record.job.key_id)
         except NotFound:
             return False
         return key.is_usable(auth.accounts.now())

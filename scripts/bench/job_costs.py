@@ -57,6 +57,8 @@ class Counts:
         async def counted_request(session: Any, method: str, url: Any, **options: Any) -> Any:
             if name := self.servers.get(URL(str(url)).port):
                 self.counted[f"requests to {name}"] += 1
+                if method == "HEAD":
+                    self.counted[f"HEAD requests to {name}"] += 1
             return await request(session, method, url, **options)
 
         def counted_switch(loop: Any, executor: Any, function: Any, *arguments: Any) -> Any:

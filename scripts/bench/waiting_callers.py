@@ -5,7 +5,7 @@
 One simulated instance needs minutes for a job, so that all others wait. For each stage: CPU of the service
 while nothing changes, and while ten jobs a second are taken out of the queue; its memory; and how long a
 request for the balance takes. The reference is the same service before the first job. `ulimit -n` has to be
-three times the connections.
+twice the connections and 1000 more.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.readers = options.callers = 100
-    files = 3 * (options.readers + options.callers)
+    files = 2 * (options.readers + options.callers + 500)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < files:
         parser.error(f"needs {files} open files; the limit is {hard} (`ulimit -Hn`)")

@@ -20,6 +20,8 @@ BUDGET = {
     "requests to the instance": 5,
     # The instance stores the result; whether it is there, and for its thumbnail the result and a PUT.
     "requests to object storage": 4,
+    # Whether the result is there. Nothing is looked for before it is stored.
+    "HEAD requests to object storage": 1,
     # Key, wallet and plan; the thumbnail is decoded, encoded and marked.
     "switches to a thread": 6,
 }

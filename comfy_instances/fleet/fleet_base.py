@@ -134,7 +134,16 @@ class FleetBase:
         member = self._get_member(instance_id)
         member.session = session
         if node_facts is not None:
-            member.node_facts, member.has_unpublished_facts = node_facts, True
+            member.node_facts, member.has_unpublished_facts = self._share_facts(node_facts), True
+
+    def _share_facts(self, node_facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a new mapping with the entries of an instance that has the same facts, if there is one.
+
+        Facts take some megabytes, and the instances of a fleet mostly have the same.
+        """
+        known = (member.node_facts for member in self._members.values() if member.node_facts is not None)
+        equal = next((facts for facts in known if facts == node_facts), None)
+        return node_facts if equal is None else dict(equal)
 
     def update_state(
         self, instance_id: str, state: InstanceState, **changes: Unpack[InstanceChanges]

@@ -178,6 +178,8 @@ async def measure(options: argparse.Namespace, directory: Path) -> dict[str, Any
         "PIXELFACTORY_MAX_CONNECTIONS": str(connections + 500),
         "PIXELFACTORY_MAX_CONNECTIONS_PER_ADDRESS": str(connections + 500),
         "PIXELFACTORY_LOG_LEVEL": "WARNING",
+        # No request meets a connection that the service is about to close.
+        "PIXELFACTORY_KEEPALIVE_SECONDS": "3600",
     }
     async with AsyncExitStack() as stack:
         service = run_service("--simulate", "1", log=directory / "log", environment=environment)

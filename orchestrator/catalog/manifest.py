@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Container, Sequence
 from datetime import date
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
@@ -71,6 +72,13 @@ def validate_weight_path(path: str) -> str:
     if len(parts) < 2 or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
         raise ValueError("must be FOLDER/FILE, relative to models/")
     return path
+
+
+@lru_cache(maxsize=4096)
+def _split_weight_path(path: str) -> tuple[str, str]:
+    """Return the folder below `models/`, and the path below that. Asked several times for each image."""
+    folder, *rest = PurePosixPath(path).parts
+    return folder, str(PurePosixPath(*rest))
 
 
 def is_input_path(name: str) -> bool:
@@ -179,12 +187,12 @@ class WeightFile(StrictModel):
     @property
     def folder(self) -> str:
         """The folder below `models/`."""
-        return PurePosixPath(self.path).parts[0]
+        return _split_weight_path(self.path)[0]
 
     @property
     def file(self) -> str:
         """The name that a loader node uses: the path below the folder."""
-        return str(PurePosixPath(*PurePosixPath(self.path).parts[1:]))
+        return _split_weight_path(self.path)[1]
 
 
 class ResourceEstimate(StrictModel):

@@ -44,13 +44,16 @@ class PlacementChooser:
 
         None is on the instance `kept_id`, which is kept free.
         """
+        heads = list(self.queue.heads())
+        if not heads:
+            return []
         up = [instance for instance in self.instances.values() if instance.is_up and instance.id != kept_id]
         free = [instance for instance in up if instance.has_free_slot]
         if not free:
             return []
         full = [(one.busy_seconds(now), one) for one in up if not one.has_free_slot]
         fleet = _Fleet(now, free, full)
-        return [found for head in self.queue.heads() if (found := self._choose_instance(head, fleet))]
+        return [found for head in heads if (found := self._choose_instance(head, fleet))]
 
     def _choose_instance(self, queued: QueuedShard, fleet: _Fleet) -> Placement | None:
         """Return the best placement on an instance with a free slot, or None if the shard should wait.

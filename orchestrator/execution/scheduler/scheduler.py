@@ -295,7 +295,7 @@ class Scheduler:
     def _fill_slots(self, now: float) -> list[Instruction]:
         """Assign shards until none is eligible or no instance has a free slot."""
         instructions = self._run_suspect(now)
-        while any(map(self._suspects.is_open, self.instances.values())):
+        while self.queue and any(map(self._suspects.is_open, self.instances.values())):
             placement = self._choose_next(now)
             if placement is None:
                 break

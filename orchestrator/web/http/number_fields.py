@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from decimal import Decimal
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationInfo, field_validator
@@ -18,12 +19,17 @@ class StrictNumbersModel(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _check_number_text(cls, value: Any, info: ValidationInfo) -> Any:
-        field = cls.model_fields.get(info.field_name or "")
-        if field is not None:
-            types = set(_leaf_types(field.annotation))
-            if not types & {str, bytes}:
-                _check_texts(value, types)
+        types = _types_of(cls, info.field_name or "")
+        if not types & {str, bytes}:
+            _check_texts(value, types)
         return value
+
+
+@cache
+def _types_of(model: type[BaseModel], name: str) -> frozenset[Any]:
+    """Return the types of a field's values; none for an unknown field, whose texts stay."""
+    field = model.model_fields.get(name)
+    return frozenset(() if field is None else _leaf_types(field.annotation))
 
 
 def _leaf_types(annotation: Any) -> Iterator[Any]:
@@ -33,7 +39,7 @@ def _leaf_types(annotation: Any) -> Iterator[Any]:
         yield from _leaf_types(argument)
 
 
-def _check_texts(value: Any, types: set[Any]) -> None:
+def _check_texts(value: Any, types: Set[Any]) -> None:
     if isinstance(value, list):
         for item in value:
             _check_texts(item, types)

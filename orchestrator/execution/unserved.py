@@ -27,8 +27,15 @@ def find_superseded(
     shards: Iterable[ActiveShard], catalog: LiveCatalog, scheduler: Scheduler
 ) -> list[ActiveShard]:
     """Return the waiting shards of old versions and drafts of models which no instance can run."""
-    outdated = [one for one in shards if catalog.is_outdated(one.model) and one.shard.id in scheduler.queue]
-    return [one for one in outdated if not scheduler.can_serve(one.model.digest)]
+    by_version: dict[str, bool] = {}  # thousands of shards may wait for few models
+
+    def is_superseded(model: Model) -> bool:
+        if model.digest not in by_version:
+            is_outdated = catalog.is_outdated(model)
+            by_version[model.digest] = is_outdated and not scheduler.can_serve(model.digest)
+        return by_version[model.digest]
+
+    return [one for one in shards if is_superseded(one.model) and one.shard.id in scheduler.queue]
 
 
 def explain_unserved(

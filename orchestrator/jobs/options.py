@@ -66,6 +66,8 @@ def options_of(job: Job) -> JobOptions:
 
 def is_overdue(job: Job, now: datetime) -> bool:
     """Whether the request has set a time limit that has passed."""
+    if OPTIONS_PARAM not in job.params:  # most have none, and all waiting jobs are asked each second
+        return False
     limit = options_of(job).cancel_after
     return limit is not None and job.created_at + timedelta(seconds=limit) <= now
 

@@ -68,8 +68,9 @@ class Waiting:
                 stream.raise_for_status()
                 await stream.content.readline()
                 opened.release()
-            async for line in stream.content:
-                self.events += line.startswith(b"event:")
+            async with stream:  # which closes it when the reader leaves
+                async for line in stream.content:
+                    self.events += line.startswith(b"event:")
 
         await self._start(read, count, opened)
 

@@ -11,23 +11,19 @@ from orchestrator.store.sql.jobs import load_job_records
 from orchestrator.store.sql.rows import format_time, row_to_attempt
 from pricing.ledger import held_account
 
-#: Ids of all unfinished jobs, and of finished ones whose hold is open. There are such holds only where an
-#: account has more held than its unfinished jobs cost: no other entries, which grow for ever, are looked at.
-_SELECT_SUSPECTS = """
-    SELECT id FROM jobs WHERE finished_at IS NULL
-    UNION
+#: Accounts that have more held than their unfinished jobs cost.
+_SELECT_EXCESSIVE_HOLDERS = """
+    SELECT accounts.id FROM accounts JOIN balances ON balances.account = ? || accounts.id
+    WHERE micros > (
+        SELECT coalesce(sum(price), 0) FROM jobs WHERE account_id = accounts.id AND finished_at IS NULL
+    )
+"""
+_SELECT_OPEN_HOLDS = """
     SELECT job_id FROM entries JOIN jobs ON jobs.id = job_id
-    WHERE entries.account_id IN (
-            SELECT accounts.id FROM accounts JOIN balances ON balances.account = :held || accounts.id
-            WHERE micros > (
-                SELECT coalesce(sum(price), 0) FROM jobs
-                WHERE account_id = accounts.id AND finished_at IS NULL
-            )
-        )
-        AND kind = 'hold' AND finished_at IS NOT NULL AND NOT EXISTS (
-            SELECT 1 FROM entries AS settled
-            WHERE settled.key IN ('capture:' || entries.job_id, 'release:' || entries.job_id)
-        )
+    WHERE entries.account_id = ? AND kind = 'hold' AND finished_at IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM entries AS settled
+        WHERE settled.key IN ('capture:' || entries.job_id, 'release:' || entries.job_id)
+    )
 """
 
 
@@ -62,5 +58,11 @@ def list_open_attempts_of(db: Database, job_id: str) -> list[Attempt]:
 
 
 def list_suspects(db: Database) -> list[str]:
-    """Return the ids of jobs that may need to be mended."""
-    return [row["id"] for row in db.execute(_SELECT_SUSPECTS, {"held": held_account("")})]
+    """Return the ids of jobs that may need to be mended: unfinished ones, and those with an open hold.
+
+    Entries, which grow for ever, are looked at only for accounts that have the hold of a finished job.
+    """
+    suspects = [row["id"] for row in db.execute("SELECT id FROM jobs WHERE finished_at IS NULL ORDER BY seq")]
+    for holder in db.execute(_SELECT_EXCESSIVE_HOLDERS, (held_account(""),)).fetchall():
+        suspects += [row["job_id"] for row in db.execute(_SELECT_OPEN_HOLDS, (holder["id"],))]
+    return suspects

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Container, Sequence
 from datetime import date
 from enum import StrEnum
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self
 
@@ -43,6 +43,10 @@ RESERVED_NAMES = frozenset(
 TRANSPARENT_PARAM = "@transparent_inputs"
 #: Most results of a run.
 MAX_BATCH = 4096
+#: Most parameters of a model: each is checked with requests of its own.
+MAX_PARAMETERS = 300
+#: Most files of its author that a run loads.
+MAX_FIXED_FILES = 1000
 #: Name of the files that the author fixed, in the manifest and in expressions.
 FIXED_FILES = "fixed_files"
 #: Parameter of a run with the names under which its instance stores the fixed files, by slot.
@@ -72,13 +76,6 @@ def validate_weight_path(path: str) -> str:
     if len(parts) < 2 or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path:
         raise ValueError("must be FOLDER/FILE, relative to models/")
     return path
-
-
-@lru_cache(maxsize=4096)
-def _split_weight_path(path: str) -> tuple[str, str]:
-    """Return the folder below `models/`, and the path below that. Asked several times for each image."""
-    folder, *rest = PurePosixPath(path).parts
-    return folder, str(PurePosixPath(*rest))
 
 
 def is_input_path(name: str) -> bool:
@@ -163,7 +160,8 @@ class WeightFile(StrictModel):
     @field_validator("path")
     @classmethod
     def _validate_path(cls, path: str) -> str:
-        return validate_weight_path(path)
+        # Without the parts that mean nothing, as in `loras//./a.safetensors`.
+        return str(PurePosixPath(validate_weight_path(path)))
 
     @model_validator(mode="after")
     def _validate_making(self) -> Self:
@@ -187,12 +185,12 @@ class WeightFile(StrictModel):
     @property
     def folder(self) -> str:
         """The folder below `models/`."""
-        return _split_weight_path(self.path)[0]
+        return self.path.partition("/")[0]
 
     @property
     def file(self) -> str:
         """The name that a loader node uses: the path below the folder."""
-        return _split_weight_path(self.path)[1]
+        return self.path.partition("/")[2]
 
 
 class ResourceEstimate(StrictModel):
@@ -270,7 +268,7 @@ class ModelManifest(StrictModel):
         "", pattern=r"^(data:image/webp;base64,[A-Za-z0-9+/=]+)?$", max_length=100_000
     )
     #: Files that every run loads, by their name in expressions: `{{ fixed_files.NAME }}`.
-    fixed_files: dict[str, FixedFile] = Field(default_factory=dict, max_length=1000)
+    fixed_files: dict[str, FixedFile] = Field(default_factory=dict)
     outputs: tuple[OutputNode, ...] = Field(min_length=1)
     weights: tuple[WeightFile, ...] = ()
     requires: Requirements
@@ -287,6 +285,8 @@ class ModelManifest(StrictModel):
     @field_validator("parameters")
     @classmethod
     def _validate_parameter_names(cls, parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+        if len(parameters) > MAX_PARAMETERS:
+            raise ValueError(f"a model has at most {MAX_PARAMETERS} parameters (got {len(parameters)})")
         for name in parameters:
             if not _PARAMETER_NAME.fullmatch(name) or name in RESERVED_NAMES:
                 raise ValueError(
@@ -302,6 +302,11 @@ class ModelManifest(StrictModel):
     @field_validator("fixed_files")
     @classmethod
     def _validate_fixed_names(cls, fixed_files: dict[str, FixedFile]) -> dict[str, FixedFile]:
+        if len(fixed_files) > MAX_FIXED_FILES:
+            raise ValueError(
+                f"a run loads at most {MAX_FIXED_FILES} files of its author (got {len(fixed_files)}); make"
+                " some of them parameters, or remove the nodes that load them"
+            )
         for name in fixed_files:
             if not _PARAMETER_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a valid name: use a-z, 0-9 and _")
@@ -320,9 +325,9 @@ class ModelManifest(StrictModel):
 
     @model_validator(mode="after")
     def _validate_unique_variants(self) -> Self:
-        variants = [(weight.slot, weight.dtype) for weight in self.weights]
-        for slot, dtype in variants:
-            if variants.count((slot, dtype)) > 1:
+        variants = Counter((weight.slot, weight.dtype) for weight in self.weights)
+        for (slot, dtype), count in variants.items():
+            if count > 1:
                 raise ValueError(f"weights: slot {slot} has two variants with dtype {dtype}")
         return self
 

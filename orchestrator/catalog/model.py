@@ -47,7 +47,7 @@ from orchestrator.catalog.rendering.cut_parameters import (
 )
 from orchestrator.catalog.rendering.graph import ApiGraph, parse_graph
 from orchestrator.catalog.rendering.output_cut import OutputCut
-from orchestrator.catalog.rendering.render import CompiledGraph, LastRendered
+from orchestrator.catalog.rendering.render import CompiledGraph, LastRendered, compile_graph
 from orchestrator.catalog.unknown_parameters import unknown_parameter_error
 from orchestrator.errors import InvalidRequest, invalid_field
 
@@ -72,16 +72,17 @@ class Model:
         examples_text: str = "",
         *,
         fixed_files_text: str | None = None,
+        before: Model | None = None,
     ) -> Model:
         """Create a model from the texts of its files; `directory` only names them in errors.
 
-        Without `fixed_files_text` the content of the fixed files is not needed.
-
-        Renders the graph once, to detect errors that every request would hit. Raises CatalogError.
+        Without `fixed_files_text`, content of fixed files is not needed. A graph that is the same as that of
+        `before` is not compiled again. Renders once, to detect errors of every request. Raises CatalogError.
         """
         manifest = parse_manifest(manifest_text, directory / "model.toml")
         file = directory / "graph.json"
-        nodes = parse_graph(graph_text, file)
+        known = before._graph if before is not None and before.source.graph == graph_text else None
+        nodes = parse_graph(graph_text, file) if known is None else known.nodes
         for output in manifest.outputs:
             if output.node not in nodes:
                 text = f"{file.name} has no node {output.node!r}"
@@ -92,7 +93,7 @@ class Model:
         source = ModelSource(manifest_text, graph_text, facts, examples_text, fixed_files_text or "")
         if fixed_files_text is not None:
             read_fixed_files(manifest.fixed_files, fixed_files_text, directory / FIXED_FILES_NAME)
-        model = cls(manifest, CompiledGraph(nodes, names, file), source)
+        model = cls(manifest, compile_graph(nodes, names, file, known), source)
         try:
             model.render_graph(model.example_params(), filename_prefix="example")
         except InvalidRequest as error:
@@ -387,14 +388,13 @@ class Model:
     def _validate_n(self, value: object, max_images: int) -> int:
         if value is None:
             return 1
+        shown = str(value)[:20]
         if not isinstance(value, int) or isinstance(value, bool):
-            raise invalid_field("n", f"must be an integer (got {str(value)[:20]!r})")
+            raise invalid_field("n", f"must be an integer (got {shown!r})")
         if self.max_n == 1 and value != 1:
-            raise invalid_field(
-                "n", f"must be 1: {self.id} generates one result per request (got {str(value)[:20]})"
-            )
+            raise invalid_field("n", f"must be 1: {self.id} generates one result per request (got {shown})")
         most = self.max_n if self.max_n == 1 else max_images
         if not 1 <= value <= most:
-            way_out = "; send several requests for more" if value > most else ""
-            raise invalid_field("n", f"must be between 1 and {most} (got {str(value)[:20]}){way_out}")
+            more = "; send several requests for more" if value > most else ""
+            raise invalid_field("n", f"must be between 1 and {most} (got {shown}){more}")
         return value

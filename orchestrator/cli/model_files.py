@@ -37,7 +37,7 @@ from orchestrator.catalog.import_export import (
 from orchestrator.catalog.import_export.exporter import format_json
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.ui.ui_graph import is_ui_format
-from orchestrator.catalog.manifest import FIXED_FILES
+from orchestrator.catalog.manifest import FIXED_FILES, parse_manifest
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.manifest_edits import add_origins
 from orchestrator.catalog.publishing.submission import (
@@ -177,7 +177,8 @@ def _describe_made(found: ImportedModel, made: EditedFiles) -> ImportedModel:
     """Return an import as the author's changes, and the version before, have left it."""
     fixed = list_fixed_inputs(found, made.files)
     bound = {place: text for place, text in found.bound_inputs.items() if place not in fixed}
-    questions = list_unanswered(found.open_questions, made.files, has_price=made.has_price)
+    manifest = parse_manifest(made.files[MANIFEST_NAME], Path(MANIFEST_NAME))
+    questions = list_unanswered(found.open_questions, manifest, has_price=made.has_price)
     return dataclasses.replace(
         found,
         bound_inputs=bound,

@@ -116,7 +116,7 @@ class GraphPolicy:
         if problems:
             raise self._reject(problems, graph, (), "missing_node_type" if unknown else "forbidden_class")
 
-    def _declared(self, node: Mapping[str, Any]) -> dict[str, NodeInput]:
+    def _declared(self, node: Mapping[str, Any]) -> Mapping[str, NodeInput]:
         return resolve_inputs(self.facts[node["class_type"]], node["inputs"])
 
     def _without_unknown(self, node: Mapping[str, Any], inputs: Mapping[str, NodeInput]) -> dict[str, Any]:

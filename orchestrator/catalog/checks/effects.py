@@ -109,10 +109,13 @@ def _render(model: Model, params: Mapping[str, Any], last: LastRendered | None =
 class EffectProbe:
     """Says which requests have another result than a first one. Raises CatalogError where a graph fails."""
 
-    def __init__(self, model: Model, params: Mapping[str, Any]) -> None:
-        """Render the graph of the first request, with its validated parameters."""
+    def __init__(self, model: Model, params: Mapping[str, Any], last: LastRendered | None = None) -> None:
+        """Render the graph of the first request, with its validated parameters.
+
+        It shares nodes with the graph that was rendered `last`.
+        """
         self._model = model
-        self._first = LastRendered()
+        self._first = replace(last or LastRendered())
         self._graph = _render(model, params, self._first)
         self._used = _used_inputs(model, self._graph)
 

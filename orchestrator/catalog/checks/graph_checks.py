@@ -6,15 +6,13 @@ from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.catalog.checks.link_types import further_input_types, further_output_types
+from orchestrator.catalog.checks.link_types import LinkRules
 from orchestrator.catalog.checks.node_facts import (
     ANY_TYPE,
     WIDGET_TYPES,
     InputResolver,
     NodeFacts,
     NodeInput,
-    output_types,
-    types_overlap,
 )
 from orchestrator.catalog.pack_options import describe_option
 from orchestrator.catalog.rendering.graph import (
@@ -82,60 +80,72 @@ def validate_graph(
 
 
 class GraphValidator:
-    """Validates graphs that differ in few nodes: what was found for an equal node is not looked for again."""
+    """Validates graphs that share most nodes: a node that is the same object is not looked at again."""
 
     def __init__(self, facts: NodeFacts, known_files: Container[str] = ()) -> None:
         self._facts = facts
         self._resolver = InputResolver(facts)
+        self._link_rules = LinkRules(facts)
         self._known_files = known_files
-        #: Inputs of each node, and the links among them.
-        self._inputs: dict[str, tuple[Mapping[str, Any], tuple[Link, ...]]] = {}
-        #: Classes of each node and its sources, its inputs, and its problems.
-        self._found: dict[str, tuple[tuple[Any, ...], Mapping[str, Any], list[GraphProblem]]] = {}
-        #: Outputs and links, and what depends on them alone: the needed nodes, and cycles.
-        self._structure: tuple[list[str], dict[str, tuple[Link, ...]]] = ([], {})
+        #: The last graph, and the links of each of its nodes.
+        self._graph: ApiGraphView | None = None
+        self._links: dict[str, tuple[Link, ...]] = {}
+        #: Nodes that its outputs depend on.
         self._needed: set[str] = set()
-        self._cycles: list[GraphProblem] = []
+        #: Problems of its nodes, in another order than the graph, and those of the whole graph.
+        self._found: dict[str, list[GraphProblem]] = {}
+        self._rest: list[GraphProblem] = []
 
     def validate(self, graph: ApiGraphView) -> list[GraphProblem]:
         """Return all problems of an API-format graph, in the order of its nodes."""
+        last, self._graph = self._graph, graph
+        changed = [id for id, node in graph.items() if last is None or last.get(id) is not node]
+        is_same_shape = (
+            last is not None
+            and graph.keys() == last.keys()
+            and all(self._is_linked_alike(id, graph[id], last[id]) for id in changed)
+        )
+        if not is_same_shape:
+            self._read_structure(graph)
+            changed = list(graph)
+        for id in changed:
+            self._found.pop(id, None)
+            if problems := [*self._validate_node(id, graph)]:
+                self._found[id] = problems
+        found = [problem for id in graph if id in self._found for problem in self._found[id]]
+        return [*found, *self._rest]
+
+    def _is_linked_alike(self, id: str, node: Mapping[str, Any], last: Mapping[str, Any]) -> bool:
+        is_same_class = node.get("class_type") == last.get("class_type")
+        return is_same_class and _read_links(node) == self._links[id]
+
+    def _read_structure(self, graph: ApiGraphView) -> None:
+        """Read what depends on classes and links alone: the needed nodes, and cycles."""
         outputs = [id for id, node in graph.items() if self.is_output(node)]
-        structure = (outputs, {id: self._read_links(id, node) for id, node in graph.items()})
-        if structure != self._structure:
-            self._structure = structure
-            self._needed = find_upstream_nodes(graph, outputs)
-            self._cycles = [*_validate_acyclic(graph)]
-        problems = []
-        for id, node in graph.items():
-            if not _node_facts(node, self._facts):
-                message = f"unknown node class {node.get('class_type')!r}"
-                problems.append(GraphProblem("missing_node_type", message, id))
-            elif id in self._needed:
-                problems.extend(self._validate_node(id, graph))
+        self._links = {id: _read_links(node) for id, node in graph.items()}
+        self._needed = find_upstream_nodes(graph, outputs)
+        self._found = {}
+        self._rest = [*_validate_acyclic(graph)]
         if not outputs:
-            problems.append(GraphProblem("prompt_no_outputs", "no node of the graph is an output node"))
-        return [*problems, *self._cycles]
+            missing = GraphProblem("prompt_no_outputs", "no node of the graph is an output node")
+            self._rest.insert(0, missing)
 
     def is_output(self, node: Mapping[str, Any]) -> bool:
         """Return whether the class of a node saves or shows results."""
         return bool(_node_facts(node, self._facts).get("output_node"))
 
-    def _read_links(self, id: str, node: Mapping[str, Any]) -> tuple[Link, ...]:
-        inputs = node.get("inputs") or {}
-        if id not in self._inputs or self._inputs[id][0] != inputs:
-            self._inputs[id] = inputs, tuple(link for _, link in iter_links(inputs))
-        return self._inputs[id][1]
+    def _validate_node(self, id: str, graph: ApiGraphView) -> Iterator[GraphProblem]:
+        node = graph[id]
+        if not _node_facts(node, self._facts):
+            message = f"unknown node class {node.get('class_type')!r}"
+            yield GraphProblem("missing_node_type", message, id)
+        elif id in self._needed:
+            known = self._resolver.resolve(node["class_type"], node.get("inputs") or {})
+            yield from _validate_node(id, graph, known, self._link_rules, self._known_files)
 
-    def _validate_node(self, id: str, graph: ApiGraphView) -> list[GraphProblem]:
-        inputs, links = self._inputs[id]
-        sources = (graph[link.node]["class_type"] if link.node in graph else None for link in links)
-        classes = (graph[id]["class_type"], *sources)
-        found = self._found.get(id)
-        if found is None or found[0] != classes or found[1] is not inputs:
-            known = self._resolver.resolve(graph[id]["class_type"], inputs)
-            problems = [*_validate_node(id, graph, known, self._facts, self._known_files)]
-            found = self._found[id] = classes, inputs, problems
-        return found[2]
+
+def _read_links(node: Mapping[str, Any]) -> tuple[Link, ...]:
+    return tuple(link for _, link in iter_links(node.get("inputs") or {}))
 
 
 def _node_facts(node: Mapping[str, Any], facts: NodeFacts) -> Mapping[str, Any]:
@@ -147,7 +157,7 @@ def _validate_node(
     id: str,
     graph: ApiGraphView,
     known: Mapping[str, NodeInput],
-    facts: NodeFacts,
+    link_rules: LinkRules,
     known_files: Container[str],
 ) -> Iterator[GraphProblem]:
     node = graph[id]
@@ -160,7 +170,7 @@ def _validate_node(
         value = given[name]
         link = parse_link(value)
         if link is not None:
-            yield from _validate_link(id, item, link, graph, facts)
+            yield from _validate_link(id, item, link, graph, link_rules)
         elif isinstance(value, list):
             message = f'a list is read as a link: must be ["NODE", OUTPUT] (got {repr(value)[:_MAX_SHOWN]})'
             yield GraphProblem("bad_linked_input", message, id, name)
@@ -171,35 +181,24 @@ def _validate_node(
 
 
 def _validate_link(
-    id: str, item: NodeInput, link: Link, graph: ApiGraphView, facts: NodeFacts
+    id: str, item: NodeInput, link: Link, graph: ApiGraphView, rules: LinkRules
 ) -> Iterator[GraphProblem]:
     source = graph.get(link.node)
     if source is None:
         yield GraphProblem("linked_node_missing", f"linked node {link.node} does not exist", id, item.name)
         return
-    entry = _node_facts(source, facts)
-    if not entry:
+    types = rules.output_types(source.get("class_type"))
+    if types is None:
         return  # reported once, for that node
-    types = output_types(entry)
     if link.slot >= len(types):
         message = (
             f"links to output {link.slot} of node {link.node} ({source['class_type']}), which has"
             f" {f'outputs 0 to {len(types) - 1}' if types else 'none'}"
         )
         yield GraphProblem("linked_slot_missing", message, id, item.name)
-    elif not _is_accepted(graph[id], item, source, link.slot, facts):
+    elif not rules.accepts(str(graph[id]["class_type"]), item, str(source["class_type"]), link.slot):
         message = f"must be {item.type} (got {types[link.slot]} of node {link.node})"
         yield GraphProblem("return_type_mismatch", message, id, item.name)
-
-
-def _is_accepted(
-    node: Mapping[str, Any], item: NodeInput, source: Mapping[str, Any], slot: int, facts: NodeFacts
-) -> bool:
-    """Return whether an input of a node accepts output `slot` of another node."""
-    target, origin = _node_facts(node, facts), _node_facts(source, facts)
-    accepted = [item.type, *further_input_types(str(node["class_type"]), item.name, target)]
-    given = [output_types(origin)[slot], *further_output_types(str(source["class_type"]), slot, origin)]
-    return types_overlap(",".join(accepted), ",".join(given))
 
 
 def _validate_value(

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.checks.node_facts import NodeFacts, NodeInput, output_types, types_overlap
 
 LINK_TYPES_KEY = "link_types"
 
@@ -57,6 +57,34 @@ def add_link_types(facts: NodeFacts, recorded: NodeFacts) -> NodeFacts:
         if name in facts and LINK_TYPES_KEY in entry
     }
     return {**facts, **known} if known else facts
+
+
+class LinkRules:
+    """Says which outputs an input accepts. What was found for two classes is not looked for again."""
+
+    def __init__(self, facts: NodeFacts) -> None:
+        self._facts = facts
+        self._output_types: dict[str, list[str]] = {}
+        self._accepted: dict[tuple[str, str, str, str, int], bool] = {}
+
+    def output_types(self, class_type: object) -> list[str] | None:
+        """Return the types of the outputs of a class; None for an unknown class."""
+        entry = self._facts.get(class_type) if isinstance(class_type, str) else None
+        if not entry or not isinstance(class_type, str):
+            return None
+        if class_type not in self._output_types:
+            self._output_types[class_type] = output_types(entry)
+        return self._output_types[class_type]
+
+    def accepts(self, class_type: str, item: NodeInput, source: str, slot: int) -> bool:
+        """Return whether an input of a class accepts output `slot` of a node of the class `source`."""
+        key = (class_type, item.name, item.type, source, slot)
+        if key not in self._accepted:
+            target, origin = self._facts.get(class_type, {}), self._facts.get(source, {})
+            accepted = [item.type, *further_input_types(class_type, item.name, target)]
+            given = [output_types(origin)[slot], *further_output_types(source, slot, origin)]
+            self._accepted[key] = types_overlap(",".join(accepted), ",".join(given))
+        return self._accepted[key]
 
 
 def _recorded(entry: Mapping[str, Any], side: str, name: str) -> list[str]:

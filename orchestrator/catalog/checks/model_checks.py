@@ -47,7 +47,7 @@ def validate_model(model: Model, facts: NodeFacts) -> list[GraphProblem]:
     validator, last = _validator_for(model, facts), LastRendered()
     for request in probe_requests(model):
         found |= dict.fromkeys(_validate_request(model, request, validator, last))
-    ineffective = (_ineffective_problem(name) for name in ineffective_parameters(model))
+    ineffective = (_ineffective_problem(name) for name in ineffective_parameters(model, last))
     return [*found, *ineffective, *_odd_side_problems(model)]
 
 
@@ -67,10 +67,13 @@ def _ineffective_problem(name: str) -> GraphProblem:
     return GraphProblem("parameter_without_effect", message)
 
 
-def ineffective_parameters(model: Model) -> list[str]:
-    """Return the parameters that change the result of no probe request, alone or beside all others."""
+def ineffective_parameters(model: Model, last: LastRendered | None = None) -> list[str]:
+    """Return the parameters that change the result of no probe request, alone or beside all others.
+
+    Graphs share nodes with the one that was rendered `last`.
+    """
     *_, everything = probe_requests(model)
-    probes = [_Probe(model, {}), _Probe(model, everything)]
+    probes = [_Probe(model, {}, last), _Probe(model, everything, last)]
     return [
         name
         for name in model.parameters
@@ -88,8 +91,9 @@ def _works_without_node(model: Model, name: str) -> bool:
 class _Probe:
     """Changes one parameter of a request at a time."""
 
-    def __init__(self, model: Model, request: dict[str, Any]) -> None:
+    def __init__(self, model: Model, request: dict[str, Any], last: LastRendered | None) -> None:
         self._model = model
+        self._last = last
         self._request = request
         self._params = next(self._validate([request]), None)
         self._effects = None if self._params is None else self._compare_with(self._params)
@@ -123,7 +127,7 @@ class _Probe:
     def _compare_with(self, params: dict[str, Any]) -> EffectProbe | None:
         """Return a comparison with the result of a request; None for a problem of the template."""
         try:
-            return EffectProbe(self._model, params)
+            return EffectProbe(self._model, params, self._last)
         except CatalogError:
             return None
 

@@ -32,7 +32,7 @@ SEED_INPUT_NAMES = ("seed", "noise_seed")
 #: Settings of numbers, and what is no number of a range: infinity, and integers that no float can be.
 _RANGE = ("min", "max", "step")
 _MAX_NUMBER = 10.0**300
-_UPLOAD_FLAGS = ("image_upload", "video_upload", "audio_upload", "file_upload")
+_UPLOAD_FLAGS = frozenset({"image_upload", "video_upload", "audio_upload", "file_upload"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,9 @@ class NodeInput:
     @property
     def accepts_uploads(self) -> bool:
         """Whether its options are uploaded files."""
-        return any(self.options.get(flag) for flag in _UPLOAD_FLAGS)
+        return not _UPLOAD_FLAGS.isdisjoint(self.options) and any(
+            self.options.get(flag) for flag in _UPLOAD_FLAGS
+        )
 
 
 def types_overlap(one: str, other: str) -> bool:
@@ -82,8 +84,45 @@ def types_overlap(one: str, other: str) -> bool:
     return ANY_TYPE in ones | others or bool(ones & others)
 
 
-def declared_inputs(entry: Mapping[str, Any]) -> Iterator[NodeInput]:
-    """Yield the inputs as the class declares them, unresolved, in the order of the node's widgets."""
+class ParsedEntry(dict[str, Any]):
+    """An entry whose inputs are parsed when they are first asked for, and not again. Not to be changed."""
+
+    __slots__ = ("_declared", "_resolved")
+
+    def __init__(self, entry: Mapping[str, Any]) -> None:
+        super().__init__(entry)
+        self._declared: tuple[NodeInput, ...] | None = None
+        self._resolved: dict[str, NodeInput] = {}
+
+    @property
+    def declared(self) -> tuple[NodeInput, ...]:
+        """The inputs as the class declares them."""
+        if self._declared is None:
+            declared = tuple(_parse_inputs(self))
+            if not any(item.type in _DYNAMIC_TYPES for item in declared):
+                self._resolved = _expand_inputs(declared, {})
+            self._declared = declared
+        return self._declared
+
+    def resolve(self, values: Mapping[str, Any]) -> Mapping[str, NodeInput]:
+        """Return all inputs that a node has for the given `values`."""
+        declared = self.declared
+        return self._resolved or _expand_inputs(declared, values)
+
+
+def parse_once(facts: NodeFacts) -> NodeFacts:
+    """Return the same facts, for graphs of many nodes: the inputs of each class are parsed once."""
+    return {
+        name: entry if isinstance(entry, ParsedEntry) else ParsedEntry(entry) for name, entry in facts.items()
+    }
+
+
+def declared_inputs(entry: Mapping[str, Any]) -> Iterable[NodeInput]:
+    """Return the inputs as the class declares them, unresolved, in the order of the node's widgets."""
+    return entry.declared if isinstance(entry, ParsedEntry) else _parse_inputs(entry)
+
+
+def _parse_inputs(entry: Mapping[str, Any]) -> Iterator[NodeInput]:
     order = entry.get("input_order") or {}
     for section in ("required", "optional"):
         specs = entry["input"].get(section) or {}
@@ -92,8 +131,10 @@ def declared_inputs(entry: Mapping[str, Any]) -> Iterator[NodeInput]:
             yield _parse_input(name, specs[name], section == "required")
 
 
-def resolve_inputs(entry: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, NodeInput]:
+def resolve_inputs(entry: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, NodeInput]:
     """Return all inputs that the node has for the given `values`, by name."""
+    if isinstance(entry, ParsedEntry):
+        return entry.resolve(values)
     return _expand_inputs(declared_inputs(entry), values)
 
 
@@ -106,20 +147,16 @@ class InputResolver:
 
     def __init__(self, facts: NodeFacts) -> None:
         self._facts = facts
-        #: Declared inputs by class, and the resolved ones where they do not depend on values.
-        self._declared: dict[str, tuple[list[NodeInput], dict[str, NodeInput] | None]] = {}
+        self._entries: dict[str, ParsedEntry] = {}
 
     def resolve(self, class_type: str, values: Mapping[str, Any]) -> Mapping[str, NodeInput]:
         """Return all inputs that a node has for the given `values`; none for an unknown class."""
         entry = self._facts.get(class_type)
         if not entry:
             return {}
-        if class_type not in self._declared:
-            declared = list(declared_inputs(entry))
-            is_fixed = not any(item.type in _DYNAMIC_TYPES for item in declared)
-            self._declared[class_type] = declared, _expand_inputs(declared, {}) if is_fixed else None
-        declared, resolved = self._declared[class_type]
-        return _expand_inputs(declared, values) if resolved is None else resolved
+        if class_type not in self._entries:
+            self._entries[class_type] = entry if isinstance(entry, ParsedEntry) else ParsedEntry(entry)
+        return self._entries[class_type].resolve(values)
 
 
 def expand_dynamic_input(item: NodeInput, values: Mapping[str, Any]) -> Iterator[NodeInput]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Container
 from typing import Any
@@ -19,7 +18,7 @@ from orchestrator.catalog.import_export.ui.ui_to_api import (
     name_positional_values,
 )
 from orchestrator.catalog.import_export.workflow_files import is_api_format
-from orchestrator.catalog.rendering.graph import ApiGraph
+from orchestrator.catalog.rendering.graph import ApiGraph, copy_json
 
 #: A file in a folder, as Windows writes it.
 _WINDOWS_PATH_PATTERN = re.compile(
@@ -52,7 +51,7 @@ def copy_api_graph(data: Any) -> ApiGraph:
     if not is_api_format(data):
         raise InvalidWorkflow(_describe_no_graph(data))
     graph: ApiGraph = {}
-    for name, node in copy.deepcopy(data).items():
+    for name, node in copy_json(data).items():
         if not isinstance(node.get("inputs"), dict) or not isinstance(node["class_type"], str):
             raise InvalidWorkflow(f"node {name}: must have a class_type (text) and inputs (object)")
         meta = node.get("_meta")

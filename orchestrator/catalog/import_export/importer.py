@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.catalog.checks.model_checks import validate_model
-from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.checks.node_facts import NodeFacts, parse_once
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.fixed_files import fix_literal_files
 from orchestrator.catalog.import_export.api_source import convert_to_api, copy_api_graph
@@ -90,6 +90,8 @@ class ImportedModel:
     unknown_classes: Mapping[str, str] = field(default_factory=dict)
     #: What the import has replaced or left out.
     changes: tuple[str, ...] = ()
+    #: The model as it was inferred; None for one that was made otherwise.
+    model: Model | None = None
 
     @property
     def usable(self) -> bool:
@@ -139,7 +141,7 @@ def import_workflow(
     _check_id(id)
     for name, graph in (("the graph", data), ("the graph in API format", prompt)):
         check_texts(graph, name)
-    known = {**pack_facts, **with_pack_options(facts, pack_facts)}
+    known = parse_once({**pack_facts, **with_pack_options(facts, pack_facts)})
     pack_classes = pack_facts.keys() - facts.keys()
     source = replace(convert_to_api(data, known, pack_classes), weight_paths=weight_paths)
     check_numbers(source.graph)
@@ -376,7 +378,9 @@ def _parse_import(
     except CatalogError as error:
         raise InvalidWorkflow(f"the graph cannot be used as a model: {error.without_file}") from error
     problems = () if facts is None else tuple(validate_model(model, facts))
-    return ImportedModel(manifest, text, _collect_expressions(graph), fixed, tuple(notes), problems)
+    return ImportedModel(
+        manifest, text, _collect_expressions(graph), fixed, tuple(notes), problems, model=model
+    )
 
 
 def _collect_expressions(graph: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs, output_types
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow
 from orchestrator.catalog.import_export.ui.ui_to_api import ConvertedWorkflow
-from orchestrator.catalog.rendering.graph import ApiGraph, Link, iter_links
+from orchestrator.catalog.rendering.graph import ApiGraph, Link, copy_json, iter_links
 
 #: Type of a linked output -> media of the result.
 MEDIA_BY_TYPE = {
@@ -59,9 +58,18 @@ def find_result_nodes(
     saved, or texts are the results. Raises
     InvalidWorkflow if there are none either.
     """
-    found = ResultNodes(copy.deepcopy(source.graph))
+    found = ResultNodes(copy_json(source.graph))
     _replace_socket_savers(found)
-    found.outputs = [id for id in found.graph if _saves(found.graph, id, facts, pack_classes, source.sinks)]
+    ends = _find_ends(found.graph)
+    found.outputs = [
+        id
+        for id, node in found.graph.items()
+        if (
+            _saves(found.graph, id, facts, pack_classes)
+            if node["class_type"] in facts
+            else _PREFIX_INPUT in node["inputs"] or (id in ends and _may_save(node, id in source.sinks))
+        )
+    ]
     if not found.outputs:
         _save_previews(found)
     if not found.outputs:
@@ -96,24 +104,22 @@ def _replace_socket_savers(found: ResultNodes) -> None:
             node["inputs"][_PREFIX_INPUT] = ""
 
 
-def _saves(
-    graph: ApiGraph, id: str, facts: NodeFacts, pack_classes: Container[str], sinks: Container[str]
-) -> bool:
-    """Return whether a node saves a result; of an unknown class, whether it is likely to."""
-    class_type, inputs = graph[id]["class_type"], graph[id]["inputs"]
-    entry = facts.get(class_type)
-    if entry is not None:
-        if not entry.get("output_node"):
-            return False
-        if any(item.name == _PREFIX_INPUT for item in declared_inputs(entry)):
-            return True
-        is_screen = _SCREEN_NAME.search(class_type) is not None
-        return class_type in pack_classes and not is_screen and _gets_media(graph, id, facts)
-    if _PREFIX_INPUT in inputs:
-        return True
-    if _is_consumed(graph, id) or not any(True for _ in iter_links(inputs)):
+def _saves(graph: ApiGraph, id: str, facts: NodeFacts, pack_classes: Container[str]) -> bool:
+    """Return whether a node of a known class saves a result."""
+    class_type = graph[id]["class_type"]
+    entry = facts[class_type]
+    if not entry.get("output_node"):
         return False
-    return bool(_SAVER_NAME.search(class_type)) or (id in sinks and not _SCREEN_NAME.search(class_type))
+    if any(item.name == _PREFIX_INPUT for item in declared_inputs(entry)):
+        return True
+    is_screen = _SCREEN_NAME.search(class_type) is not None
+    return class_type in pack_classes and not is_screen and _gets_media(graph, id, facts)
+
+
+def _may_save(node: Mapping[str, Any], is_sink: bool) -> bool:
+    """Return whether a node of an unknown class at the end of a graph is likely to save a result."""
+    class_type = node["class_type"]
+    return bool(_SAVER_NAME.search(class_type)) or (is_sink and not _SCREEN_NAME.search(class_type))
 
 
 def _gets_media(graph: ApiGraph, id: str, facts: NodeFacts) -> bool:
@@ -140,8 +146,11 @@ def _output_type(graph: ApiGraph, link: Link, facts: NodeFacts) -> str:
     return types[link.slot] if link.slot < len(types) else "*"
 
 
-def _is_consumed(graph: ApiGraph, id: str) -> bool:
-    return any(link.node == id for node in graph.values() for _, link in iter_links(node["inputs"]))
+def _find_ends(graph: ApiGraph) -> set[str]:
+    """Return the nodes with links to others that no node is linked to."""
+    links = {id: [link.node for _, link in iter_links(node["inputs"])] for id, node in graph.items()}
+    consumed = {source for sources in links.values() for source in sources}
+    return {id for id, sources in links.items() if sources and id not in consumed}
 
 
 def _save_previews(found: ResultNodes) -> None:
@@ -190,10 +199,11 @@ def _made_slots(graph: ApiGraph, id: str, facts: NodeFacts) -> list[int]:
 
 def _list_left_out(found: ResultNodes, source: ConvertedWorkflow, facts: NodeFacts) -> None:
     """List the nodes that show or save something that the model does not return."""
+    ends, outputs = _find_ends(found.graph), set(found.outputs)
     shown = [
         id
         for id, node in found.graph.items()
-        if id not in found.outputs and _ends_graph(found.graph, id, facts, node["class_type"])
+        if id not in outputs and _shows_result(node["class_type"], facts, id in ends)
     ]
     for id in shown:
         class_type = found.graph[id]["class_type"]
@@ -207,12 +217,10 @@ def _list_left_out(found: ResultNodes, source: ConvertedWorkflow, facts: NodeFac
         found.changes.append(f"node {id}: {class_type} is muted or bypassed, and left out")
 
 
-def _ends_graph(graph: ApiGraph, id: str, facts: NodeFacts, class_type: str) -> bool:
+def _shows_result(class_type: str, facts: NodeFacts, is_end: bool) -> bool:
     """Return whether a node is an output node, or one of an unknown class whose outputs are not used."""
     entry: Mapping[str, Any] | None = facts.get(class_type)
-    if entry is not None:
-        return bool(entry.get("output_node"))
-    return not _is_consumed(graph, id) and any(True for _ in iter_links(graph[id]["inputs"]))
+    return is_end if entry is None else bool(entry.get("output_node"))
 
 
 def _describe_missing_saver(source: ConvertedWorkflow, facts: NodeFacts) -> str:

@@ -114,8 +114,11 @@ class DraftCatalog:
         return parse_files(files, self._files.version_folder(id, version))
 
 
-def parse_files(files: Mapping[str, str], folder: Path) -> Model:
-    """Return the model with these files; `folder` only names them in errors. Raises CatalogError."""
+def parse_files(files: Mapping[str, str], folder: Path, before: Model | None = None) -> Model:
+    """Return the model with these files; `folder` only names them in errors. Raises CatalogError.
+
+    A model with the same graph as the one `before` takes over that.
+    """
     for name in (MANIFEST_NAME, GRAPH_NAME):
         if name not in files:
             raise CatalogError("the file is missing", file=folder / name)
@@ -127,4 +130,5 @@ def parse_files(files: Mapping[str, str], folder: Path) -> Model:
         facts,
         files.get(EXAMPLES_NAME, ""),
         fixed_files_text=files.get(FIXED_FILES_NAME, ""),
+        before=before,
     )

@@ -26,7 +26,7 @@ def find_outside_paths(graph: ApiGraphView, facts: NodeFacts) -> Iterator[GraphP
         entry = facts.get(str(node.get("class_type")))
         prose = _prose_inputs(entry, node["inputs"]) if entry else frozenset()
         for name, value in node["inputs"].items():
-            if name in prose or parse_link(value) is not None:
+            if name in prose or not isinstance(value, str | list | dict) or parse_link(value) is not None:
                 continue
             reasons = ((text, _describe(text)) for text in _texts(value))
             yield from (

@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.catalog.checks.model_checks import validate_model
-from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.checks.node_facts import NodeFacts, parse_once
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.example_files import (
     EXAMPLES_NAME,
@@ -32,7 +32,7 @@ from orchestrator.catalog.import_export.importer import (
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.ui.silent_sources import name_silent_sources
 from orchestrator.catalog.known_folders import list_folders
-from orchestrator.catalog.manifest import FIXED_FILES
+from orchestrator.catalog.manifest import FIXED_FILES, ModelManifest
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.earlier_version import keep_decisions
@@ -149,14 +149,14 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             validate=False,
         )
         edited = _edit(imported, submission, knowledge)
-        model = parse_files(edited.files, Path(submission.id))
+        model = parse_files(edited.files, Path(submission.id), imported.model)
         check_task(model)
     except (CatalogError, RecursionError) as error:
         reason = error.without_file if isinstance(error, CatalogError) else "it is nested too deeply"
         raise InvalidRequest(
             f"The graph cannot be used as a model: {reason}", code="invalid_manifest", param="manifest"
         ) from error
-    facts = {**imported.node_facts, **object_info, **knowledge.facts}
+    facts = parse_once({**imported.node_facts, **object_info, **knowledge.facts})
     found = [*name_silent_sources(find_problems(model, facts), graph), *imported.problems]
     missing, awaited = list_missing(model, facts, submission.made), []
     if submission.is_dry_run and not submission.example_files and FIXED_FILES in missing:
@@ -175,7 +175,7 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         kept=edited.kept,
         file_notes=edited.file_notes,
         questions=(
-            *list_unanswered(imported.open_questions, edited.files, has_price=edited.has_price),
+            *list_unanswered(imported.open_questions, model.manifest, has_price=edited.has_price),
             *edited.file_notes,
             *awaited,
         ),
@@ -290,9 +290,10 @@ def edit_files(
     folders = list_folders(facts, [*weight_paths, *stored])
     changed, new_graph = apply_edits(inherited, graph, edits, folders)
     has_price = bool(earlier) or "price_class" in edits
-    if changed == tomllib.loads(files[MANIFEST_NAME]) and new_graph == json.loads(files[GRAPH_NAME]):
+    is_same_graph = new_graph == json.loads(files[GRAPH_NAME])
+    if is_same_graph and changed == tomllib.loads(files[MANIFEST_NAME]):
         return EditedFiles(dict(files), kept=kept, has_price=has_price)
-    edited = _with_manifest(files, changed, new_graph)
+    edited = _with_manifest(files, changed, None if is_same_graph else new_graph)
     return EditedFiles(edited, taken_from, kept, has_price=has_price)
 
 
@@ -311,11 +312,9 @@ def list_fixed_inputs(imported: ImportedModel, files: Mapping[str, str]) -> dict
     return fixed
 
 
-def list_unanswered(
-    questions: Sequence[str], files: Mapping[str, str], *, has_price: bool
-) -> tuple[str, ...]:
-    """Return an import's questions without those that the author's changes answer. Raises CatalogError."""
-    missing = find_missing(parse_files(files, Path("draft")).manifest)
+def list_unanswered(questions: Sequence[str], manifest: ModelManifest, *, has_price: bool) -> tuple[str, ...]:
+    """Return an import's questions without those that the manifest of the model answers."""
+    missing = find_missing(manifest)
     knows_facts = not missing.keys() & {"license", "estimates"}
     return tuple(
         question
@@ -347,7 +346,7 @@ def _edit(imported: ImportedModel, submission: Submission, knowledge: Knowledge)
     packs = knowledge.installed.complete_origins(json.loads(files[GRAPH_NAME]), submission.packs)
     if packs or submission.weights:
         manifest = add_origins(tomllib.loads(files[MANIFEST_NAME]), packs, [*submission.weights])
-        files = _with_manifest(files, manifest, json.loads(files[GRAPH_NAME]))
+        files = _with_manifest(files, manifest)
     given = [(str(row.get("name")), decode_data_url(row.get("data"))) for row in submission.example_files]
     files, fixed_notes = add_fixed_files(files, given, submission.earlier.get(FIXED_FILES_NAME, ""))
     kept, notes = choose_sent_files(tomllib.loads(files[MANIFEST_NAME]), given)
@@ -372,21 +371,22 @@ def add_fixed_files(
     changed, content, notes = take_fixed_files(manifest, given, earlier)
     rest = {name: text for name, text in files.items() if name != FIXED_FILES_NAME}
     if changed != manifest:
-        rest = _with_manifest(rest, changed, json.loads(files[GRAPH_NAME]))
+        rest = _with_manifest(rest, changed)
     return rest | ({FIXED_FILES_NAME: content} if content else {}), notes
 
 
 def _with_manifest(
-    files: Mapping[str, str], manifest: dict[str, Any], graph: dict[str, Any]
+    files: Mapping[str, str], manifest: dict[str, Any], graph: dict[str, Any] | None = None
 ) -> dict[str, str]:
+    """Return a model's files with another manifest and, if it has changed, graph. Raises InvalidRequest."""
     try:
         text = format_manifest(manifest)
     except (TypeError, ValueError, AttributeError, LookupError) as error:
         raise InvalidRequest(
             f"`manifest` cannot be written: {error}", code="invalid_manifest", param="manifest"
         ) from error
-    graph_text = json.dumps(graph, indent=2, ensure_ascii=False) + "\n"
-    return {**files, MANIFEST_NAME: text, GRAPH_NAME: graph_text}
+    changed = {} if graph is None else {GRAPH_NAME: json.dumps(graph, indent=2, ensure_ascii=False) + "\n"}
+    return {**files, MANIFEST_NAME: text, **changed}
 
 
 def _check_size(*graphs: dict[str, Any] | None) -> None:

@@ -13,7 +13,7 @@ exhaust the memory (`_SandboxedEnvironment`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, Undefined, meta, nodes
@@ -64,7 +64,7 @@ _ENVIRONMENT = _SandboxedEnvironment()
 
 def is_template(text: str) -> bool:
     """Return whether a string contains Jinja syntax."""
-    return any(mark in text for mark in ("{{", "{%", "{#"))
+    return "{" in text and any(mark in text for mark in ("{{", "{%", "{#"))
 
 
 def compile_template(text: str, names: Set[str]) -> CompiledExpression:
@@ -82,9 +82,12 @@ def expression_names(text: str) -> frozenset[str]:
     return _compile_cached(text)[1]
 
 
-@cache
+@lru_cache(maxsize=8192)
 def _compile_cached(text: str) -> tuple[CompiledExpression, frozenset[str]]:
-    """Return the function for a string, and the names it uses. Cached, as graphs share many strings."""
+    """Return the function for a string, and the names it uses.
+
+    Cached, as graphs share many strings; authors send others in each graph, which are not kept for ever.
+    """
     try:
         tree = _ENVIRONMENT.parse(text)
         if tree.find(nodes.Call):

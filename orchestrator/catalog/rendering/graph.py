@@ -11,6 +11,7 @@ repeat it; `orchestrator.catalog.rendering.render` implements them.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -27,6 +28,8 @@ ApiGraphView = Mapping[str, Mapping[str, Any]]
 
 #: Maximum size of a graph in bytes; the largest published ones are below 2 MB.
 MAX_GRAPH_BYTES = 8 * 2**20
+#: Nodes that are validated at once.
+_NODES_AT_ONCE = 200
 #: Maximum nesting of lists and objects; real graphs have six levels.
 MAX_JSON_DEPTH = 100
 
@@ -76,7 +79,8 @@ def parse_link(value: Any) -> Link | None:
     """Return the link if an input's value is one, or None for a literal."""
     if isinstance(value, list) and len(value) == 2:
         node, slot = value
-        if isinstance(node, str) and isinstance(slot, int) and not isinstance(slot, bool):
+        # A switch is no slot, although it is an `int` of Python.
+        if isinstance(node, str) and type(slot) is int:
             return Link(node, slot)
     return None
 
@@ -86,10 +90,18 @@ def unwrap_value(value: Any) -> Any:
     return value["__value__"] if isinstance(value, dict) and value.keys() == {"__value__"} else value
 
 
+def copy_json(value: Any) -> Any:
+    """Return a copy of JSON data, in a fraction of the time of `copy.deepcopy`. Raises RecursionError."""
+    if isinstance(value, dict):
+        return {key: copy_json(item) for key, item in value.items()}
+    return [copy_json(item) for item in value] if isinstance(value, list) else value
+
+
 def iter_links(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Link]]:
     """Yield the name and link of every linked input."""
     for name, value in inputs.items():
-        link = parse_link(value)
+        # Most inputs are no lists, and graphs have many.
+        link = parse_link(value) if isinstance(value, list) else None
         if link is not None:
             yield name, link
 
@@ -114,7 +126,7 @@ def parse_graph(text: str, file: Path) -> dict[str, GraphNode]:
     try:
         data = json.loads(text, object_pairs_hook=_reject_duplicate_keys, parse_constant=_reject_constant)
         check_nesting_depth(data)
-        nodes = _NODES_ADAPTER.validate_python(data)
+        nodes = _validate_nodes(data)
     except ValidationError as error:
         raise first_validation_error(error, file, _format_location) from error
     except (ValueError, RecursionError) as error:
@@ -124,6 +136,20 @@ def parse_graph(text: str, file: Path) -> dict[str, GraphNode]:
     if path := find_cycle({id: node.inputs for id, node in nodes.items()}):
         reason = f"nodes depend on each other: {' -> '.join(path)}"
         raise CatalogError(reason, file=file, where=f"node {path[0]}")
+    return nodes
+
+
+def _validate_nodes(data: Any) -> dict[str, GraphNode]:
+    """Return the nodes of a graph. Raises ValidationError.
+
+    Validation keeps other threads from running; between two groups of nodes they can.
+    """
+    if not isinstance(data, dict) or len(data) <= _NODES_AT_ONCE:
+        return _NODES_ADAPTER.validate_python(data)
+    nodes: dict[str, GraphNode] = {}
+    items = list(data.items())
+    for start in range(0, len(items), _NODES_AT_ONCE):
+        nodes |= _NODES_ADAPTER.validate_python(dict(items[start : start + _NODES_AT_ONCE]))
     return nodes
 
 
@@ -181,9 +207,8 @@ def _format_location(location: tuple[int | str, ...]) -> str:
 def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"duplicate key {duplicate!r} in an object")
+        counts = Counter(name for name, _ in pairs)
+        raise ValueError(f"duplicate key {counts.most_common(1)[0][0]!r} in an object")
     return result
 
 

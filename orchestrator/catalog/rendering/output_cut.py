@@ -34,7 +34,7 @@ class OutputCut:
         crop = self._crop_inputs()
         if crop is None and self.frames is None:
             return graph
-        cut = {id: {**node, "inputs": dict(node["inputs"])} for id, node in graph.items()}
+        cut = dict(graph)
         for consumer, name, link in image_links(graph, outputs):
             source = link
             if self.frames is not None:
@@ -42,7 +42,11 @@ class OutputCut:
                 source = _add_node(cut, "cut", link, "ImageFromBatch", inputs)
             if crop is not None:
                 source = _add_node(cut, "crop", link, "ImageCrop", {"image": list(source), **crop})
-            cut[consumer]["inputs"][name] = list(source)
+            # Other nodes stay the same objects.
+            cut[consumer] = {
+                **cut[consumer],
+                "inputs": {**cut[consumer]["inputs"], name: list(source)},
+            }
         return cut
 
     def _crop_inputs(self) -> dict[str, int] | None:

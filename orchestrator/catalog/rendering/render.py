@@ -14,8 +14,9 @@ An input that is linked to an omitted node without a bypass for the slot is remo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field, replace
+import copy
+from collections.abc import Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from orchestrator.catalog.rendering.expressions import (
     expression_names,
 )
 from orchestrator.catalog.rendering.expressions import is_template as _is_template
-from orchestrator.catalog.rendering.graph import ApiGraph, GraphNode, Link, iter_links, parse_link
+from orchestrator.catalog.rendering.graph import ApiGraph, GraphNode, Link, parse_link
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class LastRendered:
 
     context: RenderContext | None = None
     graph: ApiGraph = field(default_factory=dict)
+    #: Copies of each node of the graph.
+    items_by_node: Mapping[str, list[Any]] = field(default_factory=dict)
 
     def changed_names(self, context: RenderContext) -> set[str]:
         """Return the variables whose values differ from those of the last rendering."""
@@ -79,37 +82,68 @@ class CompiledGraph:
     def __init__(self, nodes: Mapping[str, GraphNode], names: frozenset[str], file: Path) -> None:
         """Compile a graph; `names` are the variables that expressions may use. Raises CatalogError."""
         self._file = file
+        #: The nodes that it was compiled from.
+        self.nodes = nodes
         #: Variables that expressions of the graph use.
         self.used_names: frozenset[str] = frozenset()
-        compiled = {id: self._compile_node(id, node, names) for id, node in nodes.items()}
-        self._nodes = _with_names(compiled, nodes)
+        #: Nodes that may be omitted or repeated, and the variables that say so.
+        self._shaped = {id for id, node in nodes.items() if _shape_texts(node)}
+        self._shaping = self._find_shaping_names(nodes, names)
+        self._nodes = {id: self._compile_node(id, node, names) for id, node in nodes.items()}
+        #: The nodes that depend on each variable.
+        self._nodes_by_name = _group_by_name(self._nodes)
 
     def render(self, context: RenderContext, last: LastRendered | None = None) -> ApiGraph:
         """Return the graph for one set of values. Raises CatalogError if an expression fails.
 
         With `last`, the graph shares nodes with the last one that was rendered with it.
         """
+        renderer = _GraphRenderer(self._nodes, context, self._file)
         if last is None:
-            return _GraphRenderer(self._nodes, context, self._file).render()
-        changed = last.changed_names(context)
-        same = {id for id, node in self._nodes.items() if last.graph and changed.isdisjoint(node.names)}
-        last.graph = _GraphRenderer(self._nodes, context, self._file, same, last.graph).render()
-        last.context = context
+            return renderer.render()
+        if last.context is None:
+            last.graph = renderer.render()
+        else:
+            names = last.changed_names(context)
+            changed = {id for name in names for id in self._nodes_by_name.get(name, ())}
+            if self._shaping.isdisjoint(names):
+                last.graph = renderer.render_again(last, changed)
+            else:
+                last.graph = renderer.render(last, self._nodes.keys() - changed)
+        last.context, last.items_by_node = context, renderer.items_by_node
         return last.graph
+
+    def _find_shaping_names(self, nodes: Mapping[str, GraphNode], names: frozenset[str]) -> frozenset[str]:
+        found: frozenset[str] = frozenset()
+        for id, node in nodes.items():
+            for meta_key, text in (("when", node.meta.when), ("each", node.meta.each)):
+                if text is not None:
+                    self._compile_meta_expression(text, names, id, meta_key)
+                    found |= expression_names(text)
+        return found
 
     def _compile_node(self, id: str, node: GraphNode, names: frozenset[str]) -> _CompiledNode:
         meta = node.meta
         inner = names | {"item", "index"} if meta.each is not None else names
+        used: set[str] = set()
+        inputs = {
+            name: self._compile_value(value, inner, used, f"node {id}, input {name}")
+            for name, value in node.inputs.items()
+        }
+        self.used_names |= used
+        own = frozenset(used)
+        sources = (value.node for value in inputs.values() if isinstance(value, Link))
+        is_shaped = id in self._shaped or any(source in self._shaped for source in sources)
         return _CompiledNode(
             id=id,
             class_type=node.class_type,
             title=meta.title or id,
-            inputs={name: self._compile_value(value, inner, id, name) for name, value in node.inputs.items()},
+            inputs=inputs,
             when=self._compile_meta_expression(meta.when, names, id, "when"),
             each=self._compile_meta_expression(meta.each, names, id, "each"),
             repeat_group=meta.each,
             bypass={int(slot): parse_link(name) or name for slot, name in meta.bypass.items()},
-            names=frozenset(),
+            names=own | self._shaping if is_shaped else own,
         )
 
     def _compile_meta_expression(
@@ -123,21 +157,33 @@ class CompiledGraph:
         except ExpressionError as error:
             raise CatalogError(str(error), file=self._file, where=f"node {id}, {meta_key}") from error
 
-    def _compile_value(self, value: Any, names: frozenset[str], id: str, name: str) -> Any:
+    def _compile_value(self, value: Any, names: frozenset[str], used: set[str], location: str) -> Any:
+        """Return a value with its expressions compiled; add the variables that they use to `used`."""
         link = parse_link(value)
         if link is not None:
             return link
         if isinstance(value, list):
-            return [self._compile_value(item, names, id, name) for item in value]
+            return [self._compile_value(item, names, used, location) for item in value]
         if isinstance(value, dict):
-            return {key: self._compile_value(item, names, id, name) for key, item in value.items()}
+            return {key: self._compile_value(item, names, used, location) for key, item in value.items()}
         if not isinstance(value, str) or not _is_template(value):
             return value
         try:
-            self.used_names |= expression_names(value)
+            used |= expression_names(value)
             return compile_template(value, names)
         except ExpressionError as error:
-            raise CatalogError(str(error), file=self._file, where=f"node {id}, input {name}") from error
+            raise CatalogError(str(error), file=self._file, where=location) from error
+
+
+def compile_graph(
+    nodes: Mapping[str, GraphNode], names: frozenset[str], file: Path, known: CompiledGraph | None
+) -> CompiledGraph:
+    """Return the compiled graph; that of a `known` one with the same nodes if `names` allow it."""
+    if known is None or not known.used_names <= names | {"item", "index"}:
+        return CompiledGraph(nodes, names, file)
+    same = copy.copy(known)
+    same._file = file
+    return same
 
 
 @dataclass(slots=True)
@@ -147,20 +193,32 @@ class _GraphRenderer:
     nodes: Mapping[str, _CompiledNode]
     context: RenderContext
     file: Path
-    #: Nodes that are the same as in the graph that was rendered `before`.
-    same: Set[str] = frozenset()
-    before: ApiGraph = field(default_factory=dict)
     #: One element per copy of a node; [None] for a node that is not repeated, [] for an omitted one.
-    items_by_node: dict[str, list[Any]] = field(default_factory=dict)
+    items_by_node: Mapping[str, list[Any]] = field(default_factory=dict)
 
-    def render(self) -> ApiGraph:
+    def render(self, last: LastRendered | None = None, same: Set[str] = frozenset()) -> ApiGraph:
+        """Render all nodes but those that are the `same` as in the last graph."""
+        before = last.graph if last is not None else {}
         self.items_by_node = {id: self._repeat_items(node) for id, node in self.nodes.items()}
-        graph: ApiGraph = {}
-        for id, node in self.nodes.items():
-            for index in range(len(self.items_by_node[id])):
-                copy = _copy_id(node, index)
-                graph[copy] = self.before[copy] if id in self.same else self._render_node(node, index)
+        return {
+            copied: before[copied] if id in same else self._render_node(node, index)
+            for id, node in self.nodes.items()
+            for index, copied in self._copies(node)
+        }
+
+    def render_again(self, last: LastRendered, changed: Collection[str]) -> ApiGraph:
+        """Render the `changed` nodes of a graph that has the same nodes as the last one."""
+        self.items_by_node = last.items_by_node
+        graph = dict(last.graph)
+        for id in changed:
+            for index, copied in self._copies(self.nodes[id]):
+                graph[copied] = self._render_node(self.nodes[id], index)
         return graph
+
+    def _copies(self, node: _CompiledNode) -> Iterator[tuple[int, str]]:
+        """Yield the number and the id of each copy of a node."""
+        for index in range(len(self.items_by_node[node.id])):
+            yield index, _copy_id(node, index)
 
     def _repeat_items(self, node: _CompiledNode) -> list[Any]:
         if node.when is not None and not self._evaluate(node.when, self.context, f"node {node.id}, when"):
@@ -226,28 +284,18 @@ class _GraphRenderer:
             raise CatalogError(str(error), file=self.file, where=location) from error
 
 
-def _with_names(
-    compiled: Mapping[str, _CompiledNode], nodes: Mapping[str, GraphNode]
-) -> dict[str, _CompiledNode]:
-    """Return nodes that know on which variables they depend. Raises ExpressionError."""
-    metas = {id: [text for text in (node.meta.when, node.meta.each) if text] for id, node in nodes.items()}
-    shaping = _find_names([*metas.values()])
-    result = {}
+def _shape_texts(node: GraphNode) -> list[str]:
+    """Return the expressions that say whether and how often a node is in the graph."""
+    return [text for text in (node.meta.when, node.meta.each) if text]
+
+
+def _group_by_name(nodes: Mapping[str, _CompiledNode]) -> dict[str, list[str]]:
+    """Return the nodes that depend on each variable."""
+    found: dict[str, list[str]] = {}
     for id, node in nodes.items():
-        near = (id, *(link.node for _, link in iter_links(node.inputs)))
-        names = _find_names([*node.inputs.values()])
-        result[id] = replace(
-            compiled[id], names=names | shaping if any(metas[each] for each in near) else names
-        )
-    return result
-
-
-def _find_names(value: Any) -> frozenset[str]:
-    """Return the variables of all expressions in a value. Raises ExpressionError."""
-    if isinstance(value, list | dict):
-        inner = value.values() if isinstance(value, dict) else value
-        return frozenset[str]().union(*map(_find_names, inner))
-    return expression_names(value) if isinstance(value, str) and _is_template(value) else frozenset()
+        for name in node.names:
+            found.setdefault(name, []).append(id)
+    return found
 
 
 def _copy_id(node: _CompiledNode, index: int) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import cProfile
 import json
-import pstats
 import tomllib
 from datetime import date
 from typing import Any
@@ -65,31 +63,6 @@ def with_input(node: str, **inputs: Any) -> dict[str, Any]:
     graph = copy.deepcopy(drawn())
     graph[node]["inputs"] |= inputs
     return graph
-
-
-def count_calls(nodes: int) -> int:
-    """Return the function calls of a dry run of a graph with a chain of so many LoRAs, half of them equal."""
-    graph = drawn()
-    sampler = next(node for node in graph.values() if node["class_type"] == "KSampler")
-    for index in range(nodes):
-        inputs = {"lora_name": f"{index // 2}.safetensors", "strength_model": 1.0}
-        graph[f"lora{index}"] = {
-            "class_type": "LoraLoaderModelOnly",
-            "inputs": inputs | {"model": sampler["inputs"]["model"]},
-        }
-        sampler["inputs"]["model"] = [f"lora{index}", 0]
-    profile = cProfile.Profile()
-    profile.enable()
-    built = submit(graph, is_dry_run=True)
-    profile.disable()
-    assert built.usable, built.problems
-    return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
-
-
-def test_a_node_more_is_little_work() -> None:
-    # Of each request that proves the model, only the nodes that it changes are rendered and checked.
-    count_calls(10)
-    assert (count_calls(150) - count_calls(50)) / 100 < 6000
 
 
 def test_a_plain_graph_is_usable_and_complete() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.catalog.checks.node_facts import InputResolver, NodeFacts, NodeInput
 from orchestrator.catalog.import_export.infer.constants import Constant, InputRef, trace_constant
-from orchestrator.catalog.rendering.graph import ApiGraph, Link, iter_links
+from orchestrator.catalog.rendering.graph import ApiGraph, Link, parse_link
 
 ParameterDeclaration = dict[str, Any]
 
@@ -31,6 +31,8 @@ class ParameterBindings:
     consumer_inputs: dict[InputRef, NodeInput] = field(default_factory=dict)
     #: Open questions: inputs that stay fixed although requests might want to set them.
     notes: list[str] = field(default_factory=list)
+    #: The first input of each expression.
+    _first_inputs: dict[str, InputRef] = field(default_factory=dict)
     _resolver: InputResolver = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,11 +70,13 @@ class ParameterBindings:
 
     def consumers_of(self, output: Link) -> list[InputRef]:
         """Return the inputs that are linked to an output."""
+        linked = [*output]
         return [
             InputRef(id, name)
             for id, node in self.graph.items()
-            for name, link in iter_links(node["inputs"])
-            if link == output
+            for name, value in node["inputs"].items()
+            # Most values differ, and to compare them takes less time than to read each as a link.
+            if value == linked and parse_link(value)
         ]
 
     def replace_output(self, output: Link, node: str, name: str, value: Any) -> list[InputRef]:
@@ -103,8 +107,13 @@ class ParameterBindings:
                 input_ref.input
             )
             self.parameters[name] = declare_parameter(name, value, item)
-        self.expressions[input_ref] = expression or f"{{{{ {name} }}}}"
+        self.set_expression(input_ref, expression or f"{{{{ {name} }}}}")
         return True
+
+    def set_expression(self, input_ref: InputRef, expression: str) -> None:
+        """Set the expression of an input."""
+        self.expressions[input_ref] = expression
+        self._first_inputs.setdefault(expression, input_ref)
 
     def affects(self, name: str, nodes: Container[str]) -> bool:
         """Return whether the parameter sets an input of one of `nodes`, or a key of its `_meta`."""
@@ -114,10 +123,8 @@ class ParameterBindings:
 
     def _bound_value(self, name: str) -> Any:
         """Return the value in the graph of the input that the parameter was bound to first."""
-        text = f"{{{{ {name} }}}}"
-        return next(
-            (self.literal_at(place) for place, bound in self.expressions.items() if bound == text), None
-        )
+        place = self._first_inputs.get(f"{{{{ {name} }}}}")
+        return None if place is None else self.literal_at(place)
 
 
 def _has_expected_type(name: str, value: Any) -> bool:

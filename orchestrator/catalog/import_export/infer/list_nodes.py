@@ -51,7 +51,7 @@ def replace_with_batch(bindings: ParameterBindings, id: str, name: str) -> None:
     for index in range(bindings.parameters[name]["max_items"]):
         loader = next(free for free in _loader_ids(id, index) if free not in bindings.graph)
         bindings.graph[loader] = {"class_type": "LoadImage", "inputs": {"image": example}, "_meta": {}}
-        bindings.expressions[InputRef(loader, "image")] = f"{{{{ {name}[{index}] }}}}"
+        bindings.set_expression(InputRef(loader, "image"), f"{{{{ {name}[{index}] }}}}")
         bindings.node_meta[loader] = {"when": f"{{{{ {name} | length > {index} }}}}"}
         inputs[f"images.image{index}"] = [loader, 0]
     bindings.graph[id] = node | {"class_type": "BatchImagesNode", "inputs": inputs}
@@ -130,9 +130,9 @@ def replace_with_lora_loader(bindings: ParameterBindings, id: str, name: str) ->
     bindings.graph[id] = node | {"class_type": class_type, "inputs": inputs}
     bypass = {"0": "model"} | ({"1": "clip"} if with_clip else {})
     bindings.node_meta[id] = {"each": f"{{{{ {name} }}}}", "bypass": bypass}
-    bindings.expressions[InputRef(id, "lora_name")] = f"{{{{ item.name }}}}{LORA_SUFFIX}"
+    bindings.set_expression(InputRef(id, "lora_name"), f"{{{{ item.name }}}}{LORA_SUFFIX}")
     for strength in strengths:
-        bindings.expressions[InputRef(id, strength)] = "{{ item.strength }}"
+        bindings.set_expression(InputRef(id, strength), "{{ item.strength }}")
 
 
 def _read_max_items(values: NodeValues) -> int:

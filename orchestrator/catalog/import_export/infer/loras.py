@@ -127,9 +127,9 @@ def _bind_chain(bindings: ParameterBindings, parameter: str, chain: Sequence[_Lo
         del bindings.graph[loader.id]
     bypass = {str(slot): name for slot, name in first.chained_inputs.items()}
     bindings.node_meta[first.id] = {"each": f"{{{{ {parameter} }}}}", "bypass": bypass}
-    bindings.expressions[InputRef(first.id, "lora_name")] = f"{{{{ item.name }}}}{_LORA_SUFFIX}"
+    bindings.set_expression(InputRef(first.id, "lora_name"), f"{{{{ item.name }}}}{_LORA_SUFFIX}")
     for name in first.strength_inputs:
-        bindings.expressions[InputRef(first.id, name)] = "{{ item.strength }}"
+        bindings.set_expression(InputRef(first.id, name), "{{ item.strength }}")
     bindings.parameters[parameter] = _declare_loras([loader.list_item for loader in chain])
 
 

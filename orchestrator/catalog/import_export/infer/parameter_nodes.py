@@ -22,8 +22,8 @@ from orchestrator.catalog.import_export.infer.list_nodes import (
     replace_with_lora_loader,
 )
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow
-from orchestrator.catalog.manifest import NAME_PATTERN, RESERVED_NAMES
-from orchestrator.catalog.rendering.graph import iter_links
+from orchestrator.catalog.manifest import MAX_PARAMETERS, NAME_PATTERN, RESERVED_NAMES
+from orchestrator.catalog.rendering.graph import iter_links, parse_link
 
 #: ComfyUI node classes that replace the file parameter nodes, and their inputs; the first is the file.
 _FILE_LOADERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -43,10 +43,15 @@ def extract_parameter_nodes(bindings: ParameterBindings) -> None:
 
     Raises InvalidWorkflow for a node with an invalid name, value or range.
     """
-    for id, node in list(bindings.graph.items()):
-        declare = _DECLARE_BY_CLASS.get(node["class_type"])
-        if declare is None:
-            continue
+    declaring = [id for id, node in bindings.graph.items() if node["class_type"] in _DECLARE_BY_CLASS]
+    names = {str(bindings.graph[id]["inputs"].get("name")) for id in declaring}
+    if len(names) > MAX_PARAMETERS:
+        raise InvalidWorkflow(
+            f"its nodes declare {len(names)} parameters; a model has at most {MAX_PARAMETERS}"
+        )
+    for id in declaring:
+        node = bindings.graph[id]
+        declare = _DECLARE_BY_CLASS[node["class_type"]]
         name = _read_parameter_name(id, node["inputs"])
         declaration = _add_common_keys(declare(node["inputs"]), node["inputs"])
         if bindings.parameters.setdefault(name, declaration) != declaration:
@@ -80,12 +85,17 @@ def _add_common_keys(declaration: ParameterDeclaration, values: NodeValues) -> P
 def _inline_value(bindings: ParameterBindings, id: str, name: str) -> None:
     """Write the value into every input that is linked to the node, and bind it."""
     value = bindings.graph.pop(id)["inputs"].get("value")
-    for user, node in bindings.graph.items():
-        for input in [key for key, link in iter_links(node["inputs"]) if link.node == id]:
-            node["inputs"][input] = value
-            place = InputRef(user, input)
-            is_seed = bindings.parameters[name]["type"] == "seed"
-            bindings.expressions[place] = seed_expression(bindings, place) if is_seed else f"{{{{ {name} }}}}"
+    users = [
+        InputRef(user, input)
+        for user, node in bindings.graph.items()
+        for input, each in node["inputs"].items()
+        if isinstance(each, list) and id in each and (link := parse_link(each)) and link.node == id
+    ]
+    for place in users:
+        bindings.graph[place.node]["inputs"][place.input] = value
+        is_seed = bindings.parameters[name]["type"] == "seed"
+        text = seed_expression(bindings, place) if is_seed else f"{{{{ {name} }}}}"
+        bindings.set_expression(place, text)
 
 
 def _replace_with_loader(bindings: ParameterBindings, id: str, name: str) -> None:
@@ -93,7 +103,7 @@ def _replace_with_loader(bindings: ParameterBindings, id: str, name: str) -> Non
     class_type, names = _FILE_LOADERS[node["class_type"]]
     inputs = {key: node["inputs"][key] for key in names if key in node["inputs"]}
     bindings.graph[id] = node | {"class_type": class_type, "inputs": inputs}
-    bindings.expressions[InputRef(id, names[0])] = f"{{{{ {name} }}}}"
+    bindings.set_expression(InputRef(id, names[0]), f"{{{{ {name} }}}}")
     if not bindings.parameters[name].get("required"):
         bindings.node_meta[id] = {"when": f"{{{{ {name} is not none }}}}"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,7 @@ _OPEN_CLASSES = frozenset({"CustomCombo", "Power Lora Loader (rgthree)"})
 
 #: Characters of a value in a problem.
 _MAX_SHOWN = 100
+_TYPE_NAMES = {str: "a text", int: "a number", float: "a number", bool: "a switch", type(None): "null"}
 
 # ComfyUI ignores unknown inputs; one is probably a misspelt optional input. The service says of a parameter
 # without an effect that it has none.
@@ -225,8 +227,18 @@ def _validate_choice(
             yield GraphProblem("value_not_in_list", "names no file; choose one", id, item.name)
             continue
         pack = describe_option(one, choices) if isinstance(one, str) else ""
-        message = f"{_shorten(repr(one))} is not one of its options{pack or _list_choices(one, choices)}"
+        hint = pack or f"{_describe_type(one, choices)}{_list_choices(one, choices)}"
+        message = f"{_shorten(repr(one))} is not one of its options{hint}"
         yield GraphProblem("value_not_in_list", message, id, item.name)
+
+
+def _describe_type(value: Any, choices: Collection[Any]) -> str:
+    """Return which option looks like a value that is of another type, as 1 and the text `1`."""
+    for choice in choices:
+        if type(choice) is not type(value) and str(choice).lower() == str(value).lower():
+            kinds = [_TYPE_NAMES.get(type(each), "another type") for each in (choice, value)]
+            return f", of which {json.dumps(choice)} is {kinds[0]} and this is {kinds[1]}"
+    return ""
 
 
 def _list_choices(value: Any, choices: Collection[Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
+from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
 from orchestrator.catalog.rendering.expressions import is_template
 from orchestrator.catalog.rendering.graph import ApiGraph, unwrap_value
 
@@ -15,7 +16,7 @@ _MAX_SHOWN = 40
 
 
 def convert_values(graph: ApiGraph, facts: NodeFacts) -> Iterator[str]:
-    """Convert texts in place of numbers and switches, and numbers in place of texts; yield what was changed.
+    """Convert values of another type than their inputs, such as texts in place of numbers; yield the changes.
 
     What a server cannot convert stays as it is: validation reports it.
     """
@@ -23,11 +24,17 @@ def convert_values(graph: ApiGraph, facts: NodeFacts) -> Iterator[str]:
         entry = facts.get(node["class_type"])
         declared = resolve_inputs(entry, node["inputs"]) if entry else {}
         for name, item in declared.items():
-            value, convert = unwrap_value(node["inputs"].get(name)), _CONVERSIONS.get(item.type)
-            if convert is None or (isinstance(value, str) and is_template(value)):
+            given, convert = node["inputs"].get(name), _CONVERSIONS.get(item.type)
+            if convert is None or name not in node["inputs"] or isinstance(given, list):
                 continue
-            converted = convert(value)
-            if converted is None:
+            value = unwrap_value(given)
+            if isinstance(value, str) and is_template(value):
+                continue
+            if isinstance(value, bool) and node["class_type"] in PARAMETER_NODE_CLASSES:
+                continue  # our own nodes declare numbers, and refuse switches
+            try:
+                converted = convert(value)
+            except (TypeError, ValueError, OverflowError):
                 continue
             node["inputs"][name] = converted
             if converted != value or isinstance(converted, bool) != isinstance(value, bool):
@@ -37,45 +44,22 @@ def convert_values(graph: ApiGraph, facts: NodeFacts) -> Iterator[str]:
                 )
 
 
-def _to_integer(value: Any) -> int | None:
-    """Return the integer that a server makes of a text or a number with decimals.
-
-    A switch stays: in place of a number it is a mistake, although a server takes it for 0 or 1.
-    """
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        return None
-    try:
-        return int(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _to_number(value: Any) -> float | None:
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
-        return None
-    if not isinstance(value, str):
+def _to_number(value: Any) -> float:
+    """Return the number of a text or a switch; others stay, so that 7 is not written as 7.0."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("not finite")
+    return number
 
 
-def _to_switch(value: Any) -> bool | None:
-    """Return the switch; any text is on, also `false`, except an empty one."""
-    return bool(value) if isinstance(value, str | int | float) else None
-
-
-def _to_text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | bool | int | float) else None
-
-
+#: Any text is on, also `false`, except an empty one; an absent text is the text `None`.
 _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
-    "INT": _to_integer,
+    "INT": int,
     "FLOAT": _to_number,
-    "BOOLEAN": _to_switch,
-    "STRING": _to_text,
+    "BOOLEAN": bool,
+    "STRING": str,
 }
 
 

@@ -86,8 +86,11 @@ def parse_link(value: Any) -> Link | None:
 
 
 def unwrap_value(value: Any) -> Any:
-    """Return the value in `{"__value__": ...}`, in which a page sends what could be taken for a link."""
-    return value["__value__"] if isinstance(value, dict) and value.keys() == {"__value__"} else value
+    """Return the value in `{"__value__": ...}`, in which a page sends what could be taken for a link.
+
+    A server takes it out of objects with further keys, too.
+    """
+    return value["__value__"] if isinstance(value, dict) and "__value__" in value else value
 
 
 def copy_json(value: Any) -> Any:

@@ -187,3 +187,16 @@ def test_links_of_recorded_types_are_accepted() -> None:
     for nonsense in (7, {"inputs": 7}, {"inputs": {"rate": "INT"}}, {"inputs": {"rate": [7]}}):
         assert refused(nonsense) == ["rate", "count"]
     assert add_link_types(facts, {}) is facts
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [("2", "2 is a number and this is a text"), (True, '"true" is a text and this is a switch')],
+)
+def test_an_option_of_another_type_is_reported_with_both_types(value: Any, hint: str) -> None:
+    inputs = {"required": {"level": [["true", 2]]}}
+    facts = {"Levels": {"input": inputs, "output": [], "output_node": True}}
+    graph = {"node": {"class_type": "Levels", "inputs": {"level": value}}}
+    (problem,) = validate_graph(graph, facts)
+    assert problem.code == "value_not_in_list"
+    assert hint in problem.message

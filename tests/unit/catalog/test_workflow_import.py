@@ -390,6 +390,31 @@ def test_texts_in_place_of_numbers_are_read_as_a_server_does() -> None:
     assert "denoise" not in changed
 
 
+def test_values_of_other_types_are_read_as_a_server_does_and_reported() -> None:
+    graph = drawn()
+    graph["sampler"]["inputs"] |= {"steps": True, "cfg": True}
+    graph["text"]["inputs"]["text"] = None
+    graph["save"]["inputs"]["filename_prefix"] = {"a": 1}
+    graph["latent"]["inputs"]["width"] = {"__value__": 1024, "__type__": "INT"}
+    graph["switch"] = api(switch=("PrimitiveBoolean", "", {"value": None}))["switch"]
+    graph["show"] = api(show=("PreviewAny", "", {"source": ["switch", 0]}))["show"]
+    result = imported(graph)
+    assert result.usable, result.problems
+    found = parameters(result)
+    assert (found["steps"]["default"], found["cfg_scale"]["default"], found["width"]["default"]) == (
+        1,
+        1.0,
+        1024,
+    )
+    assert [change.partition(", as ComfyUI")[0] for change in result.changes[:5]] == [
+        'node text, input text: null is read as "None"',
+        "node sampler, input steps: true is read as 1",
+        "node sampler, input cfg: true is read as 1.0",
+        'node save, input filename_prefix: {"a": 1} is read as "{\'a\': 1}"',
+        "node switch, input value: null is read as false",
+    ]
+
+
 @pytest.mark.parametrize("value", [["a fox", "a hare"], [3, 0], ["text"], ["model", 1.5]])
 def test_a_list_that_is_no_link_is_an_error(value: list[Any]) -> None:
     graph = drawn()

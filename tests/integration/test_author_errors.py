@@ -70,6 +70,15 @@ async def test_an_error_names_the_graph_that_was_sent(
     assert message in answer["error"]["message"]
 
 
+async def test_two_nodes_with_one_id_are_an_error(service: ServiceProcess, author: str) -> None:
+    node = json.dumps(graph()["1"])
+    raw = f'{{"id": "twice", "dry_run": true, "prompt": {{"1": {node}, "1": {node}}}}}'
+    async with service.client(author) as http, http.post(MODELS, data=raw) as response:
+        answer = await response.json()
+    assert (response.status, answer["error"]["code"]) == (400, "invalid_json")
+    assert "two nodes have the id '1'" in answer["error"]["message"]
+
+
 async def test_a_test_run_has_the_prompt_of_its_author(service: ServiceProcess, author: str) -> None:
     prompt = copy.deepcopy(drawn())
     manifest = {"license": "mit", "estimates": {"vram_bytes": 1}}

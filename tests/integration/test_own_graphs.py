@@ -432,6 +432,16 @@ async def test_rejects_bad_prompts_in_the_shape_of_comfyui(host: ServiceProcess,
             assert (status, error["error"]["type"]) == (400, kind)
 
 
+@pytest.mark.parametrize(("path", "field"), [("/api/prompt", "prompt"), ("/api/v2/jobs", "workflow")])
+async def test_rejects_two_nodes_with_one_id(host: ServiceProcess, key: str, path: str, field: str) -> None:
+    nodes = json.dumps(graph()["1"]), json.dumps(graph()["2"])
+    raw = f'{{"{field}": {{"2": {nodes[0]}, "2": {nodes[1]}}}}}'
+    async with host.client(key) as http:
+        status, error = await call(http, "POST", path, data=raw)
+        assert status == 400
+        assert "two nodes have the id '2': EmptyImage and SaveImage" in error["error"]["message"]
+
+
 async def test_a_failing_node_fails_the_job_at_once_and_costs_nothing(host: ServiceProcess) -> None:
     async with host.client(new_key(host, credit="1.00", scopes=SCOPES)) as http:
         await inject_fault(host, "node_error", 1)

@@ -74,8 +74,20 @@ def _to_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        classes = [_read_class(value) for name, value in pairs if name == twice]
+        if all(classes):
+            raise ValueError(
+                f"two nodes have the id {twice[:MAX_SHOWN_NAME]!r}: {classes[0]} and {classes[1]}; give one"
+                " an id that no other node has, or leave it out"
+            )
         raise ValueError(f"an object has the name {twice[:MAX_SHOWN_NAME]!r} twice; send it once")
     return fields
+
+
+def _read_class(value: Any) -> str:
+    """Return the class of a node of a graph in API format; empty for any other value."""
+    class_type = value.get("class_type") if isinstance(value, dict) else None
+    return class_type[:MAX_SHOWN_NAME] if isinstance(class_type, str) else ""
 
 
 def _parse_float(text: str) -> int | float:

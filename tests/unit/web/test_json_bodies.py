@@ -110,6 +110,14 @@ def test_rejects_a_name_that_an_object_has_twice(raw: bytes) -> None:
     assert len(refused.value.message) < 300
 
 
+@pytest.mark.parametrize("further", ["", LARGE], ids=["small", "large"])
+def test_names_two_nodes_of_a_graph_that_have_one_id(further: str) -> None:
+    nodes = [f'"7": {{"class_type": "{name}", "inputs": {{}}}}' for name in ("KSampler", "SaveImage")]
+    raw = f'{{"prompt": {{{", ".join(nodes)}}}, "further": "{further}"}}'.encode()
+    with pytest.raises(InvalidRequest, match="two nodes have the id '7': KSampler and SaveImage"):
+        parse_json_object(raw)
+
+
 def test_rejects_a_number_with_very_many_digits_in_plain_words() -> None:
     with pytest.raises(InvalidRequest, match="a number has 5000 digits; at most 1000 are read") as refused:
         parse_json_object(b'{"seed": ' + b"1" * 5000 + b"}")

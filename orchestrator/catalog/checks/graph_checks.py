@@ -15,6 +15,7 @@ from orchestrator.catalog.checks.node_facts import (
     NodeFacts,
     NodeInput,
 )
+from orchestrator.catalog.checks.undefined_classes import describe_undefined
 from orchestrator.catalog.pack_options import describe_option
 from orchestrator.catalog.rendering.graph import (
     ApiGraphView,
@@ -139,7 +140,8 @@ class GraphValidator:
     def _validate_node(self, id: str, graph: ApiGraphView) -> Iterator[GraphProblem]:
         node = graph[id]
         if not _node_facts(node, self._facts):
-            message = f"unknown node class {node.get('class_type')!r}"
+            undefined = describe_undefined(str(node.get("class_type")))
+            message = f"needs {undefined}" if undefined else f"unknown node class {node.get('class_type')!r}"
             yield GraphProblem("missing_node_type", message, id)
         elif id in self._needed:
             known = self._resolver.resolve(node["class_type"], node.get("inputs") or {})

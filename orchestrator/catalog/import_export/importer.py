@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.catalog.checks.model_checks import validate_model
 from orchestrator.catalog.checks.node_facts import NodeFacts, parse_once
+from orchestrator.catalog.checks.undefined_classes import describe_undefined
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.fixed_files import fix_literal_files
 from orchestrator.catalog.import_export.api_source import convert_to_api, copy_api_graph
@@ -318,6 +319,9 @@ def _list_open_questions(
     used = {node["class_type"] for node in template.values()}
     for class_type, pack in source.unknown_classes.items():
         if class_type in PARAMETER_NODE_CLASSES or class_type == OUTPUT_NODE_CLASS or class_type not in used:
+            continue
+        if undefined := describe_undefined(class_type):
+            notes.append(undefined)
             continue
         origin = f"; the file says it is part of {pack}" if pack else ""
         known = find_known_pack(class_type, pack)

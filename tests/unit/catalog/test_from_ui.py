@@ -9,7 +9,7 @@ import pytest
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
-from tests.support.canvas import image, invert, node, save, sdxl, socket, widget, workflow
+from tests.support.canvas import image, imported, invert, node, save, sdxl, socket, widget, workflow
 from tests.support.drafts import FACTS
 
 
@@ -234,6 +234,40 @@ def test_subgraphs_are_unfolded_each_under_its_own_path() -> None:
 )
 def test_a_promoted_widget_has_the_value_of_the_instance(fields: dict[str, Any], color: int) -> None:
     assert graph(subgraph([instance(7, **fields)]))["7:1"]["inputs"]["color"] == color
+
+
+@pytest.mark.parametrize(("given", "color"), [([9], 9), ([None], 6), ([], 6)])
+@pytest.mark.parametrize("proxy", ["1", "-1"])
+def test_a_widget_that_two_subgraphs_promote_has_the_value_of_the_outer_one(
+    proxy: str, given: list[Any], color: int
+) -> None:
+    inner = instance(4, widgets_values=[6], properties={"proxyWidgets": [[proxy, "color"]]})
+    links = [{"id": 3, "origin_id": 4, "origin_slot": 0, "target_id": -20, "target_slot": 0, "type": "IMAGE"}]
+    outputs = [{"name": "IMAGE", "type": "IMAGE"}]
+    outer = {
+        "id": "outer",
+        "name": "Outer",
+        "inputs": [],
+        "outputs": outputs,
+        "nodes": [inner],
+        "links": links,
+    }
+    proxies = {"proxyWidgets": [["4", "color"]]}
+    data = subgraph([node(7, "outer", gives=["IMAGE"], widgets_values=given, properties=proxies)])
+    data["definitions"]["subgraphs"].append(outer)
+    assert graph(data)["7:4:1"]["inputs"]["color"] == color
+
+
+@pytest.mark.parametrize("type", ["workflow>gone", "0b6a1a58-1111-4222-8333-444455556666"])
+def test_a_definition_that_the_file_lacks_is_named(type: str) -> None:
+    unknown = node(2, type, inputs=[socket("image", "IMAGE", 1)], gives=["IMAGE"])
+    links = [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]]
+    result = imported(workflow(image(1), unknown, save(3, 2), links=links))
+    (problem,) = result.problems
+    assert problem.code == "missing_node_type"
+    for text in (problem.message, result.open_questions[0]):
+        assert type.removeprefix("workflow>") in text
+        assert "which the file does not have; open the workflow" in text
 
 
 def test_a_linked_promoted_widget_has_the_value_of_the_link() -> None:

@@ -216,6 +216,9 @@ def subgraph_input_value(scope: GraphScope, slot: int) -> LiteralValue | None:
     values = scope.subgraph_node.widget_values if scope.subgraph_node else None
     position = _widget_value_index(scope, slot) if targets else None
     given = values[position : position + 1] if isinstance(values, list) and position is not None else []
+    name = scope.graph.inputs[slot].name if 0 <= slot < len(scope.graph.inputs) else ""
+    if targets and name in (outer := _values_from_outside(scope)):
+        given = [outer[name]]
     if given and given[0] is not None:
         return LiteralValue(given[0])
     for node, name in targets:
@@ -248,17 +251,28 @@ def _widget_targets(graph: UiGraph, slot: int) -> Iterator[tuple[UiNode, str]]:
 
 
 def proxy_widget_values(scope: GraphScope, node: UiNode) -> dict[str, Any]:
-    """Return the widget values that the enclosing instance sets on `node` by the older `proxyWidgets`."""
+    """Return the widget values that the enclosing instances set on `node` by the older `proxyWidgets`."""
     instance = scope.subgraph_node
     proxies = instance.properties.get("proxyWidgets") if instance else None
-    if instance is None or not isinstance(proxies, list) or not isinstance(instance.widget_values, list):
+    if instance is None or not isinstance(proxies, list):
         return {}
-    pairs = zip(proxies, instance.widget_values, strict=False)
-    return {
-        str(proxy[1]).removeprefix(f"{node.id}: "): value
-        for proxy, value in pairs
-        if isinstance(proxy, list) and len(proxy) > 1 and str(proxy[0]) == node.id and value is not None
-    }
+    own = instance.widget_values if isinstance(instance.widget_values, list) else []
+    outer = _values_from_outside(scope)
+    found: dict[str, Any] = {}
+    for proxy, value in zip(proxies, [*own, *[None] * len(proxies)], strict=False):
+        if isinstance(proxy, list) and len(proxy) > 1 and str(proxy[0]) == node.id:
+            name = str(proxy[1])
+            set_value = outer.get(name, value)
+            if set_value is not None:
+                found[name.removeprefix(f"{node.id}: ")] = set_value
+    return found
+
+
+def _values_from_outside(scope: GraphScope) -> dict[str, Any]:
+    """Return the values that an instance of a subgraph around this one sets on the widgets of this one."""
+    if scope.parent is None or scope.subgraph_node is None:
+        return {}
+    return proxy_widget_values(scope.parent, scope.subgraph_node)
 
 
 def _types_match(one: str, other: str) -> bool:

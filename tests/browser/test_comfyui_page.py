@@ -119,6 +119,14 @@ def refused(page: Page) -> Locator:
     return dialog(page).locator(".pf-error")
 
 
+def open_model(page: Page, id: str) -> Locator:
+    """Open a model on the canvas and return the dialog, which closes if there is nothing to say."""
+    page.evaluate("() => app.extensionManager.command.execute('PixelFactory.Open')")
+    shown = dialog(page, "Open from Pixel Factory")
+    shown.get_by_role("button", name=f"Open {id}", exact=True).click()
+    return shown
+
+
 def call(studio: Studio, model: str, **params: Any) -> tuple[tuple[int, int], bytes]:
     """Return the first image of a request."""
     client = OpenAI(base_url=f"{studio.service.url}/v1", api_key=studio.key, max_retries=0)
@@ -275,6 +283,45 @@ def test_the_graph_of_a_job_can_be_dropped_onto_the_canvas(canvas: Page, studio:
     assert {id: (node["class_type"], node["inputs"]) for id, node in shown.items()} == {
         id: (node["class_type"], node["inputs"]) for id, node in sent.json().items()
     }
+
+
+def test_opening_a_model_brings_its_files_or_names_what_is_missing(canvas: Page, studio: Studio) -> None:
+    file = studio.base / "input" / "otter.png"
+    file.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (24, 24), (0, 255, 0)).save(file)
+    drawn = {
+        "photo": {"class": "LoadImage", "values": {"image": "otter.png"}},
+        "save": {"class": "SaveImage", "links": {"images": ["photo", 0]}},
+    }
+    add_nodes(canvas, drawn)
+    shown = open_publish_dialog(canvas, "otter")
+    shown.get_by_label("requests set image").uncheck()
+    shown.get_by_label("License").fill("cc0-1.0")
+    shown.get_by_role("button", name="Publish", exact=True).click()
+    expect(shown.get_by_text("otter is live")).to_be_visible()
+    canvas.keyboard.press("Escape")
+    file.unlink()
+    expect(open_model(canvas, "otter")).to_be_hidden()
+    assert pixels(file.read_bytes()) == ((24, 24), b"\0\xff\0" * 24 * 24)
+
+    file.write_bytes(b"another file")
+    shown = open_model(canvas, "otter")
+    expect(shown.get_by_text("has other files with the names of the model's: otter.png")).to_be_visible()
+    assert file.read_bytes() == b"another file"
+    canvas.keyboard.press("Escape")
+
+    prompt = {
+        "photo": {"class_type": "LoadImage", "inputs": {"image": "gone.png"}},
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["photo", 0], "filename_prefix": "x"}},
+    }
+    saved = httpx.post(
+        f"{studio.service.url}/admin/v1/models",
+        headers={"Authorization": f"Bearer {studio.key}"},
+        json={"id": "gone", "prompt": prompt, "manifest": {"parameters": {"image": None}}},
+    )
+    assert saved.status_code == 201, saved.text
+    shown = open_model(canvas, "gone")
+    expect(shown.get_by_text("does not have these files, which the graph loads: gone.png")).to_be_visible()
 
 
 def test_says_why_the_service_refuses(canvas: Page, studio: Studio) -> None:

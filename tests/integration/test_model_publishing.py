@@ -91,11 +91,16 @@ async def test_a_draft_is_for_its_author_and_operators(
         status, answer = await send(service, caller, "POST", path, body)
         assert status in (400, 404, 422), (path, answer)
         assert "does not exist" in json.dumps(answer), answer
+    for name in ("private", "private@draft"):
+        status, opened = await send(service, author, "GET", f"{MODELS}/{name}/workflow")
+        assert (status, opened["version"]) == (200, "draft")
+        assert (await send(service, caller, "GET", f"{MODELS}/{name}/workflow"))[0] == 403
     listed = (await send(service, author, "GET", MODELS))[1]
     assert "private" in [row["id"] for row in listed["drafts"]]
     assert (await send(service, caller, "GET", MODELS))[0] == 403
     other = new_key(service, scopes=AUTHOR_SCOPES)
-    assert (await send(service, other, "GET", f"{MODELS}/private"))[0] == 404
+    for path in ("", "/workflow", "@draft/workflow"):
+        assert (await send(service, other, "GET", f"{MODELS}/private{path}"))[0] == 404
     assert (await send(service, other, "POST", f"{MODELS}/private/test", {}))[0] == 404
     listed = (await send(service, other, "GET", MODELS))[1]
     assert "private" not in [row["id"] for row in listed["drafts"]]

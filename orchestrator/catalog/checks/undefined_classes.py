@@ -1,4 +1,4 @@
-"""Describe classes of a graph that no node pack has: group nodes and subgraphs whose definition is missing."""
+"""Describe classes that a workflow defines itself, and whose definition its file does not have."""
 
 from __future__ import annotations
 

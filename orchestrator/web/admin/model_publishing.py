@@ -133,7 +133,9 @@ class ModelPublishingRoutes:
 
     @openapi_operation(
         summary="Get the graph of a version",
-        description="Returns the canvas as its author published it, or one that is drawn from the graph.",
+        description="Returns the canvas as its author published it, or one that is drawn from the graph:"
+        " without `version` of the live model, or of the draft of one that is not live or is named"
+        f" `ID{DRAFT_SUFFIX}`, as in the lists of models.",
         query={"version": _VERSION_PARAM},
         response=ModelWorkflow,
         access=Access.AUTHOR,
@@ -141,7 +143,12 @@ class ModelPublishingRoutes:
     async def get_workflow(self, request: web.Request) -> web.Response:
         """Return the graph of a version."""
         author, _ = await authenticate_author(request, self._token)
-        id, version = _id_of(request), request.query.get("version", "live")
+        id = _id_of(request, may_be_draft=True)
+        is_draft = request.match_info["id"] != id
+        version = request.query.get("version") or ("draft" if is_draft else "")
+        if not version:
+            state = await self._publishing.find(id, author)
+            version = "draft" if state.draft and not state.live else "live"
         files = await self._publishing.read_version(id, version, author)
         facts = await asyncio.to_thread(self._publishing.load_facts)
 
@@ -253,9 +260,10 @@ class ModelPublishingRoutes:
         return await asyncio.to_thread(to_publish_report, built, quote, price_classes, state)
 
 
-def _id_of(request: web.Request) -> str:
-    """Return the model of the path. Raises NotFound for what can be none."""
+def _id_of(request: web.Request, *, may_be_draft: bool = False) -> str:
+    """Return the model of the path, which `may_be_draft`. Raises NotFound for what can be none."""
     id = request.match_info["id"]
+    id = id.removesuffix(DRAFT_SUFFIX) if may_be_draft else id
     if not is_model_id(id):
         raise NotFound(f"There is no model {id[:100]!r}", code="model_not_found", param="id")
     return id

@@ -74,8 +74,10 @@ def print_added(added: Iterable[AddedPack], *, as_json: bool) -> None:
         print_json(rows if len(rows) != 1 else rows[0])
         return
     for row in rows:
-        before = f" (before: {row['before'][:12]})" if row["before"] else ""
-        typer.echo(f"{row['name']} {row['ref']} is pinned to {row['commit']}{before}")
+        is_same = row["before"] == row["commit"]
+        before = f" (before: {row['before'][:12]})" if row["before"] and not is_same else ""
+        verb = "stays" if is_same else "is"
+        typer.echo(f"{row['name']} {row['ref']} {verb} pinned to {row['commit']}{before}")
         for line in (*row["findings"], *row["notes"]):
             err.print(f"[yellow]note:[/yellow] {escape(line)}", highlight=False)
     err.print("`pixelfactory packs install` installs what is pinned")

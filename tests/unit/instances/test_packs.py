@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfy_instances.fleet.supervisor import prepare_directories
-from comfy_instances.install.packs.adding import parse_overrides
+from comfy_instances.install.packs.adding import AddedPack, parse_overrides
 from comfy_instances.install.packs.drift import compare_with_lock
 from comfy_instances.install.packs.errors import PackError
 from comfy_instances.install.packs.inspection import FindingKind, inspect_pack
@@ -34,6 +34,7 @@ from comfy_instances.process.installed_packs import (
     read_pack_record,
     write_pack_record,
 )
+from orchestrator.cli.pack_output import print_added
 
 HELD = {"torch": "2.11.0+cu130", "numpy": "2.4.6", "pillow": "12.0.0"}
 
@@ -288,3 +289,13 @@ def test_says_which_included_requirements_are_not_read(tmp_path: Path) -> None:
     assert {line.name for line in lines} == {"pillow"}
     for number, name in ((1, "../outside.txt"), (2, "none.txt")):
         assert f"a-pack requirements.txt:{number}: `-r {name}` is not used" in notes
+
+
+def test_an_update_says_which_pins_stay(capsys: pytest.CaptureFixture[str]) -> None:
+    before = pin("swatch", ref="main", commit="a" * 40)
+    moved = pin("swatch", ref="main", commit="c" * 40)
+    print_added([AddedPack(pin, before, (), ()) for pin in (before, moved)], as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        f"swatch main stays pinned to {'a' * 40}",
+        f"swatch main is pinned to {'c' * 40} (before: {'a' * 12})",
+    ]

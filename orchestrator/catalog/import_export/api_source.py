@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs, resolve_inputs
+from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
 from orchestrator.catalog.import_export.old_classes import modernise_graph
 from orchestrator.catalog.import_export.server_values import convert_values
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
@@ -52,10 +53,12 @@ def copy_api_graph(data: Any) -> ApiGraph:
         raise InvalidWorkflow(_describe_no_graph(data))
     graph: ApiGraph = {}
     for name, node in copy_json(data).items():
-        if not isinstance(node.get("inputs"), dict) or not isinstance(node["class_type"], str):
+        # Programs that fill in a graph leave out the inputs of nodes that they fill in whole.
+        inputs = node.get("inputs", {})
+        if not isinstance(inputs, dict) or not isinstance(node["class_type"], str):
             raise InvalidWorkflow(f"node {name}: must have a class_type (text) and inputs (object)")
         meta = node.get("_meta")
-        graph[name] = node | {"_meta": meta if isinstance(meta, dict) else {}}
+        graph[name] = node | {"inputs": inputs, "_meta": meta if isinstance(meta, dict) else {}}
     drop_dangling_links(graph)
     return graph
 
@@ -89,9 +92,27 @@ def _read_api_graph(data: Any, facts: NodeFacts, pack_classes: Container[str]) -
                 # A program that fills in the file itself: it is a parameter of each request.
                 node["inputs"][item.name] = ""
                 changes.append(f"node {id}, input {item.name}: has no file, which every request has to give")
+        if entry and not own and node["class_type"] not in PARAMETER_NODE_CLASSES:
+            changes.extend(_fill_in_defaults(id, node["inputs"], entry))
         if mismatch and node["class_type"] in pack_classes:
             result.mismatches[id] = mismatch
     return result
+
+
+def _fill_in_defaults(id: str, inputs: dict[str, Any], entry: Mapping[str, Any]) -> Iterator[str]:
+    """Set required widgets that a file lacks to their defaults, as ComfyUI's page does; yield what was set.
+
+    The class has got them since the file was saved, and their defaults keep what it did before. If the node
+    has inputs that the class lacks, a widget may have been renamed, and its value would be lost.
+    """
+    declared = resolve_inputs(entry, inputs)
+    if not inputs.keys() <= declared.keys():
+        return
+    for name, item in declared.items():
+        is_new = item.required and item.is_widget and "." not in name and name not in inputs
+        if is_new and ("default" in item.options or item.choices) and item.default is not None:
+            inputs[name] = item.default
+            yield f"node {id}, input {name}: the file has no value; {item.default!r} is the class's default"
 
 
 def _replace_backslashes(value: Any) -> Any:

@@ -195,6 +195,40 @@ def test_files_that_a_program_fills_in_are_parameters() -> None:
     assert "node a, input image: has no file, which every request has to give" in result.changes
 
 
+def test_a_node_without_inputs_is_one_that_a_program_fills_in() -> None:
+    data = api(
+        a=("LoadImage", "", {}),
+        b=("ImageInvert", "", {"image": ["a", 0]}),
+        s=("SaveImage", "", {"images": ["b", 0], "filename_prefix": "x"}),
+    )
+    del data["a"]["inputs"]
+    result = take(data)
+    assert result.usable
+    assert result.bound_inputs["a.image"] == "{{ image }}"
+
+
+def filtered_by_api(**inputs: Any) -> dict[str, Any]:
+    return api(
+        a=("LoadImage", "", {"image": "x.png"}),
+        b=("TheirFilter", "", {"image": ["a", 0], **inputs}),
+        s=("SaveImage", "", {"images": ["b", 0], "filename_prefix": "x"}),
+    )
+
+
+def test_required_widgets_that_a_class_has_got_since_have_their_defaults() -> None:
+    result = take(filtered_by_api(strength=0.5), PACKS)
+    assert result.usable
+    assert result.fixed_inputs["b.method"] == "soft"
+    assert result.fixed_inputs["b.strength"] == 0.5
+    assert "node b, input method: the file has no value; 'soft' is the class's default" in result.changes
+
+
+def test_no_default_replaces_a_value_that_may_have_another_name_now() -> None:
+    result = take(filtered_by_api(kind="hard", seed=3, strength=0.5), PACKS)
+    assert not result.usable
+    assert "b.method" not in result.fixed_inputs
+
+
 SEED = entry({"seed": ["INT", {"default": 0, "min": -1, "max": 2**53}]}, "INT")
 JOIN_MULTI = entry(
     {

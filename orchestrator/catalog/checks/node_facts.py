@@ -6,6 +6,7 @@ list of plain inputs, named as in an API-format graph (`format.codec`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ SEED_INPUT_NAMES = ("seed", "noise_seed")
 #: Settings of numbers, and what is no number of a range: infinity, and integers that no float can be.
 _RANGE = ("min", "max", "step")
 _MAX_NUMBER = 10.0**300
+_NUMBERED_DEVICE = re.compile(r"(?:cuda|xpu|npu|mlu|mps|directml):\d+")
 _UPLOAD_FLAGS = frozenset({"image_upload", "video_upload", "audio_upload", "file_upload"})
 
 
@@ -210,7 +212,7 @@ def _expand_autogrow(item: NodeInput, values: Mapping[str, Any]) -> Iterator[Nod
 def _parse_input(name: str, spec: Any, required: bool) -> NodeInput:
     type, options = _split_input_spec(spec)
     if isinstance(type, list):
-        return NodeInput(name, "COMBO", required, options, tuple(type))
+        return NodeInput(name, "COMBO", required, options, None if _lists_devices(type) else tuple(type))
     if type == "COMFY_MATCHTYPE_V3":
         return NodeInput(
             name, str((options.get("template") or {}).get("allowed_types", ANY_TYPE)), required, options
@@ -220,6 +222,14 @@ def _parse_input(name: str, spec: Any, required: bool) -> NodeInput:
         return NodeInput(name, type, required, options, keys)
     listed = options.get("options") if type == "COMBO" else None
     return NodeInput(name, str(type), required, options, None if listed is None else tuple(listed))
+
+
+def _lists_devices(choices: list[Any]) -> bool:
+    """Return whether the choices are the devices of the server that gave the facts; others have others."""
+    return "cpu" in choices and all(
+        choice == "cpu" or (isinstance(choice, str) and _NUMBERED_DEVICE.fullmatch(choice))
+        for choice in choices
+    )
 
 
 def _split_input_spec(spec: Any) -> tuple[Any, Mapping[str, Any]]:

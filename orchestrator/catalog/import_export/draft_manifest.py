@@ -27,7 +27,7 @@ _DEFAULT_PRICE_CLASSES = {
     "3d": "3d",
 }
 
-_WEIGHT_FILE_PATTERN = re.compile(r".+\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)", re.IGNORECASE)
+_WEIGHT_FILE_PATTERN = re.compile(r".+\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx|patch)", re.IGNORECASE)
 _EXAMPLE_TYPES = ("string", "image", "video", "audio")
 _MAX_EXAMPLE_LENGTH = 32_000
 _DTYPES = ("nvfp4", "mxfp8", "fp8", "int8", "bf16", "fp16", "fp32")

@@ -20,6 +20,10 @@ RENAMED_CLASSES = {
 _RENAMED_INPUTS = {"ControlNetLoader": {"t2i_adapter_name": "control_net_name"}}
 
 
+#: Widgets of ImageResize+ while its fourth one was a switch.
+_RESIZE_WIDGETS = ("width", "height", "interpolation", "keep_proportion", "condition", "multiple_of")
+
+
 def current_class(name: str, facts: NodeFacts) -> str:
     """Return today's name of a class; the name itself if it is known, or not known to have changed."""
     renamed = RENAMED_CLASSES.get(name, name)
@@ -28,6 +32,8 @@ def current_class(name: str, facts: NodeFacts) -> str:
 
 def read_old_widgets(class_type: str, values: Sequence[Any]) -> dict[str, Any] | None:
     """Return the inputs of a node with the widgets of a known older version; None for any other."""
+    if class_type == "ImageResize+" and len(values) == len(_RESIZE_WIDGETS) and isinstance(values[3], bool):
+        return dict(zip(_RESIZE_WIDGETS, values, strict=True))
     is_old_join = class_type == "Text Concatenate" and len(values) == 1 and values[0] in ("true", "false")
     return {"linebreak_addition": values[0]} if is_old_join else None
 
@@ -74,6 +80,16 @@ def _change_join(inputs: dict[str, Any], entry: Mapping[str, Any]) -> str:
     return "delimiter replaces linebreak_addition of an older version, with the same effect"
 
 
+def _change_resize(inputs: dict[str, Any], entry: Mapping[str, Any]) -> str:
+    """Replace the switch that keeps proportions by the method of the same effect."""
+    name = "keep_proportion" if "keep_proportion" in inputs else "method"
+    if not isinstance(inputs.get(name), bool) or "method" not in entry["input"].get("required", {}):
+        return ""
+    inputs["method"] = "keep proportion" if inputs.pop(name) else "stretch"
+    return "method replaces keep_proportion of an older version, with the same effect"
+
+
 _CHANGED_INPUTS: Mapping[str, Callable[[dict[str, Any], Mapping[str, Any]], str]] = {
-    "Text Concatenate": _change_join
+    "ImageResize+": _change_resize,
+    "Text Concatenate": _change_join,
 }

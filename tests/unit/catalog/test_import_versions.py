@@ -207,6 +207,72 @@ def test_a_node_without_inputs_is_one_that_a_program_fills_in() -> None:
     assert result.bound_inputs["a.image"] == "{{ image }}"
 
 
+def named(*names: str, values: list[Any]) -> dict[str, Any]:
+    """A graph of a recent frontend, which saves a socket for each widget."""
+    data = filtered(values)
+    data["nodes"][1]["inputs"] += [widget(name) for name in names]
+    return data
+
+
+def test_values_belong_to_the_widgets_that_the_file_names() -> None:
+    # By its number of values, the file could be of the class; `old` and `passes` show that it is not.
+    values = [7, "fixed", 3, "hard", 9, 0.5]
+    result = take(named("seed", "passes", "method", "old", "strength", values=values), PACKS)
+    assert result.usable
+    inputs = {key: value for key, value in result.fixed_inputs.items() if key.startswith("2.")}
+    assert inputs | {"2.seed": 7} == {"2.seed": 7, "2.method": "hard", "2.strength": 0.5, "2.passes": 3}
+    # A required widget that the file lacks has its default.
+    result = take(named("seed", "strength", values=[7, "fixed", 0.5]), PACKS)
+    assert result.usable
+    assert result.fixed_inputs["2.method"] == "soft"
+
+
+def test_names_of_only_some_widgets_place_no_values() -> None:
+    assert not take(named("seed", values=[7, "fixed", "hard"]), PACKS).usable
+    # The name is the class's, the value is not.
+    assert not take(named("seed", "method", values=[7, "fixed", 0.5]), PACKS).usable
+
+
+RESIZE = entry(
+    {
+        "image": ["IMAGE"],
+        "width": ["INT", {"default": 512}],
+        "height": ["INT", {"default": 512}],
+        "interpolation": [["nearest", "lanczos"]],
+        "method": [["stretch", "keep proportion", "pad"]],
+        "condition": [["always", "downscale if bigger"]],
+        "multiple_of": ["INT", {"default": 0}],
+    },
+    "IMAGE",
+)
+
+
+@pytest.mark.parametrize(("keeps", "method"), [(True, "keep proportion"), (False, "stretch")])
+def test_a_resize_of_an_older_version_keeps_its_effect(keeps: bool, method: str) -> None:
+    data = filtered([640, 480, "lanczos", keeps, "always", 8])
+    data["nodes"][1]["type"] = "ImageResize+"
+    old = {"width": 640, "height": 480, "interpolation": "lanczos", "condition": "always", "multiple_of": 8}
+    for name in ("keep_proportion", "method"):
+        graph = api(
+            a=("LoadImage", "", {"image": "x.png"}),
+            b=("ImageResize+", "", {"image": ["a", 0], **old, name: keeps}),
+            s=("SaveImage", "", {"images": ["b", 0], "filename_prefix": "x"}),
+        )
+        for result, id in (
+            (take(graph, {"ImageResize+": RESIZE}), "b"),
+            (take(data, {"ImageResize+": RESIZE}), "2"),
+        ):
+            assert result.usable
+            assert result.fixed_inputs[f"{id}.method"] == method
+
+
+def test_devices_of_the_server_that_gave_the_facts_are_not_all_there_are() -> None:
+    packs = {"TheirFilter": entry({"image": ["IMAGE"], "device": [["cpu", "cuda:0"]]}, "IMAGE")}
+    assert take(filtered(["cuda:1"]), packs).usable
+    packs = {"TheirFilter": entry({"image": ["IMAGE"], "device": [["cpu", "gpu"]]}, "IMAGE")}
+    assert not take(filtered(["cuda:1"]), packs).usable
+
+
 def filtered_by_api(**inputs: Any) -> dict[str, Any]:
     return api(
         a=("LoadImage", "", {"image": "x.png"}),

@@ -76,9 +76,42 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
     # Where the file names all widgets, the class has lost none, and further values are those of buttons.
     ignored = BUTTON_VALUES if saved and saved == layout.inputs.keys() else ()
     placed = _place_by_kind(entry, listed, ignored) if is_other_number and not named else None
+    if placed is None and mismatch and not named:
+        by_socket = _place_by_socket(node, listed, entry)
+        if by_socket is not None:
+            return by_socket
     if placed is not None:
         return WidgetValues(placed, note=mismatch)
     return WidgetValues(found | named, mismatch)
+
+
+def _place_by_socket(node: UiNode, values: Sequence[Any], entry: Mapping[str, Any]) -> WidgetValues | None:
+    """Return the values by the names that the file itself has; None if it does not name all of its widgets.
+
+    Recent frontends save a socket for each widget. Widgets that the class has got since have their defaults,
+    and those that it has lost are left out, as on ComfyUI's page; but not texts, such as a prompt.
+    """
+    items = {item.name: item for item in declared_inputs(entry) if item.is_widget}
+    saved = _values_by_socket(node, values).by_input
+    lost = [name for name in saved if name not in items]
+    is_dynamic = any(item.type.startswith("COMFY_DYNAMIC") for item in items.values())
+    if (
+        len(lost) == len(saved)
+        or is_dynamic
+        or any(saved[name] and isinstance(saved[name], str) for name in lost)
+    ):
+        return None
+    placed = {
+        name: item.default if saved.get(name) is None else _coerce_value(item, saved[name])
+        for name, item in items.items()
+        if name in saved or item.required
+    }
+    linked = {socket.widget for socket in node.inputs if socket.widget and socket.link is not None}
+    for name, value in placed.items():
+        if value is None or (name not in linked and not _has_fitting_type(items[name], value)):
+            return None
+    names = f", of which the class has no {', '.join(lost)} any more" if lost else ""
+    return WidgetValues(placed, note=f"the file names {len(saved)} widgets{names}")
 
 
 def _place_by_kind(

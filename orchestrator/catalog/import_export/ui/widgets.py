@@ -50,7 +50,7 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
     values = node.widget_values
     if isinstance(values, dict):
         return WidgetValues({name: value for name, value in values.items() if name not in _PREVIEW_KEYS})
-    listed = values or []
+    listed = _without_shown_text(values or [])
     page_inputs = PAGE_INPUTS_BY_CLASS.get(node.type)
     if page_inputs is not None:
         return WidgetValues(page_inputs(listed))
@@ -83,6 +83,12 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
     if placed is not None:
         return WidgetValues(placed, note=mismatch)
     return WidgetValues(found | named, mismatch)
+
+
+def _without_shown_text(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values without a row of a table at the end, with which pages show the size of a result."""
+    shown = values and isinstance(values[-1], str) and values[-1].startswith("<tr>")
+    return values[:-1] if shown else values
 
 
 def _place_by_socket(node: UiNode, values: Sequence[Any], entry: Mapping[str, Any]) -> WidgetValues | None:

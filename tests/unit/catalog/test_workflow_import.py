@@ -330,6 +330,17 @@ def test_a_path_that_leaves_its_folder_is_no_weight() -> None:
     assert tomllib.loads(imported(data).manifest)["weights"] == []
 
 
+@pytest.mark.parametrize("file", ["a.safetensors", "a.sft", "a.gguf", "inpaint_v26.fooocus.patch"])
+def test_files_of_weights_are_known_by_their_ending(file: str) -> None:
+    data = api(
+        load=("StrangeLoader", "", {"model_file": file}),
+        make=("StrangeMaker", "", {"model": ["load", 0]}),
+        save=("SaveImage", "", {"images": ["make", 0], "filename_prefix": "x"}),
+    )
+    weights = tomllib.loads(imported(data).manifest)["weights"]
+    assert [row["path"] for row in weights] == [f"unknown-folder/{file}"]
+
+
 @pytest.mark.parametrize("directory", ["../..", "/etc", "a/b", "..", "", ["vae"], None])
 def test_a_folder_that_a_file_names_is_a_plain_name(directory: Any) -> None:
     """Of a loader that we know nothing of, its own file says where the weights belong."""

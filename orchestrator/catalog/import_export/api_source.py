@@ -103,7 +103,7 @@ def _fill_in_defaults(id: str, inputs: dict[str, Any], entry: Mapping[str, Any])
     """Set required widgets that a file lacks to their defaults, as ComfyUI's page does; yield what was set.
 
     The class has got them since the file was saved, and their defaults keep what it did before. If the node
-    has inputs that the class lacks, a widget may have been renamed, and its value would be lost.
+    has inputs that the class lacks, a widget may have been renamed, and its value lost.
     """
     declared = resolve_inputs(entry, inputs)
     if not inputs.keys() <= declared.keys():

@@ -86,7 +86,7 @@ def expression_names(text: str) -> frozenset[str]:
 def _compile_cached(text: str) -> tuple[CompiledExpression, frozenset[str]]:
     """Return the function for a string, and the names it uses.
 
-    Cached, as graphs share many strings; authors send others in each graph, which are not kept for ever.
+    Cached, as graphs share many strings; the cache is bounded, as authors send others in each graph.
     """
     try:
         tree = _ENVIRONMENT.parse(text)

@@ -60,7 +60,7 @@ def list_open_attempts_of(db: Database, job_id: str) -> list[Attempt]:
 def list_suspects(db: Database) -> list[str]:
     """Return the ids of jobs that may need to be mended: unfinished ones, and those with an open hold.
 
-    Entries, which grow for ever, are looked at only for accounts that have the hold of a finished job.
+    Entries, whose number only grows, are looked at only for accounts that have the hold of a finished job.
     """
     suspects = [row["id"] for row in db.execute("SELECT id FROM jobs WHERE finished_at IS NULL ORDER BY seq")]
     for holder in db.execute(_SELECT_EXCESSIVE_HOLDERS, (held_account(""),)).fetchall():

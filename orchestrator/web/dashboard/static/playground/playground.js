@@ -117,7 +117,7 @@ function saveSettings() {
   if (!saveTimer) return;
   clearTimeout(saveTimer);
   saveTimer = 0;
-  // A change just before signing out would be written when the page is left.
+  // A change just before signing out is not to be written when the page is left.
   if (hasSignedOut()) return;
   memory.save(modelForm.model.id, modelForm.settings);
 }

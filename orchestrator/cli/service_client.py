@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ async def connect(
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
             yield ServiceClient(url=url, http=http, hint=hint, shows_status=shows_status)
     except (aiohttp.ClientError, TimeoutError) as error:
-        reason = error_text(error)
+        reason = _connection_reason(error)
         raise CliError(
             f"the service is unreachable at {url}: {printable(reason)}; is it running? Name it with --url or"
             " PIXELFACTORY_URL"
@@ -96,6 +97,15 @@ async def connect(
     except ValueError as error:
         # A key or a token with a line break, or with characters that no header may have.
         raise CliError(f"the request cannot be sent: {printable(str(error))}") from error
+
+
+def _connection_reason(error: Exception) -> str:
+    """Return what the system says where no connection was made, and else what the library says."""
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno:
+        number = error.os_error.errno
+        # Errors of name resolution have negative numbers, and texts of their own.
+        return os.strerror(number) if number > 0 else error.os_error.strerror or error_text(error)
+    return error_text(error)
 
 
 @asynccontextmanager

@@ -130,7 +130,8 @@ def test_cli_errors_are_one_line(service: ServiceProcess) -> None:
     where = ("instances", "list", "--url", "http://127.0.0.1:1")
     unreachable = pixelfactory(*where, check=False, PIXELFACTORY_ADMIN_TOKEN=service.admin_token)
     assert unreachable.returncode == 1
-    assert unreachable.stderr.startswith("error: the service is unreachable at http://127.0.0.1:1:")
+    reason = "error: the service is unreachable at http://127.0.0.1:1: Connection refused; is it running?"
+    assert unreachable.stderr.startswith(reason)
     assert unreachable.stderr.count("\n") == 1
 
 

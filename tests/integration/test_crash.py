@@ -48,7 +48,8 @@ async def test_a_killed_instance_and_a_killed_orchestrator_lose_none_of_20_jobs(
     service.kill()
     gone, alive = psutil.wait_procs(children, timeout=10)
     assert not alive, "the children of a killed service must not outlive it"
-    assert len(gone) >= 2
+    # The instance that was killed may not have been started again yet.
+    assert gone
     assert service.audit() == []
 
     service.start()

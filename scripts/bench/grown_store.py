@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,8 +12,11 @@ from pathlib import Path
 
 from orchestrator.store import Account, ApiKey
 from orchestrator.store.sqlite import SqliteStore
+from orchestrator.store.sqlite.database import SqliteDatabase, connect
 
 START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
+#: Steps of SQLite's virtual machine between two counts.
+RESOLUTION = 50
 #: Seconds between two jobs.
 JOB_INTERVAL = 30
 #: Micro-dollars of a job.
@@ -96,6 +101,37 @@ class GrownStore:
     def ended_at(self) -> datetime:
         """When the last job was created."""
         return START_TIME + timedelta(seconds=self.jobs * JOB_INTERVAL)
+
+
+Look = Callable[[SqliteDatabase, GrownStore], object]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a look at a store costs."""
+
+    #: Of SQLite's virtual machine, to the next RESOLUTION.
+    steps: int
+    cpu_seconds: float
+
+
+def measure(grown: GrownStore, look: Look) -> Cost:
+    """Measure a function that looks at a store. It may write, which is rolled back."""
+    counted = 0
+
+    def count() -> None:
+        nonlocal counted
+        counted += 1
+
+    with closing(connect(grown.path)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        db.set_progress_handler(count, RESOLUTION)
+        begun = time.thread_time()
+        look(db, grown)
+        spent = time.thread_time() - begun
+        db.set_progress_handler(None, 0)
+        db.execute("ROLLBACK")
+    return Cost(counted * RESOLUTION, spent)
 
 
 async def open_grown_store(path: Path, jobs: int) -> tuple[SqliteStore, GrownStore]:

@@ -14,8 +14,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,18 +27,17 @@ from orchestrator.store.sql import job_search, jobs, repairs, usage, wallet
 from orchestrator.store.sql.audit import audit_ledger
 from orchestrator.store.sql.transaction import SqlTransaction
 from orchestrator.store.sqlite import SqliteStore
-from orchestrator.store.sqlite.database import SqliteDatabase, connect
+from orchestrator.store.sqlite.database import SqliteDatabase
 from orchestrator.store.values import JobFilter
-from scripts.bench.grown_store import START_TIME, GrownStore, open_grown_store
+from scripts.bench.grown_store import START_TIME, GrownStore, Look, measure, open_grown_store
 from scripts.bench.idle import read_memory
 from scripts.bench.report import save_results
 from scripts.child_servers import run_bench_service
 
-#: Steps of SQLite's virtual machine between two counts, and files per transaction of the expiry.
-RESOLUTION, BATCH_SIZE = 100, 200
+#: Files per transaction of the expiry.
+BATCH_SIZE = 200
 #: Files that are expired while other writes wait, and the pause between two of these.
 EXPIRED_FILES, WRITE_PAUSE_SECONDS = 20_000, 0.005
-Look = Callable[[SqliteDatabase, GrownStore], object]
 
 
 def listed(cursor: int | None = None, **wanted: Any) -> Look:
@@ -84,24 +82,11 @@ LOOKS: dict[str, Look] = {
 
 
 def measure_looks(grown: GrownStore) -> dict[str, dict[str, float]]:
-    rows = {}
-    for name, look in LOOKS.items():
-        counted = 0
-
-        def count() -> None:
-            nonlocal counted
-            counted += 1
-
-        with closing(connect(grown.path)) as db:
-            db.execute("BEGIN IMMEDIATE")
-            db.set_progress_handler(count, RESOLUTION)
-            begun = time.thread_time()
-            look(db, grown)
-            spent = time.thread_time() - begun
-            db.set_progress_handler(None, 0)
-            db.execute("ROLLBACK")
-        rows[name] = {"steps": counted * RESOLUTION, "cpu_ms": round(spent * 1000, 2)}
-    return rows
+    costs = {name: measure(grown, look) for name, look in LOOKS.items()}
+    return {
+        name: {"steps": cost.steps, "cpu_ms": round(cost.cpu_seconds * 1000, 2)}
+        for name, cost in costs.items()
+    }
 
 
 async def measure_expiry(store: SqliteStore, grown: GrownStore) -> dict[str, float]:

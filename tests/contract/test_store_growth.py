@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,14 +15,19 @@ from orchestrator.store.sql import attempts, files, job_search, jobs, repairs, u
 from orchestrator.store.sql.transaction import SqlTransaction
 from orchestrator.store.sqlite.database import SqliteDatabase, connect
 from orchestrator.store.values import JobFilter
-from scripts.bench.grown_store import JOB_INTERVAL, START_TIME, GrownStore, open_grown_store
+from scripts.bench.grown_store import (
+    JOB_INTERVAL,
+    RESOLUTION,
+    START_TIME,
+    GrownStore,
+    Look,
+    measure,
+    open_grown_store,
+)
 
 FEW, MANY = 1_000, 10_000
-#: Steps of SQLite's virtual machine between two counts.
-RESOLUTION = 50
 #: Longer searches of an index have some more steps. Reading all of the jobs would take ten times as many.
 GROWTH = 1.5
-Look = Callable[[SqliteDatabase, GrownStore], object]
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +46,6 @@ async def make_store(path: Path, jobs_count: int) -> GrownStore:
     finally:
         await store.close()
     return made
-
-
-def count_steps(grown: GrownStore, look: Look) -> int:
-    """Return how many steps of SQLite a function takes. It may write, which is rolled back."""
-    counted = 0
-
-    def count() -> None:
-        nonlocal counted
-        counted += 1
-
-    with closing(connect(grown.path)) as db:
-        db.execute("BEGIN IMMEDIATE")
-        db.set_progress_handler(count, RESOLUTION)
-        look(db, grown)
-        db.set_progress_handler(None, 0)
-        db.execute("ROLLBACK")
-    return counted * RESOLUTION
 
 
 def listed(limit: int = 20, cursor: str | None = None, **wanted: object) -> Look:
@@ -122,7 +109,7 @@ def expire(db: SqliteDatabase, before: datetime) -> list[str]:
 
 @pytest.mark.parametrize("name", LOOKS)
 def test_finished_jobs_cost_nothing(grown: tuple[GrownStore, GrownStore], name: str) -> None:
-    few, many = (count_steps(one, LOOKS[name]) for one in grown)
+    few, many = (measure(one, LOOKS[name]).steps for one in grown)
     assert many <= GROWTH * few + 2 * RESOLUTION
 
 

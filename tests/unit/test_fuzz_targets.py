@@ -42,6 +42,7 @@ def test_reads_the_corpus(file: Path) -> None:
     TARGETS[file.parts[0]]((CORPUS / file).read_bytes())
 
 
+@pytest.mark.exhaustive
 # The service does not show aiohttp's warnings about damaged headers (`multipart`).
 @pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionHeader")
 @pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionParam")

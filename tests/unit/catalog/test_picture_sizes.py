@@ -39,6 +39,7 @@ def test_videos_have_the_shape_of_their_image(model: Model, image: tuple[int, in
     assert model.example_params(**made) | made == model.example_params(**made)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", EDITS, ids=lambda model: model.id)
 @given(width=st.integers(200, 5000), height=st.integers(200, 5000))
 def test_edits_keep_the_shape_of_their_image(model: Model, width: int, height: int) -> None:

@@ -27,6 +27,7 @@ def exported(model: Model, format: str) -> dict[str, Any]:
     return loaded
 
 
+@pytest.mark.exhaustive
 @every_model
 @pytest.mark.parametrize("format", ["api", "ui"])
 def test_an_export_imports_back_to_the_same_model(model: Model, format: str) -> None:

@@ -59,6 +59,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)
 def test_results_change_with_what_the_real_ones_change_with(model: Model, bench: ExecutorHarness) -> None:
     (bench.folders.input / "example.png").write_bytes(half_transparent_png())

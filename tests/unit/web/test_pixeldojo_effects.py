@@ -108,6 +108,7 @@ def values_of(schema: dict[str, Any]) -> Iterator[Any]:
             yield from (True, False)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", MODELS)
 def test_every_field_has_an_effect_or_is_said_to_have_none(model: Model) -> None:
     for name, schema in run_schema(model)["properties"].items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -50,11 +50,13 @@ RULES = RestartPolicy(
 
 
 class FleetHarness(Protocol):
-    """A fleet of two, and what may befall its instances."""
+    """A fleet, and what may befall its instances."""
 
     fleet: Fleet
     #: Of the first instance.
     output_folder: Path
+
+    async def begin(self) -> None: ...
 
     async def end(self) -> None: ...
 
@@ -67,11 +69,12 @@ class LaunchedFleetHarness:
     """The fleet launches its instances, and starts them again."""
 
     directory: Path
+    size: int
     fleet: LocalFleet = field(init=False)
     output_folder: Path = field(init=False)
 
     async def begin(self) -> None:
-        self.fleet = LocalFleet.simulated(2, directory=self.directory, policy=RULES)
+        self.fleet = LocalFleet.simulated(self.size, directory=self.directory, policy=RULES)
         self.output_folder = self.directory / "sim-0" / "output"
 
     async def end(self) -> None:
@@ -88,13 +91,15 @@ class AdoptedFleetHarness:
     """Somebody else launches the instances, and starts them again at the same address."""
 
     directory: Path
+    size: int
     fleet: AdoptedFleet = field(init=False)
     output_folder: Path = field(init=False)
-    ports: list[int] = field(default_factory=lambda: [find_free_port(), find_free_port()])
+    ports: list[int] = field(default_factory=list)
     processes: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
 
     async def begin(self) -> None:
-        for number in range(2):
+        for number in range(self.size):
+            self.ports.append(find_free_port())
             await self.launch(number)
         urls = [f"http://127.0.0.1:{port}/" for port in self.ports]
         self.fleet = AdoptedFleet(urls, probe_seconds=0.2, poll_seconds=0.05, file_refresh_seconds=0.2)
@@ -123,16 +128,17 @@ class RayFleetHarness:
     """Agents on nodes launch the instances; an earlier process of the service has placed them there."""
 
     directory: Path
+    size: int
     cluster: AgentCluster = field(default_factory=AgentCluster)
     fleet: RayFleet = field(init=False)
     output_folder: Path = field(init=False)
 
     async def begin(self) -> None:
-        for number in range(2):
+        for number in range(self.size):
             self.cluster.add_node(f"node-{number}", "SIMULATED")
         earlier = self.new_fleet()
         await earlier.start()
-        await wait_until(lambda: len(self.cluster.agents) == 2)
+        await wait_until(lambda: len(self.cluster.agents) == self.size)
         await wait_until_ready(earlier)
         await earlier.stop()
         self.fleet = self.new_fleet()
@@ -157,8 +163,27 @@ class RayFleetHarness:
 
 
 @pytest.fixture(params=[LaunchedFleetHarness, AdoptedFleetHarness, RayFleetHarness])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[FleetHarness]:
-    world = request.param(tmp_path)
+def kind(request: pytest.FixtureRequest) -> Callable[[Path, int], FleetHarness]:
+    kind: Callable[[Path, int], FleetHarness] = request.param
+    return kind
+
+
+@pytest.fixture
+async def world(kind: Callable[[Path, int], FleetHarness], tmp_path: Path) -> AsyncIterator[FleetHarness]:
+    """A fleet of one instance."""
+    async with begun(kind(tmp_path, 1)) as world:
+        yield world
+
+
+@pytest.fixture
+async def pair(kind: Callable[[Path, int], FleetHarness], tmp_path: Path) -> AsyncIterator[FleetHarness]:
+    """A fleet of two instances."""
+    async with begun(kind(tmp_path, 2)) as pair:
+        yield pair
+
+
+@asynccontextmanager
+async def begun(world: FleetHarness) -> AsyncIterator[FleetHarness]:
     await world.begin()
     try:
         yield world
@@ -179,9 +204,9 @@ async def started(fleet: Fleet) -> AsyncIterator[list[InstanceInfo]]:
         await fleet.stop()
 
 
-async def test_describes_its_instances(world: FleetHarness) -> None:
-    async with started(world.fleet) as told:
-        infos = world.fleet.instances()
+async def test_describes_its_instances(pair: FleetHarness) -> None:
+    async with started(pair.fleet) as told:
+        infos = pair.fleet.instances()
         assert len({info.id for info in infos}) == 2
         for info in infos:
             assert info.state is InstanceState.READY
@@ -215,27 +240,27 @@ async def test_hands_out_sessions_and_node_facts(world: FleetHarness) -> None:
             assert "SaveImage" in facts
 
 
-async def test_reads_node_facts_again_when_the_model_files_change(world: FleetHarness) -> None:
+async def test_reads_node_facts_again_when_the_model_files_change(pair: FleetHarness) -> None:
     """And tells so, also where nothing else is new."""
-    async with started(world.fleet) as told:
-        first, second = world.fleet.instances()
-        before, others = world.fleet.node_facts(first.id), world.fleet.node_facts(second.id)
-        folder = world.output_folder.parent / "models" / "checkpoints"
+    async with started(pair.fleet) as told:
+        first, second = pair.fleet.instances()
+        before, others = pair.fleet.node_facts(first.id), pair.fleet.node_facts(second.id)
+        folder = pair.output_folder.parent / "models" / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "late.safetensors").touch()
-        await wait_until(lambda: world.fleet.node_facts(first.id) is not before)
+        await wait_until(lambda: pair.fleet.node_facts(first.id) is not before)
         told.clear()
-        after = world.fleet.node_facts(first.id)
+        after = pair.fleet.node_facts(first.id)
         (folder / "late.safetensors").rename(folder / "later.safetensors")
-        await wait_until(lambda: world.fleet.node_facts(first.id) is not after)
+        await wait_until(lambda: pair.fleet.node_facts(first.id) is not after)
         await wait_until(lambda: any(info.id == first.id for info in told))
-        assert world.fleet.node_facts(first.id) == before
-        assert world.fleet.node_facts(second.id) is others
+        assert pair.fleet.node_facts(first.id) == before
+        assert pair.fleet.node_facts(second.id) is others
 
 
 async def test_reads_node_facts_on_request_and_calls_the_listeners(world: FleetHarness) -> None:
     async with started(world.fleet):
-        first, _ = world.fleet.instances()
+        first = world.fleet.instances()[0]
         before, seen = world.fleet.node_facts(first.id), list[str]()
         unsubscribe = world.fleet.subscribe(lambda info: seen.append(info.id))
         await world.fleet.reload_node_facts(first.id)
@@ -258,16 +283,16 @@ async def test_has_no_session_before_ready_and_after_stop(world: FleetHarness) -
     assert not session.is_connected
 
 
-async def test_a_drained_instance_stays_reachable_until_resumed(world: FleetHarness) -> None:
-    async with started(world.fleet) as told:
-        first, second = world.fleet.instances()
-        await world.fleet.drain(first.id)
-        assert world.fleet.instances()[0].state is InstanceState.DRAINING
+async def test_a_drained_instance_stays_reachable_until_resumed(pair: FleetHarness) -> None:
+    async with started(pair.fleet) as told:
+        first, second = pair.fleet.instances()
+        await pair.fleet.drain(first.id)
+        assert pair.fleet.instances()[0].state is InstanceState.DRAINING
         assert told[-1].state is InstanceState.DRAINING
-        assert world.fleet.instances()[1].state is second.state
-        assert (await world.fleet.session(first.id).run_prompt(str(uuid.uuid4()), GRAPH)).outputs
-        await world.fleet.resume(first.id)
-        assert world.fleet.instances()[0].state is InstanceState.READY
+        assert pair.fleet.instances()[1].state is second.state
+        assert (await pair.fleet.session(first.id).run_prompt(str(uuid.uuid4()), GRAPH)).outputs
+        await pair.fleet.resume(first.id)
+        assert pair.fleet.instances()[0].state is InstanceState.READY
 
 
 async def test_restarts_a_killed_instance(world: FleetHarness) -> None:

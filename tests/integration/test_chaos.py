@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 400
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(TIMEOUT_SECONDS + 20)
 def test_a_short_campaign_violates_nothing() -> None:
     done = subprocess.run(

@@ -37,7 +37,10 @@ def find_library() -> Path | None:
 
 
 LIBRARY = find_library()
-pytestmark = pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime (Debian: apt install faketime)")
+pytestmark = [
+    pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime (Debian: apt install faketime)"),
+    pytest.mark.slow,
+]
 
 
 @dataclass(kw_only=True)

@@ -32,7 +32,8 @@ THROUGH = ("upload the input", "fetch the output", "store the object")
 CANCEL = ("cancel the job", "interrupt the prompt")
 FAILURE = ("end the attempt", "fail the job")
 REMOVAL = ("remove the job", "delete the object")
-MOMENTS = ("before", "after")
+#: Before a step is after the one that precedes it, so that most runs of the tests need only one of both.
+MOMENTS = (pytest.param("before", marks=pytest.mark.slow), "after")
 
 
 @dataclass

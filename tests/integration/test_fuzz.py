@@ -76,7 +76,9 @@ def operations(fuzzed: ServiceProcess) -> list[Any]:
 
 
 @pytest.mark.timeout(600)  # thousands of requests
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "role", [pytest.param(role, marks=[] if role == "caller" else pytest.mark.slow) for role in ROLES]
+)
 def test_every_operation_keeps_to_the_document(
     fuzzed: ServiceProcess, secrets: dict[str, str | None], operations: list[Any], role: str
 ) -> None:

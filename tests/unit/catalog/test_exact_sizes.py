@@ -173,6 +173,7 @@ def assert_has_size(model: Model, width: int, height: int) -> bool:
     return True
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
 def test_sizes_are_exact_or_rejected_with_the_nearest_two(model: Model) -> None:
     sizes = OutputSizes.from_model(model)
@@ -188,6 +189,7 @@ def test_sizes_are_exact_or_rejected_with_the_nearest_two(model: Model) -> None:
     assert_has_size(model, *sizes.max_size)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
 def test_one_wrong_side_does_not_change_the_other(model: Model) -> None:
     sizes = OutputSizes.from_model(model)
@@ -199,6 +201,7 @@ def test_one_wrong_side_does_not_change_the_other(model: Model) -> None:
             assert sum(abs(one - other) for one, other in zip(first, wanted, strict=True)) <= 32, first
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
 def test_the_largest_size_is_allowed_in_both_directions(model: Model) -> None:
     width, height = model.manifest.max_size
@@ -206,6 +209,7 @@ def test_the_largest_size_is_allowed_in_both_directions(model: Model) -> None:
     assert assert_has_size(model, height, width)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", SIZED, ids=lambda model: model.id)
 def test_nothing_is_inserted_where_nothing_is_cut(model: Model) -> None:
     sizes = OutputSizes.from_model(model)
@@ -220,6 +224,7 @@ def test_nothing_is_inserted_where_nothing_is_cut(model: Model) -> None:
     assert graph == model.render_graph(params, filename_prefix="p", cut=False)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", TIMED, ids=lambda model: model.id)
 def test_lengths_are_exact(model: Model) -> None:
     spec = model.parameters["num_frames"]
@@ -234,6 +239,7 @@ def test_lengths_are_exact(model: Model) -> None:
         assert to_billable_work(model, model.example_params(num_frames=frames), None).frames == frames
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", TIMED, ids=lambda model: model.id)
 @settings(unhurried, max_examples=10)
 @given(data=st.data())

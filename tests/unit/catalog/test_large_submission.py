@@ -70,6 +70,7 @@ def count_calls(graph: dict[str, Any]) -> int:
     return int(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("draw", [with_loras, with_unknown_nodes, with_samplers, with_switches])
 def test_a_node_more_is_little_work(draw: Callable[[int], dict[str, Any]]) -> None:
     # Of each request that proves the model, only the nodes that it changes are rendered and checked, and no

@@ -48,6 +48,7 @@ def test_rejects_odd_sizes_with_the_nearest_two(model: Model, size: Size) -> Non
         assert (near.width % SIDE_STEP, near.height % SIDE_STEP) == (0, 0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", FOLLOWING, ids=lambda model: model.id)
 @settings(unhurried, max_examples=60)
 @given(

@@ -115,4 +115,4 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len({entry.key for entry in self.entries}) == len(self.entries)
 
 
-TestBooks = LedgerMachine.TestCase
+TestBooks = pytest.mark.exhaustive(LedgerMachine.TestCase)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -171,5 +172,5 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert len(self.scheduler.queue) == 0
 
 
-TestScheduler = SchedulerMachine.TestCase
+TestScheduler = pytest.mark.exhaustive(SchedulerMachine.TestCase)
 TestScheduler.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

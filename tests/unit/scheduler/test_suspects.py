@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -487,5 +488,5 @@ class PoisonMachine(RuleBasedStateMachine):
         assert self.scheduler.suspect_count == 0
 
 
-TestPoison = PoisonMachine.TestCase
+TestPoison = pytest.mark.exhaustive(PoisonMachine.TestCase)
 TestPoison.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

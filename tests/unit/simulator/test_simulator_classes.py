@@ -80,6 +80,7 @@ CALLERS = frozenset({"PixelFactoryDeliverFiles"})
 ARITHMETIC = {"ComfyMathExpression", "StringFormat", "ComfyNumberConvert", "ManualSigmas"}
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("class_type", sorted(FACTS.keys() - READERS - ARITHMETIC - CALLERS))
 def test_class_runs(class_type: str, shared: ExecutorHarness) -> None:
     facts = FACTS[class_type]

@@ -182,6 +182,7 @@ FIELDS = [
 ]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("endpoint", "name", "value"), FIELDS)
 def test_every_field_has_an_effect_or_a_warning_or_is_refused(
     endpoint: PixazoEndpoint, name: str, value: Any

@@ -152,6 +152,7 @@ def _samples(schema: Schema) -> Iterator[Any]:
     yield {"name": "ink"} if schema["type"] == "object" else "ink"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", MODELS)
 def test_refuses_every_value_that_the_schema_forbids(model: Model) -> None:
     schema, validator = schema_of(model.id), validator_of(model.id)
@@ -167,6 +168,7 @@ def test_refuses_every_value_that_the_schema_forbids(model: Model) -> None:
             assert refusal(model, body) == name, value
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("model", MODELS)
 def test_refuses_fields_that_the_schema_does_not_have(model: Model) -> None:
     base = {name: "ink" for name in ("image", "prompt", "dataset") if name in model.parameters}

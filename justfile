@@ -3,7 +3,7 @@
 _default:
     @just --list
 
-# Lint, types, layers and every test; arguments go to pytest.
+# Lint, types, layers and the tests of all tiers; arguments go to pytest.
 test *arguments:
     scripts/test {{arguments}}
 
@@ -34,3 +34,7 @@ fmt:
     scripts/install test
     .venv/bin/ruff check --fix .
     .venv/bin/ruff format .
+
+# All tests, also those marked slow.
+all *arguments:
+    scripts/test --all {{arguments}}

@@ -56,6 +56,7 @@ LONGEST_FIRST = (
     *REAL_SERVERS["comfyui"],
     *REAL_SERVERS["comfyui with our pack"],
     "integration/test_chaos.py",
+    "integration/test_examples.py",
     "integration/test_roles.py",
     "integration/test_partition.py",
     "contract/test_fleet.py",
@@ -64,9 +65,10 @@ LONGEST_FIRST = (
     "integration/test_quarantine.py",
 )
 SCOPES_OF_REAL_SERVERS = {f"tests/{file}": scope for scope, files in REAL_SERVERS.items() for file in files}
-#: Services of tests/integration/conftest.py that every worker would start and keep for itself, with the
-#: number of workers that run the files which use them. The first one that a file uses counts.
-SHARED_SERVICES = {"offering": 2, "bank": 1, "paced": 1}
+#: Fixtures of tests/integration/ that every worker would make and keep for itself (services, and npm packages
+#: to download), with the number of workers that run the files which use them. The first one that a file uses
+#: counts.
+SHARED_FIXTURES = {"node_project": 1, "offering": 2, "bank": 1, "paced": 1}
 #: Workers that run tests in Chromium, whose processes keep a core busy while a page loads.
 BROWSER_WORKERS = 2
 
@@ -107,24 +109,24 @@ class SharedServerScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return SCOPES_OF_REAL_SERVERS.get(file) or _shared_service_scope(file) or file
+        return SCOPES_OF_REAL_SERVERS.get(file) or _shared_fixture_scope(file) or file
 
 
 @cache
-def _shared_service_scope(file: str) -> str | None:
-    """Return the scope of a file that uses Chromium or one of the shared services; None for other files."""
+def _shared_fixture_scope(file: str) -> str | None:
+    """Return the scope of a file that uses Chromium or one of the shared fixtures; None for other files."""
     if file.startswith("tests/browser/"):
         return f"browser {crc32(file.encode()) % BROWSER_WORKERS}"
-    service = _find_shared_service(file)
-    return service and f"{service} {crc32(file.encode()) % SHARED_SERVICES[service]}"
+    fixture = _find_shared_fixture(file)
+    return fixture and f"{fixture} {crc32(file.encode()) % SHARED_FIXTURES[fixture]}"
 
 
 @cache
-def _find_shared_service(file: str) -> str | None:
+def _find_shared_fixture(file: str) -> str | None:
     if not file.startswith("tests/integration/"):
         return None
     text = (TESTS.parent / file).read_text()
-    return next((name for name in SHARED_SERVICES if re.search(rf"\b{name}(_key)?: ", text)), None)
+    return next((name for name in SHARED_FIXTURES if re.search(rf"\b{name}(_key)?: ", text)), None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
@@ -157,7 +159,7 @@ def _rank(item: pytest.Item) -> int:
     file = item.path.relative_to(TESTS).as_posix()
     if file in LONGEST_FIRST:
         return LONGEST_FIRST.index(file)
-    is_shared = file.startswith("browser/") or _find_shared_service(f"tests/{file}") is not None
+    is_shared = file.startswith("browser/") or _find_shared_fixture(f"tests/{file}") is not None
     return len(LONGEST_FIRST) + (not is_shared)
 
 

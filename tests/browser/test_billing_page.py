@@ -75,6 +75,7 @@ def test_shows_spending_in_wallet_chart_tables_and_ledger(
     assert page.evaluate(UNNAMED_CONTROLS) == []
 
 
+@pytest.mark.slow
 def test_an_entry_of_the_ledger_leads_to_its_result(page: Page, service: ServiceProcess, key: str) -> None:
     spend(service, key)
     open_billing_page(page, key)
@@ -97,6 +98,7 @@ def test_changes_the_period_and_downloads_csv(page: Page, service: ServiceProces
     expect(spending.get_by_role("img")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_loads_older_ledger_entries_by_page(page: Page, service: ServiceProcess) -> None:
     made = new_key(service, "5.00")
     for number in range(20):
@@ -109,6 +111,7 @@ def test_loads_older_ledger_entries_by_page(page: Page, service: ServiceProcess)
     expect(page.get_by_role("button", name="Load older")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_empty_states_explain_what_will_appear(page: Page, service: ServiceProcess) -> None:
     made = admin(service, "keys", name="newcomer", plan="starter")
     open_billing_page(page, made["key"])
@@ -189,6 +192,7 @@ def test_lists_delivery_attempts_and_sends_a_message_again(
     ).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_shows_rotates_and_hides_the_signing_secret(page: Page, key: str) -> None:
     open_billing_page(page, key)
     signing = section(page, "Signing secret")
@@ -213,6 +217,7 @@ def test_explains_a_missing_scope(page: Page, service: ServiceProcess) -> None:
     expect(page.get_by_role("heading", name="Wallet")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_section_that_fails_can_be_loaded_again(page: Page, key: str) -> None:
     page.route("**/billing/ledger?*", lambda route: route.abort(), times=1)
     open_billing_page(page, key)

@@ -28,7 +28,7 @@ def docs_url(site: Path) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["light", "dark"])
+@pytest.fixture(params=["light", pytest.param("dark", marks=pytest.mark.slow)])
 def scheme(request: pytest.FixtureRequest) -> Scheme:
     scheme: Scheme = request.param
     return scheme

@@ -100,6 +100,7 @@ def test_asks_for_a_fresh_url_when_one_has_expired(gallery: Page) -> None:
     assert len(set(lost)) == 2
 
 
+@pytest.mark.slow
 def test_says_whether_a_file_is_gone_or_the_browser_offline(
     page: Page, service: ServiceProcess, shared_key: str
 ) -> None:
@@ -158,6 +159,7 @@ def test_shows_jobs_that_other_programs_make(page: Page, service: ServiceProcess
     expect(prompts(page)).to_have_text(["from elsewhere"])
 
 
+@pytest.mark.slow
 def test_compares_two_images_with_a_slider(gallery: Page) -> None:
     page = gallery
     results(page).first.click()
@@ -178,6 +180,7 @@ def test_compares_two_images_with_a_slider(gallery: Page) -> None:
     expect(page.get_by_role("dialog", name="Preview")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_steps_through_the_frames_of_a_video(page: Page, service: ServiceProcess) -> None:
     made = new_key(service, "1.00")
     make(service, made["key"], model="wan2.1-t2v-fast", prompt="waves", size="832x480", num_frames=17)
@@ -197,6 +200,7 @@ def test_steps_through_the_frames_of_a_video(page: Page, service: ServiceProcess
     expect(page.get_by_text("Length")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_scrolls_through_five_thousand_results(page: Page, service: ServiceProcess) -> None:
     made = new_key(service, "1.00")
     fill_gallery(service, made["account"], made["id"], 5000)

@@ -115,6 +115,7 @@ def admin_models(service: ServiceProcess) -> Any:
     return httpx.get(f"{service.url}/admin/v1/models", headers=headers).raise_for_status().json()["models"]
 
 
+@pytest.mark.slow
 def test_settings_of_a_result_have_its_video_and_its_sound(media_page: Page) -> None:
     page = media_page
     reuse_settings(page)
@@ -127,6 +128,7 @@ def test_settings_of_a_result_have_its_video_and_its_sound(media_page: Page) -> 
     assert content(params["audio"]) == sound("wav", "pcm_s16le")
 
 
+@pytest.mark.slow
 def test_names_the_files_of_a_result_that_must_be_chosen_again(media_page: Page) -> None:
     page = media_page
     page.route("**/inputs/video/0", lambda route: route.fulfill(status=404))

@@ -74,6 +74,7 @@ def test_a_failed_job_says_why_and_is_retried(operator: Page, service: ServicePr
     expect(operator.get_by_role("row").filter(has_text=job)).to_contain_text("jobs.retry")
 
 
+@pytest.mark.slow
 def test_the_list_of_jobs_names_instances_where_it_has_room(operator: Page, service: ServiceProcess) -> None:
     made = new_key(service, "5.00")
     job = run_job(service, made["key"])
@@ -90,6 +91,7 @@ def test_the_list_of_jobs_names_instances_where_it_has_room(operator: Page, serv
     expect(row).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_charged_job_is_refunded_from_its_page(operator: Page, service: ServiceProcess) -> None:
     made = new_key(service, "5.00")
     operator.goto(f"/operations/job?id={run_job(service, made['key'])}")
@@ -105,6 +107,7 @@ def test_a_charged_job_is_refunded_from_its_page(operator: Page, service: Servic
     wait_until_sync(is_refunded)
 
 
+@pytest.mark.slow
 def test_the_wall_is_worked_by_keyboard(operator: Page, service: ServiceProcess) -> None:
     cards = operator.locator("#instances > li")
     expect(cards.filter(has_text="ready for")).to_have_count(2)
@@ -133,6 +136,7 @@ def test_the_wall_is_worked_by_keyboard(operator: Page, service: ServiceProcess)
     expect(operator.get_by_role("dialog", name="Log of sim-1")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_all_instances_are_drained_and_resumed(operator: Page, service: ServiceProcess) -> None:
     cards = operator.locator("#instances > li")
     expect(cards.filter(has_text="ready for")).to_have_count(2)

@@ -14,6 +14,8 @@ from tests.support.installation import installed
 from tests.support.s3_server import S3Server
 from tests.support.service import ServiceProcess
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[ServiceProcess]:

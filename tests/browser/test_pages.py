@@ -55,6 +55,7 @@ def test_a_revoked_key_leads_to_the_sign_in_page(page: Page, service: ServicePro
     expect(page).to_have_url("/sign-in")
 
 
+@pytest.mark.slow
 def test_an_operator_drains_and_resumes_an_instance(page: Page, service: ServiceProcess) -> None:
     sign_in(page, service.admin_token)
     expect(page).to_have_url("/operations")
@@ -73,6 +74,7 @@ def test_an_operator_drains_and_resumes_an_instance(page: Page, service: Service
     expect(page.get_by_role("dialog", name="Log of sim-1")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_an_operator_restarts_an_instance(page: Page, service: ServiceProcess) -> None:
     sign_in(page, service.admin_token)
     card = page.get_by_role("listitem").filter(has_text="sim-0")
@@ -95,6 +97,7 @@ def find_start(service: ServiceProcess, instance_id: str) -> str | None:
     return started
 
 
+@pytest.mark.slow
 def test_an_operator_sees_a_quarantined_request_and_downloads_its_graph(
     page: Page, service: ServiceProcess
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import av
 import httpx
+import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
@@ -81,6 +82,7 @@ def test_generates_images_and_shows_them_in_the_gallery(playground: Page, tmp_pa
     expect(results(page)).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_sliders_set_length_and_frame_rate_of_a_video(playground: Page, tmp_path: Path) -> None:
     page = playground
     page.get_by_role("radio", name="Video").check()
@@ -130,6 +132,7 @@ def drop(zone: Locator, name: str, data: bytes) -> None:
     zone.dispatch_event("drop", {"dataTransfer": transfer})
 
 
+@pytest.mark.slow
 def test_animates_an_output(playground: Page) -> None:
     page = playground
     page.get_by_label("Prompt", exact=True).fill("a paper boat")
@@ -170,6 +173,7 @@ def test_shows_errors_at_the_field_at_fault(playground: Page) -> None:
     expect(balance(page)).to_have_text("Balance $5.00")
 
 
+@pytest.mark.slow
 def test_explains_an_insufficient_balance(page: Page, service: ServiceProcess) -> None:
     sign_in(page, new_key(service, "0.001")["key"])
     page.get_by_label("Prompt", exact=True).fill("a cat")
@@ -197,6 +201,7 @@ def test_shows_progress_and_previews_and_cancels_a_job(playground: Page) -> None
     expect(balance(page)).to_have_text("Balance $5.00")
 
 
+@pytest.mark.slow
 def test_reuses_the_settings_of_an_output(playground: Page) -> None:
     page = playground
     page.get_by_label("Model", exact=True).select_option("sdxl-1.0")

@@ -49,6 +49,7 @@ def give_image(page: Page, label: str, data: bytes) -> None:
     expect(page.get_by_text("photo.png, ")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_finds_a_model_by_what_it_is_good_for(playground: Page) -> None:
     page = playground
     page.get_by_role("button", name="Browse all models").click()
@@ -68,6 +69,7 @@ def test_finds_a_model_by_what_it_is_good_for(playground: Page) -> None:
     expect(dialog.get_by_text("0 models", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_model_is_shown_with_the_latest_result_of_the_account(playground: Page) -> None:
     page = playground
     prompt(page).fill("a cat")
@@ -94,6 +96,7 @@ def test_draws_a_seed_and_uses_it(playground: Page) -> None:
     expect(seed).to_have_value("")
 
 
+@pytest.mark.slow
 def test_settings_survive_a_reload_and_end_with_the_session(playground: Page) -> None:
     page = playground
     choose(page, "sdxl-1.0")
@@ -112,6 +115,7 @@ def test_settings_survive_a_reload_and_end_with_the_session(playground: Page) ->
     assert page.evaluate("localStorage.length") == 0
 
 
+@pytest.mark.slow
 def test_settings_of_one_of_several_results_have_its_seed_and_inputs(playground: Page) -> None:
     page = playground
     choose(page, "flux-1-dev-image-to-image")
@@ -180,6 +184,7 @@ def test_paints_a_mask_with_mouse_and_keyboard(playground: Page) -> None:
     expect(results(page)).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_paints_with_a_finger(browser: Any, service: ServiceProcess) -> None:
     context = browser.new_context(
         base_url=service.url, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
@@ -218,6 +223,7 @@ def test_takes_pasted_images_and_results_that_are_dragged(playground: Page) -> N
     expect(page.get_by_text("pasted.png")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_cancels_one_of_several_results(playground: Page) -> None:
     page = playground
     make_slow(page, "qwen-image")
@@ -259,6 +265,7 @@ TEXTS_OF_PROGRESS = """async () => {
 }"""
 
 
+@pytest.mark.slow
 def test_says_that_the_model_loads_and_the_place_in_the_queue(playground: Page) -> None:
     """Eight images for two instances with two places each, of a model that no other test loads."""
     page = playground

@@ -133,6 +133,7 @@ async def test_keeps_the_tokens_of_agents_private(tmp_path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 async def test_a_removed_instance_is_unreachable_and_not_unknown(tmp_path: Path) -> None:
     async with running_cluster("a", "b") as cluster:
         fleet = fleet_of(cluster, tmp_path, pending_seconds=0.5)
@@ -179,6 +180,7 @@ async def test_prompts_go_on_while_ray_is_unreachable_and_the_service_restarts(t
             await wait_until_ready(second, 2)
 
 
+@pytest.mark.slow
 async def test_an_instance_that_is_cut_off_returns_with_its_prompt(tmp_path: Path) -> None:
     """Connections stay open and nothing answers, as in a partition of the network."""
     async with running_cluster("a") as cluster:
@@ -205,6 +207,7 @@ async def test_a_damaged_file_of_agents_is_no_obstacle(tmp_path: Path) -> None:
         assert "incarnation" in (tmp_path / "service" / "agents.json").read_text()
 
 
+@pytest.mark.slow
 async def test_an_instance_of_another_version_is_replaced_once_it_is_idle(tmp_path: Path) -> None:
     """Its prompt ends; the others go on working meanwhile."""
     async with running_cluster("a", "b") as cluster:
@@ -233,6 +236,7 @@ async def test_an_instance_of_another_version_is_replaced_once_it_is_idle(tmp_pa
             await fleet.stop()
 
 
+@pytest.mark.slow
 async def test_a_node_with_another_card_than_it_claims_gets_no_work(tmp_path: Path) -> None:
     async with running_cluster("a") as cluster:
         cluster.add_node("liar", "H100")
@@ -263,6 +267,7 @@ async def test_agents_answer_nothing_without_their_token(tmp_path: Path) -> None
                             assert response.status == 401
 
 
+@pytest.mark.slow
 async def test_the_end_of_an_instance_under_a_prompt_is_not_its_failure_until_blamed(
     tmp_path: Path,
 ) -> None:
@@ -284,6 +289,7 @@ async def test_the_end_of_an_instance_under_a_prompt_is_not_its_failure_until_bl
             await wait_until(lambda: fleet.instances()[0].failures == 1)
 
 
+@pytest.mark.slow
 async def test_a_requested_restart_blames_no_prompt(tmp_path: Path) -> None:
     async with running_cluster("a") as cluster:
         fleet = fleet_of(cluster, tmp_path, agent={"time_scale": 6.0})
@@ -324,6 +330,7 @@ async def test_follows_the_demand_and_tells_the_autoscaler_only_what_changes(tmp
             assert cluster.bundles[3:] == [[{"GPU": 1.0}]]
 
 
+@pytest.mark.slow
 async def test_waiting_shards_of_the_service_become_requests_for_nodes(tmp_path: Path) -> None:
     scheduler = Scheduler(max_attempts=3)
     limits = CapacityLimits(min_instances=1, max_instances=9, target_wait_seconds=60)
@@ -420,6 +427,7 @@ async def test_a_node_takes_work_only_once_it_has_the_weights(tmp_path: Path) ->
             assert states(fleet) == {"ray-0": InstanceState.READY}
 
 
+@pytest.mark.slow
 async def test_nodes_of_the_service_pull_what_it_lists(tmp_path: Path) -> None:
     """With the puller that the service names to its agents; two agents of a node share the file."""
     agent = {"needs_weights": True, "weight_puller": WEIGHT_PULLER, "models_dir": str(tmp_path / "models")}

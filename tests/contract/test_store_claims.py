@@ -82,6 +82,7 @@ async def test_a_replayed_message_is_claimed_by_none(world: StoreHarness) -> Non
     assert await take(world, "two") == [id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STORES)
 async def test_senders_of_several_processes_get_each_message_once(kind: str, tmp_path: Path) -> None:
     async with open_world(kind, tmp_path) as world:

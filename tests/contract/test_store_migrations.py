@@ -114,7 +114,15 @@ async def list_all_jobs(store: Store) -> dict[str, tuple[str, str, int]]:
     return {one.job.id: (one.job.account_id, one.job.status.value, one.job.price) for one in page.items}
 
 
-@pytest.fixture(params=MIGRATION_NAMES)
+#: The oldest, every fifth, and the latest four; the others take a third of a minute of CPU.
+ORDINARY = {*MIGRATION_NAMES[::5], *MIGRATION_NAMES[-4:]}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[] if name in ORDINARY else pytest.mark.slow) for name in MIGRATION_NAMES
+    ]
+)
 def schema(request: pytest.FixtureRequest) -> str:
     """The name of the last migration of a schema."""
     return str(request.param)

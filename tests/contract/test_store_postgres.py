@@ -269,6 +269,7 @@ async def on_cluster(cluster: PostgresCluster, name: str, directory: Path) -> As
         await store.close()
 
 
+@pytest.mark.slow
 async def test_a_stopped_server_is_unavailable_and_a_started_one_serves_at_once(
     cluster: PostgresCluster, tmp_path: Path
 ) -> None:

@@ -150,6 +150,7 @@ def without_annotations(directory: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_alerts_fire_for_what_they_are_about(tmp_path: Path) -> None:
     tests = {
         "rule_files": [str(without_annotations(tmp_path))],

@@ -148,6 +148,7 @@ def balance(service: ServiceProcess, headers: dict[str, str]) -> Any:
     return httpx.get(f"{service.url}/api/v1/billing/balance", headers=headers).json()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("response_format", ["b64_json", "url"])
 @pytest.mark.parametrize("to", ["png", "webp"])
 @pytest.mark.parametrize("model", SAVE)
@@ -201,6 +202,7 @@ def test_a_stream_delivers_all_frames(animated: ServiceProcess, headers: dict[st
     assert (info.content_type, info.frames) == ("image/webp", 5)
 
 
+@pytest.mark.slow
 def test_a_node_pack_s_animation_as_a_jpeg_fails_free_of_charge_after_one_run(tmp_path: Path) -> None:
     write_model(tmp_path / "models", "pack", PACK_SAVE)
     environment = {"PIXELFACTORY_WORKFLOWS_DIR": str(tmp_path / "models")}

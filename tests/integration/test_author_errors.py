@@ -27,6 +27,7 @@ __all__ = ["author"]
 service = publishing_service
 
 
+@pytest.mark.slow
 async def test_a_large_graph_is_published(service: ServiceProcess, author: str) -> None:
     """The page of ComfyUI sends two formats and facts: some public graphs have more than 256 KiB."""
     nodes: dict[str, Any] = {"0": graph()["1"]}

@@ -227,6 +227,7 @@ def test_is_restored_with_the_same_object_storage(
         assert "in use by another" in done.stderr
 
 
+@pytest.mark.slow
 def test_is_restored_with_an_empty_object_storage(backed_up: BackedUp, s3: S3Server, tmp_path: Path) -> None:
     environment = s3_settings(s3, new_bucket())
     service = ServiceProcess(tmp_path / "data", ("--simulate", "2"), environment)
@@ -277,6 +278,7 @@ async def test_names_lost_and_damaged_objects(backed_up: BackedUp, s3: S3Server,
     assert found.isdisjoint({lost.name, damaged.name})
 
 
+@pytest.mark.slow
 def test_backs_up_the_embedded_server_of_a_service_that_runs_or_not(tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path / "data", ("--simulate", "1"))
     with running(service):

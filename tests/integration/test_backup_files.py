@@ -174,6 +174,7 @@ def copy_beside_a_writer(source: Path, copies: list[Path]) -> None:
             writer.kill()
 
 
+@pytest.mark.slow
 async def test_a_database_is_copied_while_another_process_never_stops_writing(tmp_path: Path) -> None:
     source = tmp_path / "pixelfactory.db"
     store = SqliteStore(source)
@@ -437,6 +438,7 @@ def run_with_small_files(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_an_incomplete_backup_and_data_that_were_not_touched(tmp_path: Path) -> None:
     backup = asyncio.run(make_backup(tmp_path))
     asyncio.run(make_data(tmp_path / "two", "two"))
@@ -469,6 +471,7 @@ async def test_a_copy_is_another_installation_unless_it_replaces_the_one_that_wa
     assert find_installation_id(tmp_path / "new" / "pixelfactory.db") not in (None, original)
 
 
+@pytest.mark.slow
 async def test_kill_9_within_a_restore_leaves_the_old_data_or_the_new_ones(tmp_path: Path) -> None:
     backup = await make_backup(tmp_path)
     await make_data(tmp_path / "two", "two")

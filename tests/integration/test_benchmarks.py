@@ -16,6 +16,7 @@ from tests.support.real_comfyui import installation
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_decisions_are_measured_for_every_fleet() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scripts.bench.decisions", "--quick"],
@@ -42,6 +43,7 @@ def test_abuse_benchmark_compares_images_with_and_without_misuse() -> None:
     assert re.search(r"ratio of medians \d+\.\d+ ", done.stdout)
 
 
+@pytest.mark.slow
 def test_cluster_simulation_answers_every_question() -> None:
     done = subprocess.run(
         [

@@ -139,6 +139,7 @@ def test_rejects_databases_that_are_none() -> None:
     assert "pixelfactory.db" in error_of("keys", "list", "--data-dir", "data")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
 def test_says_what_a_user_without_home_and_rights_may_not_use() -> None:
     python = Path("/usr/bin/python3")
@@ -192,6 +193,7 @@ def _output_of(*command: object) -> str:
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False).stdout
 
 
+@pytest.mark.slow
 def test_output_is_utf_8_whole_and_survives_closed_pipes(tmp_path: Path) -> None:
     """One shell for everything that needs real descriptors."""
     script = """

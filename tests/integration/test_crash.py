@@ -101,6 +101,7 @@ async def test_sigterm_ends_with_0_and_leaves_nothing_running(service: ServicePr
     assert not psutil.wait_procs(children, timeout=5)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["crash", "drop_socket", "node_error", "no_output", "out_of_memory"])
 async def test_a_failing_instance_costs_time_and_no_money(faulty: ServiceProcess, kind: str) -> None:
     # A request that ends two instances is not run again.

@@ -176,6 +176,7 @@ async def test_a_job_completes_and_is_charged_once(
     await completes_and_is_charged_once(service, key, receiver, f"{moment} {step}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("step", THROUGH)
 async def test_a_job_whose_result_passes_through_completes_and_is_charged_once(
@@ -280,6 +281,7 @@ async def test_a_failing_job_is_released(
         await set_fault(instance, "node_error", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("step", REMOVAL)
 async def test_a_removed_job_loses_its_file(

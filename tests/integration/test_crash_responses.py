@@ -194,6 +194,7 @@ def pending_responses(service: ServiceProcess) -> dict[str, str | None]:
         return dict(db.execute("SELECT id, pending_response FROM jobs"))
 
 
+@pytest.mark.slow
 async def test_an_sdk_whose_result_was_cut_off_gets_it_by_its_retry(service: ServiceProcess) -> None:
     key = new_key(service, "50.00")
     async with WithholdingRelay(service.port) as relay, client(service.url, key) as http:
@@ -241,6 +242,7 @@ async def _cut_off(service: ServiceProcess, key: str, prompt: str) -> str:
     return next(str(job["jobId"]) for job in jobs if job["params"]["prompt"] == prompt)
 
 
+@pytest.mark.slow
 async def test_a_cut_off_result_that_nobody_asks_for_is_refunded(tmp_path: Path) -> None:
     environment = {"PIXELFACTORY_RECONCILE_SECONDS": "0.3", "PIXELFACTORY_UNDELIVERED_SECONDS": "0.5"}
     with running(ServiceProcess(tmp_path / "data", ("--simulate", "1"), environment)) as service:
@@ -254,6 +256,7 @@ async def test_a_cut_off_result_that_nobody_asks_for_is_refunded(tmp_path: Path)
             await poll(lambda: _pending(service, job), lambda pending: pending is None)
 
 
+@pytest.mark.slow
 async def test_a_retry_claims_only_a_result_of_its_own_key_and_request(service: ServiceProcess) -> None:
     key = new_key(service, "50.00")
     job = await _cut_off(service, key, "claimed")

@@ -70,6 +70,7 @@ def test_a_second_service_is_refused_and_told_who_holds_the_directory(
     assert not (data_dir / "pixelfactory.db").exists(), "the lock is taken first"
 
 
+@pytest.mark.slow
 def test_a_second_service_with_another_directory_is_refused_the_same_database(tmp_path: Path) -> None:
     database = tmp_path / "first" / "pixelfactory.db"
     link = tmp_path / "linked.db"
@@ -260,6 +261,7 @@ async def sign_in(service: ServiceProcess, credential: str) -> dict[str, str]:
         return {name: morsel.value for name, morsel in response.cookies.items()}
 
 
+@pytest.mark.slow
 async def test_ended_sessions_and_those_of_revoked_keys_stay_ended_after_a_restart(tmp_path: Path) -> None:
     service = ServiceProcess(tmp_path / "data", options=("--simulate", "1"))
     service.start()

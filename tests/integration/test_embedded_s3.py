@@ -77,6 +77,7 @@ def is_running(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
 async def test_an_outage_of_seconds_delays_and_loses_nothing(server: EmbeddedS3, store: ObjectStore) -> None:
     before = {f"outputs/before-{number}": os.urandom(50_000) for number in range(5)}
     during = {f"outputs/during-{number}": os.urandom(50_000) for number in range(12)}

@@ -75,7 +75,14 @@ def test_python_example_saves_its_results(
     check_files(name, tmp_path, printed)
 
 
-@pytest.mark.parametrize("name", existing(".mjs"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Those in Python are run for every API.
+        pytest.param(name, marks=[] if name.startswith(("openai", "fal", "replicate")) else pytest.mark.slow)
+        for name in existing(".mjs")
+    ],
+)
 def test_node_example_saves_its_results(
     service: ServiceProcess, key: str, node_project: Path, tmp_path: Path, name: str
 ) -> None:

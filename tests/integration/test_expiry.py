@@ -189,6 +189,7 @@ def test_the_bucket_keeps_files_until_the_sweeper_has_come() -> None:
     assert longer == dict.fromkeys(days, 41) | {"uploads/": 2}
 
 
+@pytest.mark.slow
 async def test_many_files_go_in_one_sweep(world: StoreHarness, objects: ObjectStore) -> None:
     await world.store.credit(world.account.id, 10_000_000, "many", world.now)
     records = [await made(world, objects, f"many-{number}") for number in range(210)]

@@ -47,7 +47,7 @@ Finished = dict[str, list[tuple[str, str, str | None]]]
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service with one instance, in which a job may wait for ten seconds."""
+    """A service with one instance, in which a job may wait for ten seconds until a test starts it again."""
     environment = {"PIXELFACTORY_MAX_JOB_SECONDS": "10", "PIXELFACTORY_MAX_ATTEMPTS": "2"}
     directory = tmp_path_factory.mktemp("keys")
     with running(ServiceProcess(directory / "data", ("--simulate", "1"), environment)) as started:
@@ -119,6 +119,9 @@ async def test_a_failure_that_passes_frees_the_key(service: ServiceProcess) -> N
         for holder in reversed(holders):
             async with other.delete(f"/api/v1/jobs/{holder}") as response:
                 assert response.status == 200
+        await asyncio.to_thread(service.stop)
+        service.environment = {"PIXELFACTORY_MAX_ATTEMPTS": "2"}
+        await asyncio.to_thread(service.start)
 
         again = await send_all(http)
         assert {name: status for name, (status, _, _) in again.items() if status >= 300} == {}

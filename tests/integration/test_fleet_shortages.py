@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from comfy_instances.process.child import find_free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,12 +40,14 @@ async def test_instances_that_cannot_be_launched_are_launched_when_the_shortage_
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 async def test_healthy_instances_are_not_restarted_because_they_cannot_be_probed(tmp_path: Path) -> None:
     report, _ = await starve(tmp_path, "local-alive")
     assert report["after"] == ["ready", "ready"]
     assert report["restarts"] == [0, 0]
 
 
+@pytest.mark.slow
 async def test_adopted_instances_stay_monitored(tmp_path: Path) -> None:
     port = find_free_port()
     simulator = await asyncio.create_subprocess_exec(

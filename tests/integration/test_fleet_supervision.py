@@ -134,6 +134,7 @@ async def test_another_server_on_the_port_is_not_taken_for_ours(tmp_path: Path) 
     assert InstanceState.READY not in {info.state for info in told}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "detail"),
     [
@@ -186,6 +187,7 @@ async def test_the_circuit_closes_by_itself_for_another_try(tmp_path: Path) -> N
         await wait_until_ready(fleet)
 
 
+@pytest.mark.slow
 async def test_an_end_under_a_prompt_counts_only_when_it_is_blamed_on_the_instance(tmp_path: Path) -> None:
     fleet = LocalFleet.simulated(1, directory=tmp_path, policy=replace(QUICK, failures_allowed=2))
     async with running(fleet) as told:
@@ -294,6 +296,7 @@ async def test_no_orphans_after_kill_9(tmp_path: Path) -> None:
     await wait_until(lambda: not any(is_alive(process) for process in orphans))
 
 
+@pytest.mark.slow
 async def test_starting_and_stopping_leaves_no_descriptors(tmp_path: Path) -> None:
     async def once() -> None:
         fleet = LocalFleet.simulated(1, directory=tmp_path, policy=QUICK)

@@ -76,9 +76,8 @@ def operations(fuzzed: ServiceProcess) -> list[Any]:
 
 
 @pytest.mark.timeout(600)  # thousands of requests
-@pytest.mark.parametrize(
-    "role", [pytest.param(role, marks=[] if role == "caller" else pytest.mark.slow) for role in ROLES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("role", ROLES)
 def test_every_operation_keeps_to_the_document(
     fuzzed: ServiceProcess, secrets: dict[str, str | None], operations: list[Any], role: str
 ) -> None:

@@ -177,6 +177,7 @@ async def crowd(
         yield connections
 
 
+@pytest.mark.slow
 async def test_half_open_connections_do_not_keep_others_out(crowded: ServiceProcess) -> None:
     before = (await scrape(crowded)).value("pixelfactory_http_connections_over_limit_total")
     async with crowd(crowded, 4 * PER_ADDRESS, HALF_A_HEADER, "127.0.0.9") as connections:
@@ -245,6 +246,7 @@ async def test_counts_failures_to_accept_and_logs_few(impatient: ServiceProcess)
     assert len({line[:8] for line in lines}) >= len(lines) - 1, "about one line a second"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("soft", "hard", "wanted", "expected"),
     [(256, 2000, 1000, 1000), (256, 500, 1000, 500), (900, 2000, 500, 900)],

@@ -75,6 +75,7 @@ def dataset_body(dataset: str) -> dict[str, Any]:
     return {"model": "sd-1.5-lora-trainer", "dataset": dataset, "steps": 3, "rank": 2}
 
 
+@pytest.mark.slow
 async def test_dataset_urls_in_quotes_delay_no_uploads(patient: ServiceProcess) -> None:
     first, second = new_key(patient), new_key(patient)
     async with (

@@ -155,6 +155,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     return dict(zip(CASES, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_refuses_an_input_without_decoding_it(outcomes: dict[str, dict[str, Any]], name: str) -> None:
     case, outcome = CASES[name], outcomes[name]

@@ -59,6 +59,7 @@ def size_of(data: bytes) -> tuple[int, int]:
         return picture.size
 
 
+@pytest.mark.slow
 async def test_an_image_by_url_is_enlarged(open_service: ServiceProcess, caller: str) -> None:
     async with serving(answer(png(64, 48))) as server, open_service.client(caller) as http:
         status, body = await enlarge(http, f"{server.url}/fox.png?sign=%7E")

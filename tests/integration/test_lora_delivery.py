@@ -156,6 +156,7 @@ async def picture_of(job: dict[str, Any]) -> bytes:
         return await response.read()
 
 
+@pytest.mark.slow
 async def test_a_job_that_waits_keeps_the_lora_that_is_deleted(http: aiohttp.ClientSession) -> None:
     lora = await submit_job(http, training(lora_name="fox"))
     assert (await wait_for_job(http, lora))["status"] == "completed"

@@ -352,6 +352,7 @@ async def test_operators_call_drafts_by_a_key_of_their_account(service: ServiceP
     assert await poll(status, lambda found: found == 200) == 200
 
 
+@pytest.mark.slow
 async def test_jobs_of_a_version_go_on_when_it_is_replaced_rolled_back_and_removed(tmp_path: Path) -> None:
     environment = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "1"}
     prompt = json.loads((SHIPPED_WORKFLOWS_DIR / "sd-1.5" / "graph.json").read_text())

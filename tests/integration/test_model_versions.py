@@ -96,6 +96,7 @@ async def change(service: ServiceProcess, number: int) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 async def test_an_old_version_is_served_where_the_new_one_is_not(
     world: tuple[ServiceProcess, InstanceAddress],
 ) -> None:
@@ -110,6 +111,7 @@ async def test_an_old_version_is_served_where_the_new_one_is_not(
         assert len(done["assets"]) == 4
 
 
+@pytest.mark.slow
 async def test_an_old_version_that_no_instance_can_run_is_given_up(
     world: tuple[ServiceProcess, InstanceAddress],
 ) -> None:

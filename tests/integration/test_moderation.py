@@ -164,6 +164,7 @@ async def test_by_default_nothing_is_refused(service: ServiceProcess, key: str) 
         assert (await ask(http, prompt="badword violence"))[0] == 200
 
 
+@pytest.mark.slow
 def test_an_invalid_word_file_stops_the_start(tmp_path: Path) -> None:
     words = tmp_path / "words.toml"
     words.write_text("words = 7")

@@ -50,6 +50,7 @@ async def wallet(http: aiohttp.ClientSession) -> tuple[float, float]:
     return body["balance_usd"], body["held_usd"]
 
 
+@pytest.mark.slow
 async def test_a_key_that_is_revoked_has_its_job_finished_and_charged(slow: ServiceProcess) -> None:
     made = slow.run("keys", "create", "--credit", "1")
     other = slow.run("keys", "create", "--account", made["account"])["key"]
@@ -63,6 +64,7 @@ async def test_a_key_that_is_revoked_has_its_job_finished_and_charged(slow: Serv
         assert await wallet(owner) == (0.99, 0.0)
 
 
+@pytest.mark.slow
 async def test_a_plan_change_expires_the_allowance_and_keeps_the_hold(slow: ServiceProcess) -> None:
     made = slow.run("keys", "create", "--plan", "starter")
     async with slow.client(made["key"]) as http:

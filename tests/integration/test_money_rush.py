@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.support.service import ServiceProcess
 
@@ -16,6 +17,7 @@ SMALL = {"model": "flux-1-schnell", "prompt": "a cat", "size": "256x256", "steps
 RUSH, PAID = 1000, 100
 
 
+@pytest.mark.slow
 async def test_a_thousand_requests_on_a_wallet_that_pays_for_a_hundred(bank: ServiceProcess) -> None:
     key = bank.key("1.00")
     connector = aiohttp.TCPConnector(limit=0)

@@ -95,6 +95,7 @@ async def test_drained_instance_finishes_its_shards_and_gets_no_more(service: Se
         assert (await wait_for_job(http, third))["status"] == "completed"
 
 
+@pytest.mark.slow
 async def test_restart_loses_no_job(service: ServiceProcess) -> None:
     await all_ready(service)
     async with service.client(service.key("1.00")) as http:

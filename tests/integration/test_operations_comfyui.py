@@ -32,6 +32,7 @@ def status(directory: Path) -> dict[str, Any]:
     return dict(json.loads(comfyui(directory, "status", "--json").stdout))
 
 
+@pytest.mark.slow
 def test_install_reports_its_steps_and_status_reports_drift(tmp_path: Path, directory: Path) -> None:
     assert status(directory)["drift"] == ["not installed"]
     upstream = make_upstream(tmp_path / "upstream")

@@ -500,6 +500,7 @@ async def test_a_browser_sends_the_key_of_a_socket_in_its_address(host: ServiceP
         assert (await call(http, "GET", f"/queue?token={key}"))[0] == 401
 
 
+@pytest.mark.slow
 async def test_a_graph_that_ends_its_instances_is_not_run_again(host: ServiceProcess, key: str) -> None:
     async with host.client(key) as http:
         await inject_fault(host, "crash", 1)

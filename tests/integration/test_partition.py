@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.support.api import all_idle, submit_job, wait_for_instances, wait_for_job
 from tests.support.comfyui_server import simulator
 from tests.support.network_namespace import network_namespace
@@ -14,6 +16,7 @@ IMAGE = {"model": "sdxl-1.0", "prompt": "a red fox", "width": 512, "height": 512
 SLOW = ("--time-scale", "0.5")
 
 
+@pytest.mark.slow
 async def test_jobs_of_an_instance_that_is_cut_off_run_elsewhere(tmp_path: Path) -> None:
     """No packet arrives and no connection is closed; afterwards the instance is used again."""
     with (

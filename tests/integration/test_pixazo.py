@@ -155,6 +155,7 @@ PRICES: list[tuple[str, dict[str, Any], float]] = [
 ]
 
 
+@pytest.mark.slow
 async def test_charges_the_documented_prices(offering: ServiceProcess) -> None:
     """Free models need no balance; errors of the others name the missing amount."""
     poor, rich = new_key(offering, None), new_key(offering, "17.00")
@@ -370,6 +371,7 @@ EXACT_SIZES: list[tuple[str, dict[str, Any], tuple[int, int]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "fields", "size"), EXACT_SIZES)
 async def test_makes_exactly_the_size_that_was_asked_for(
     service: ServiceProcess, path: str, fields: dict[str, int], size: tuple[int, int]

@@ -27,15 +27,18 @@ from tests.support.webhook_receiver import WebhookReceiver, receiving
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixazo"
 QUEUED = (
     "flux-2-pro-image-to-image-866",
+    "flux-2-pro-text-to-image-trainer-712",
+    "pro1.1",
+    "flux-dev-image",
+    "flux-fill-dev",
+)
+#: Sections that differ from one of the above by the model only.
+ALIKE = (
     "flux-2-pro-text-to-image-799",
     "flux-2-pro-image-to-image-trainer-831",
-    "flux-2-pro-text-to-image-trainer-712",
     "flux-kontext-restore-image",
-    "pro1.1",
     "flux-pro",
-    "flux-dev-image",
     "flux-dev-text",
-    "flux-fill-dev",
 )
 SYNCHRONOUS = ("flux-2-klein-4b", "generateT2I", "getData")
 FILES = {"photo.png": png(320, 256), "mask.png": png(320, 256), "dataset.zip": zipped()}
@@ -95,7 +98,7 @@ async def download(url: str) -> bytes:
         return await response.read()
 
 
-@pytest.mark.parametrize("name", QUEUED)
+@pytest.mark.parametrize("name", [*QUEUED, *(pytest.param(name, marks=pytest.mark.slow) for name in ALIKE)])
 async def test_runs_the_examples_that_queue_and_poll(
     offering: ServiceProcess, tmp_path: Path, name: str
 ) -> None:

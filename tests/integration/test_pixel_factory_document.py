@@ -96,6 +96,7 @@ def test_javascript_makes_an_image_with_node(desk: Path, service: ServiceProcess
     assert size_of((desk / "output.png").read_bytes()) == (1024, 1024)
 
 
+@pytest.mark.slow
 def test_curl_makes_a_video(desk: Path, service: ServiceProcess, key: str) -> None:
     video = film(made(shell(desk, example("video.sh", service, key))))
     assert (video.frames, video.fps) == (81, 16.0)
@@ -107,16 +108,19 @@ def test_python_makes_a_video(desk: Path, service: ServiceProcess, key: str) -> 
     assert film((desk / "output.mp4").read_bytes()).frames == 81
 
 
+@pytest.mark.slow
 def test_python_makes_a_video_from_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     python(desk, service, key, example("image_to_video.py", service, key))
     assert film((desk / "animated.mp4").read_bytes()).frames == 81
 
 
+@pytest.mark.slow
 def test_curl_makes_a_video_from_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     video = film(made(shell(desk, example("image_to_video.sh", service, key))))
     assert (video.frames, video.fps) == (81, 16.0)
 
 
+@pytest.mark.slow
 def test_python_upscales_an_image(desk: Path, service: ServiceProcess, key: str) -> None:
     told = python(desk, service, key, example("upscale.py", service, key))
     assert told == "Upscaled image saved to upscaled.png\n"
@@ -127,11 +131,13 @@ def test_curl_upscales_an_image(desk: Path, service: ServiceProcess, key: str) -
     assert size_of(made(shell(desk, example("upscale.sh", service, key)))) == (384, 256)
 
 
+@pytest.mark.slow
 def test_python_makes_a_batch(desk: Path, service: ServiceProcess, key: str) -> None:
     assert python(desk, service, key, example("batch.py", service, key)) == "Saved 4 images\n"
     assert len({(desk / f"output_{index}.png").read_bytes() for index in range(4)}) == 4
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_image(desk: Path, service: ServiceProcess, key: str) -> None:
     compare = "print(response1.data[0].b64_json == response2.data[0].b64_json)"
     assert python(desk, service, key, example("seeds.py", service, key), compare) == "True\n"

@@ -175,6 +175,7 @@ async def test_files_can_be_downloaded_for_a_day(offering: ServiceProcess) -> No
             assert set(await response.json()) == {"detail"}
 
 
+@pytest.mark.slow
 async def test_a_result_link_answers_head_and_ranges_and_nothing_forged(
     service: ServiceProcess, key: str
 ) -> None:

@@ -60,6 +60,7 @@ COSTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "body", "credits"), COSTS)
 async def test_charges_credits_by_image_resolution_and_second(
     offering: ServiceProcess, model: str, body: dict[str, Any], credits: float

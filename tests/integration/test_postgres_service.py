@@ -143,6 +143,7 @@ async def test_a_read_only_database_refuses_new_jobs_and_takes_them_again(
         assert (await wait_for_job(http, await submit_job(http, IMAGE)))["status"] == "completed"
 
 
+@pytest.mark.slow
 async def test_restarts_of_the_database_under_load_lose_no_job(
     service: ServiceProcess, cluster: PostgresCluster
 ) -> None:
@@ -190,6 +191,7 @@ async def test_restarts_of_the_database_under_load_lose_no_job(
     assert service.audit() == []
 
 
+@pytest.mark.slow
 def test_a_service_on_sqlite_does_not_import_the_driver_of_postgresql() -> None:
     """The driver is an extra, and takes a tenth of a second and some megabytes."""
     program = (

@@ -70,6 +70,7 @@ def trusted(data: bytes, source: SourceType = SourceType.GENERATED) -> Credentia
     return found
 
 
+@pytest.mark.slow
 def test_images_that_instances_deliver_are_signed_in_the_format_that_was_asked_for(
     signed: ServiceProcess, http: httpx.Client
 ) -> None:

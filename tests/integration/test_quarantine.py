@@ -95,6 +95,7 @@ async def _run_poison_beside_ordinary_jobs(service: ServiceProcess) -> Aftermath
         return made
 
 
+@pytest.mark.slow
 async def test_a_shortage_of_descriptors_costs_no_job_and_no_instance(service: ServiceProcess) -> None:
     """The limit of the running service is lowered below what it has open, and raised again.
 
@@ -204,6 +205,7 @@ async def test_a_waiting_caller_is_told_not_to_retry(service: ServiceProcess, pa
         assert response.headers["X-Should-Retry"] == "false"
 
 
+@pytest.mark.slow
 async def test_dialects_that_poll_report_the_failure(service: ServiceProcess) -> None:
     await wait_for_instances(service, all_ready)
     poison = {"prompt": "a dog [fault:crash]", "width": 512, "height": 512}
@@ -219,6 +221,7 @@ async def test_dialects_that_poll_report_the_failure(service: ServiceProcess) ->
         assert "not run again" in ended["error"]
 
 
+@pytest.mark.slow
 async def test_a_neighbour_on_the_same_instance_is_not_quarantined(service: ServiceProcess) -> None:
     """Its four images are anywhere when instances end: running, waiting behind, or being fetched."""
     await wait_for_instances(service, all_ready)
@@ -230,6 +233,7 @@ async def test_a_neighbour_on_the_same_instance_is_not_quarantined(service: Serv
             assert (await wait_for_job(good, neighbour))["status"] == "completed"
 
 
+@pytest.mark.slow
 async def test_a_request_outlives_restarts_of_its_instances_on_request(service: ServiceProcess) -> None:
     await wait_for_instances(service, all_ready)
     async with service.client(service.admin_token) as admin, service.client(new_key(service)) as http:
@@ -254,6 +258,7 @@ async def test_a_request_outlives_restarts_of_its_instances_on_request(service: 
             assert response.status in (200, 204)
 
 
+@pytest.mark.slow
 async def test_a_request_that_succeeds_elsewhere_leaves_the_death_to_its_instance(
     service: ServiceProcess,
 ) -> None:

@@ -198,6 +198,7 @@ QUEUED: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "body"), QUEUED, ids=[path for path, _ in QUEUED])
 async def test_a_retry_gets_the_job_whose_id_was_not_sent(
     service: ServiceProcess, path: str, body: dict[str, Any]

@@ -135,6 +135,7 @@ def check_own_predictions(own: Client, client: Client) -> None:
     assert (raised.value.status, raised.value.title) == (404, "Not Found")
 
 
+@pytest.mark.slow
 def test_pages_follow_the_cursor(http: httpx.Client, offering: ServiceProcess) -> None:
     key = new_key(offering)
     headers = {"Authorization": f"Bearer {key}"}

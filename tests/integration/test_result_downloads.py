@@ -164,6 +164,7 @@ def redirecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServicePro
         yield started
 
 
+@pytest.mark.slow
 async def test_links_work_after_a_restart_and_redirect_if_the_operator_wants(
     redirecting: ServiceProcess,
 ) -> None:

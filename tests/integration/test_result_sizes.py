@@ -154,6 +154,7 @@ def test_edits_in_place_keep_odd_sizes(client: httpx.Client, model: str) -> None
     assert np.abs(corner).mean() < 12
 
 
+@pytest.mark.slow
 def test_scales_a_large_image_and_its_mask_down(client: httpx.Client) -> None:
     mask = Image.new("RGBA", (3000, 2000), (0, 0, 0, 255))
     mask.paste((0, 0, 0, 0), (1500, 0, 3000, 2000))

@@ -93,6 +93,7 @@ async def test_a_job_whose_caller_was_at_a_killed_process_is_cancelled_and_not_c
     first.start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT])
 async def test_jobs_survive_a_restart_of_postgresql_under_both_roles(
     apis: tuple[ServiceProcess, ServiceProcess], installation: Installation, key: str, how: signal.Signals

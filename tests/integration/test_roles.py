@@ -176,6 +176,7 @@ async def test_progress_and_previews_reach_the_callers_of_any_process(
     assert {"queue", "started", "progress", "preview", "job"} <= set(kinds)
 
 
+@pytest.mark.slow
 async def test_a_polled_job_tells_its_progress(apis: tuple[ServiceProcess, ServiceProcess], key: str) -> None:
     """At a process that did not take it, and where no stream follows it."""
     async with apis[0].client(key) as one, apis[1].client(key) as other:
@@ -291,6 +292,7 @@ def test_a_scheduler_that_could_not_lead_does_not_stand_by(installation: Install
     assert "standing by" not in done.stderr
 
 
+@pytest.mark.slow
 async def test_another_session_secret_is_named_as_the_reason(
     installation: Installation, scheduler: ServiceProcess
 ) -> None:

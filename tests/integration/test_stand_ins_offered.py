@@ -58,6 +58,7 @@ def test_answers_show_the_name_that_was_asked_for(
     assert refused.value.code == "model_not_found"
 
 
+@pytest.mark.slow
 def test_one_name_generates_edits_fills_and_varies(client: openai.OpenAI) -> None:
     image, mask = png(256, 256), png_with_hole(256, 256)
     made = [
@@ -74,6 +75,7 @@ def test_one_name_generates_edits_fills_and_varies(client: openai.OpenAI) -> Non
         assert response.usage.model == "gpt-image-1"  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_one_name_makes_videos_with_and_without_an_image(client: openai.OpenAI) -> None:
     body: dict[str, Any] = {"model": "sora-2", "prompt": "waves", "size": "1280x720", "seconds": "1"}
     for extra in ({}, {"input_reference": png(1280, 720)}):

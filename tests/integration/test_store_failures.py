@@ -151,6 +151,7 @@ async def test_a_waiting_caller_gets_its_result_when_the_store_is_back(
         assert await entry_kinds(http) == ["capture", "hold"]
 
 
+@pytest.mark.slow
 async def test_a_failed_attempt_is_recorded_when_the_store_is_back(
     trouble: tuple[ServiceProcess, StoreFailure],
 ) -> None:
@@ -188,6 +189,7 @@ async def test_a_caller_that_disconnects_meanwhile_is_not_charged(
         assert await entry_kinds(http) == ["hold", "release"]
 
 
+@pytest.mark.slow
 async def test_a_webhook_is_delivered_once_although_that_cannot_be_recorded(
     trouble: tuple[ServiceProcess, StoreFailure],
 ) -> None:

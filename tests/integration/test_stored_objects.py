@@ -146,6 +146,7 @@ async def test_deleting_a_video_leaves_a_run_of_the_same_pixels_its_file(
             assert len(await response.read()) == job["assets"][0]["bytes"]
 
 
+@pytest.mark.slow
 async def test_no_url_breaks_while_runs_of_the_same_pixels_are_deleted(
     service: ServiceProcess, objects: ObjectStore
 ) -> None:

@@ -85,6 +85,7 @@ async def take_scope(service: ServiceProcess, key_id: str) -> object:
     return await admin(service, "PUT", f"keys/{key_id}/limits", {"scopes": ["billing"]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [revoke, rotate, expire, take_scope])
 async def test_job_events_end_with_the_key(slow: ServiceProcess, account: str, end: EndKey) -> None:
     (key_id, secret), (_, other) = await new_key(slow, account), await new_key(slow, account)

@@ -84,6 +84,7 @@ def convolved(tensors: Mapping[str, Array], layer: str, image: Array) -> Array:
     return result + tensors[f"{layer}.bias"][:, None, None]
 
 
+@pytest.mark.slow
 def test_the_upscaler_has_the_tensors_of_an_esrgan_with_one_block(models: Path) -> None:
     tensors = upscaler(models)
     assert len(tensors) == 42
@@ -105,6 +106,7 @@ def test_the_upscaler_repeats_each_pixel_four_times_four(models: Path) -> None:
     assert np.array_equal(enlarged, image.repeat(4, axis=1).repeat(4, axis=2))
 
 
+@pytest.mark.slow
 def test_safetensors_are_complete_and_hold_numbers(models: Path) -> None:
     for file in models.rglob("*.safetensors"):
         header, tensors = read_safetensors(file)

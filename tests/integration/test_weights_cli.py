@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.cli import command
 from tests.support.drafts import node, saving, write
 from tests.support.polling import wait_until_sync
@@ -65,6 +67,7 @@ async def test_from_plan_to_proof(tmp_path: Path) -> None:
     assert (await run("weights", "verify", "--quick", **settings))[0] == 0
 
 
+@pytest.mark.slow
 async def test_a_killed_download_goes_on(tmp_path: Path) -> None:
     settings = world(tmp_path)
     async with hosting(DATA, partly(300_000, pause=60)) as host:

@@ -214,9 +214,10 @@ def test_a_running_request_is_in_progress_and_is_cancelled_once(
 def test_a_stream_of_states_sends_each_line_of_the_logs_once(paced: ServiceProcess, paced_key: str) -> None:
     """Its JavaScript client appends the logs of each event to those before."""
     headers = {"Authorization": f"Key {paced_key}"}
-    body = {"prompt": "a cat", "num_inference_steps": 30, "seed": 7, "image_size": "square"}
+    # A video takes seconds, also where an image is ready before its stream is opened.
+    body = {"prompt": "a cat", "num_inference_steps": 30, "seed": 7, "num_frames": 81}
     with httpx.Client(base_url=f"{paced.url}/fal", headers=headers, timeout=60) as own:
-        queued = own.post("/queue/fal-ai/fast-sdxl", json=body).json()
+        queued = own.post("/queue/fal-ai/wan-t2v", json=body).json()
         with own.stream("GET", f"{queued['status_url']}/stream", params={"logs": "1"}) as stream:
             states = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
     lines = [line["message"] for state in states for line in state["logs"]]

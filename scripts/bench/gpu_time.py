@@ -16,7 +16,8 @@ takes of the thread of the graph.
 adds how busy NVML finds it. The files are written and quantized first: 24 GB, and those of one other kind.
 
 A machine with a GPU uses it, unless `-- --cpu` says otherwise. Prints JSON; a run of all cases also writes it
-to results/gpu_time.json (on a GPU gpu_time_card.json, with a network gpu_time_flux.json).
+to results/gpu_time.json (on a GPU gpu_time_card.json, with a network gpu_time_flux.json), and any run to the
+file of `--results`. It is written after each case, so that one that fails loses none before it.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.process.child import find_free_port
+from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.session.session import InstanceSession, SessionSettings
 from orchestrator.storage.embedded_server import EmbeddedS3
 from orchestrator.storage.object_store import ObjectStore
@@ -46,6 +49,7 @@ from scripts.bench.gpu_time_flux import (
     SMALL,
     BusyMeter,
     find_gpu,
+    kind_file,
     make_kind,
     make_weights,
     reason_to_skip,
@@ -65,6 +69,30 @@ CASES = (
 )
 #: Pixels of the width and height of the network's images, of full size and small.
 NETWORK_PIXELS, SMALL_PIXELS = 1024, 64
+
+
+@dataclass
+class Results:
+    """The rows so far, written after each case."""
+
+    options: argparse.Namespace
+    gpu: Gpu | None
+    #: Name in the folder of results; empty for a run of some cases.
+    name: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, depth: int | None, rows: Sequence[dict[str, Any]]) -> None:
+        """Add the rows of a case and write all."""
+        self.rows += [row if depth is None else {"depth": depth, **row} for row in rows]
+        if self.name:
+            save_results(self.name, self.to_json())
+        if self.options.results:
+            self.options.results.write_text(json.dumps(self.to_json(), indent=1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is written."""
+        found = {"seconds": self.options.seconds, "comfyui": self.options.more, "rows": self.rows}
+        return found if self.gpu is None else {**found, "gpu": self.gpu.name}
 
 
 @dataclass(frozen=True)
@@ -108,7 +136,7 @@ def start_comfyui(folder: Path, base: Path, port: int, more: Sequence[str]) -> s
     )
 
 
-async def run(options: argparse.Namespace, meter: BusyMeter) -> list[dict[str, Any]]:
+async def run(options: argparse.Namespace, meter: BusyMeter, results: Results) -> None:
     """Run all cases in all ways."""
     with tempfile.TemporaryDirectory(prefix="gpu-time-", dir=options.work) as directory:
         base, port = Path(directory) / "comfyui", find_free_port()
@@ -121,45 +149,54 @@ async def run(options: argparse.Namespace, meter: BusyMeter) -> list[dict[str, A
         try:
             await server.start()
             await wait_until_up(bed.url, process, base / "log")
-            return await (run_flux(bed, models, options) if options.flux else run_simulated(bed, options))
+            await (
+                run_flux(bed, models, options, results)
+                if options.flux
+                else run_simulated(bed, options, results)
+            )
         finally:
             process.kill()
             process.wait()
             await server.stop()
 
 
-async def run_simulated(bed: Bed, options: argparse.Namespace) -> list[dict[str, Any]]:
+async def run_simulated(bed: Bed, options: argparse.Namespace, results: Results) -> None:
     """Run the chosen cases with simulated sampling."""
     cases = [
         replace(case, prompts=min(case.prompts, options.prompts))
         for case in CASES
         if options.case in case.name
     ]
-    rows: list[dict[str, Any]] = []
     for depth in options.depths:
-        rows += [{"depth": depth, **row} for row in await run_cases(bed, cases, options.seconds, depth)]
-    return rows
+        for case in cases:
+            results.add(depth, await run_case(bed, case, options, options.seconds, depth))
 
 
-async def run_flux(bed: Bed, models: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Run the network in each kind of weights, which exists only meanwhile."""
+async def run_flux(bed: Bed, models: Path, options: argparse.Namespace, results: Results) -> None:
+    """Run the network in each kind of weights, which exists only meanwhile. A kind that fails is a row."""
     pixels = SMALL_PIXELS if options.small else NETWORK_PIXELS
-    rows: list[dict[str, Any]] = []
     for kind in options.flux:
         if reason := reason_to_skip(kind, bed.meter.gpu):
-            rows.append({"case": kind, "skipped": reason})
+            results.add(None, [{"case": kind, "skipped": reason}])
             continue
-        name = await asyncio.to_thread(make_kind, options.comfyui, models, kind)
-        case = Case(f"FLUX.1 {kind}", pixels, pixels, 1, options.prompts, network=name, steps=options.steps)
-        for depth in options.depths:
-            rows += [{"depth": depth, **row} for row in await run_cases(bed, [case], 0.0, depth)]
-        if kind != "bf16":
-            (models / "diffusion_models" / name).unlink()
-    return rows
+        try:
+            name = await asyncio.to_thread(make_kind, options.comfyui, models, kind)
+            case = Case(
+                f"FLUX.1 {kind}", pixels, pixels, 1, options.prompts, network=name, steps=options.steps
+            )
+            for depth in options.depths:
+                results.add(depth, await run_case(bed, case, options, 0.0, depth))
+        except (subprocess.CalledProcessError, InstanceError) as error:
+            results.add(None, [{"case": kind, "failed": f"{type(error).__name__}: {error}"}])
+        finally:
+            if kind != "bf16":
+                (models / "diffusion_models" / kind_file(kind)).unlink(missing_ok=True)
 
 
-async def run_cases(bed: Bed, cases: Sequence[Case], seconds: float, depth: int) -> list[dict[str, Any]]:
-    """Run cases in all ways, with `depth` prompts queued."""
+async def run_case(
+    bed: Bed, case: Case, options: argparse.Namespace, seconds: float, depth: int
+) -> list[dict[str, Any]]:
+    """Run a case in all ways, with `depth` prompts queued."""
     rows: list[dict[str, Any]] = []
     async with (
         ObjectStore(bed.server.bucket_config("bench")) as store,
@@ -170,12 +207,11 @@ async def run_cases(bed: Bed, cases: Sequence[Case], seconds: float, depth: int)
         await store.ensure_bucket()
         await session.wait_connected(30)
         bench = Bench(session, store, http, bed.meter)
-        for case in cases:
-            for way in WAYS:
-                if way == "socket" and case.is_video:
-                    continue
-                rows.append(await bench.run_case(case, way, seconds, depth))
-                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        for way in options.ways:
+            if way == "socket" and case.is_video:
+                continue
+            rows.append(await bench.run_case(case, way, seconds, depth))
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     add_shares(rows)
     return rows
 
@@ -190,6 +226,10 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0, help="simulated sampling of each prompt")
     parser.add_argument("--case", default="", help="only cases with this text in their name")
     parser.add_argument("--flux", default="", help="kinds of weights of a network, such as bf16,fp8,nvfp4")
+    parser.add_argument(
+        "--ways", default=",".join(WAYS), help="such as nothing,delivery; the first is nothing"
+    )
+    parser.add_argument("--results", type=Path, help="file for the results, also those of some cases")
     parser.add_argument("--steps", type=int, default=4, help="of the network")
     parser.add_argument("--prompts", type=int, default=16, help="in each way, at most")
     parser.add_argument("--small", action="store_true", help="a network that a CPU runs, to try the program")
@@ -199,6 +239,9 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options.flux = [kind for kind in options.flux.split(",") if kind]
     if unknown := set(options.flux) - set(KINDS):
         parser.error(f"--flux: unknown {', '.join(sorted(unknown))}; known are {', '.join(KINDS)}")
+    options.ways = options.ways.split(",")
+    if options.ways[0] != WAYS[0] or set(options.ways) - set(WAYS):
+        parser.error(f"--ways: must be {WAYS[0]}, then any of {', '.join(WAYS[1:])}")
     options.depths = (options.depth,) if options.depth else DEPTHS
     return options
 
@@ -209,14 +252,11 @@ def main() -> None:
     gpu = None if may_use_cpu and "--cpu" in options.more else find_gpu(may_use_cpu=may_use_cpu)
     if gpu is None and "--cpu" not in options.more:
         options.more = ["--cpu", *options.more]
-    rows = asyncio.run(run(options, BusyMeter(gpu)))
-    result = {"seconds": options.seconds, "comfyui": options.more, "rows": rows}
-    if gpu is not None:
-        result["gpu"] = gpu.name
-    print(json.dumps(result, indent=1))
-    if not (options.case or options.depth or options.small):
-        name = "gpu_time_flux" if options.flux else "gpu_time" if gpu is None else "gpu_time_card"
-        save_results(name, result)
+    name = "gpu_time_flux" if options.flux else "gpu_time" if gpu is None else "gpu_time_card"
+    is_whole = not (options.case or options.depth or options.small) and options.ways == [*WAYS]
+    results = Results(options, gpu, name if is_whole else "")
+    asyncio.run(run(options, BusyMeter(gpu), results))
+    print(json.dumps(results.to_json(), indent=1))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from comfy_instances.hardware.gpus import Gpu, discover_gpus, read_gpu_stats
 from scripts.bench.gpu_time_weights import NETWORK_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = ("bf16", "fp8", "nvfp4")
-#: Compute capability from which cards compute with four bits.
+KINDS = ("bf16", "fp8", "mxfp8", "nvfp4")
+#: Kinds that only cards of this compute capability multiply.
+FP4_KINDS = ("mxfp8", "nvfp4")
 FP4_CAPABILITY = (10, 0)
 #: Time between two readings of the load, in seconds. Drivers average over up to a second.
 READ_SECONDS = 0.2
@@ -82,9 +83,9 @@ def find_gpu(*, may_use_cpu: bool) -> Gpu | None:
 
 def reason_to_skip(kind: str, gpu: Gpu | None) -> str:
     """Return why a kind of weights would not be measured at its speed on this card; empty if it would."""
-    if kind == "nvfp4" and gpu is not None and gpu.capability < FP4_CAPABILITY:
+    if kind in FP4_KINDS and gpu is not None and gpu.capability < FP4_CAPABILITY:
         major, minor = gpu.capability
-        return f"{gpu.name} (compute capability {major}.{minor}) does not compute with four bits"
+        return f"{gpu.name} (compute capability {major}.{minor}) does not multiply {kind}"
     return ""
 
 
@@ -102,6 +103,11 @@ def make_weights(comfyui: Path, models: Path, size: NetworkSize) -> None:
     )
 
 
+def kind_file(kind: str) -> str:
+    """Return the name of the network's file of a kind."""
+    return Path(NETWORK_FILE).name if kind == "bf16" else f"bench_flux_{kind}.safetensors"
+
+
 def make_kind(comfyui: Path, models: Path, kind: str) -> str:
     """Return the name of the network's file of a kind, which is quantized from the one in 16 bits.
 
@@ -110,7 +116,7 @@ def make_kind(comfyui: Path, models: Path, kind: str) -> str:
     wide = models / NETWORK_FILE
     if kind == "bf16":
         return wide.name
-    narrow = wide.with_name(f"bench_flux_{kind}.safetensors")
+    narrow = wide.with_name(kind_file(kind))
     words = ("weights", "quantize", str(wide), str(narrow), "--format", kind, "--overwrite")
     program = Path(sys.executable).with_name("pixelfactory")
     environment = {**os.environ, "PIXELFACTORY_COMFYUI_DIR": str(comfyui)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.storage.embedded_server import EmbeddedS3
+from scripts.bench import gpu_time
+from scripts.bench.gpu_time_flux import BusyMeter
 from tests.support.real_comfyui import installation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +94,19 @@ def test_sampling_with_a_network_needs_a_gpu_and_says_so() -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("--flux needs an NVIDIA GPU")
     assert "--small" in done.stderr
+
+
+def test_a_kind_of_weights_that_fails_is_a_row_and_loses_none_before_it(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    words = ("--flux", "fp8", "--small", "--results", str(file), "--comfyui", str(tmp_path))
+    options = gpu_time.read_options(words)
+    results = gpu_time.Results(options, None, "")
+    results.add(2, [{"case": "FLUX.1 bf16", "run_ms": 950.0}])
+    nowhere = gpu_time.Bed("", EmbeddedS3(tmp_path / "s3"), BusyMeter(None))
+    asyncio.run(gpu_time.run_flux(nowhere, tmp_path / "models", options, results))
+    first, second = json.loads(file.read_text())["rows"]
+    assert first == {"depth": 2, "case": "FLUX.1 bf16", "run_ms": 950.0}
+    assert (second["case"], "non-zero exit status" in second["failed"]) == ("fp8", True)
 
 
 @pytest.mark.comfyui

@@ -207,3 +207,34 @@ def test_a_source_with_nan_is_refused_and_nothing_is_left(tmp_path: Path) -> Non
     done = command("weights", "quantize", str(source), str(tmp_path / "t.safetensors"), "--recipe", "generic")
     assert (done.returncode, "blocks.0.a contains infinity or NaN" in done.stderr) == (1, True), done.stderr
     assert [file.name for file in tmp_path.iterdir()] == [source.name]
+
+
+@pytest.mark.slow
+def test_inputs_of_fp8_layers_without_a_recorded_scale_are_clipped() -> None:
+    """What our report says of cards that multiply fp8; on the CPU ComfyUI does not quantize inputs."""
+    install = installation()
+    if install is None:
+        pytest.skip("no ComfyUI is installed")
+    program = """
+import comfy.cli_args
+comfy.cli_args.args.cpu = True
+import comfy.quant_ops, torch
+for layout in ("TensorCoreFP8E4M3Layout", "TensorCoreNVFP4Layout"):
+    for scale in (None, torch.tensor(10.0)):
+        inputs = torch.full((16, 64), 1000.0, dtype=torch.bfloat16)
+        narrow = comfy.quant_ops.QuantizedTensor.from_float(inputs, layout, scale=scale)
+        print(float(narrow.dequantize().max()))
+"""
+    done = subprocess.run(
+        [str(install / "venv" / "bin" / "python"), "-c", program],
+        env={**os.environ, "PYTHONPATH": str(install / "source")},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    plain, scaled, searched, _ = map(float, done.stdout.split())
+    assert plain == 448
+    assert scaled == pytest.approx(1000, rel=0.07)
+    assert searched == pytest.approx(1000, rel=0.01)

@@ -60,6 +60,11 @@ class QuantizationReport:
         for layer in self.worst:
             output = "" if layer.output_error is None else f", {layer.output_error:.2%} of its output"
             yield f"  {layer.error:.2%}{output}  {layer.format:5}  {layer.layer}"
+        if clipped := sum(layer.format == "fp8" and layer.output_error is None for layer in self.layers):
+            yield (
+                f"{clipped} layers in fp8 have no recorded inputs: a card that multiplies fp8 clips theirs at"
+                " 448; --calibrate FILE gives them a scale"
+            )
         yield "copied as they are:"
         for reason, count in sorted(self.copied.items(), key=lambda item: -item[1]):
             yield f"  {count:5}  {reason}"

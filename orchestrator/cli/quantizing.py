@@ -64,7 +64,7 @@ def quantize(
     if smooth and calibrate is None:
         raise CliError("--smooth needs the recorded activations: name them by --calibrate FILE")
     kind = _parse_format(format)
-    _check_target(source, target, overwrite=overwrite)
+    _check_files(source, target, report, overwrite=overwrite)
     python = find_quantizing_python(read_settings().comfyui_dir)
     calibration = None if calibrate is None else read_calibration(calibrate, smooth=smooth)
     options = QuantizationOptions(
@@ -133,13 +133,20 @@ def _parse_format(name: str) -> QuantizedFormat:
     return FORMATS[name]
 
 
-def _check_target(source: Path, target: Path, *, overwrite: bool) -> None:
+def _check_files(source: Path, target: Path, report: Path | None, *, overwrite: bool) -> None:
+    """Raise CliError before the work for files that could not, or must not, be written after it."""
     if source.resolve() == target.resolve():
         raise CliError(f"TARGET must be another file than SOURCE (got {target} for both)")
     if target.suffix not in (".safetensors", ".sft") or target.is_dir():
         raise CliError(f"TARGET must be a .safetensors file (got {target})")
     if target.exists() and not overwrite:
         raise CliError(f"TARGET {target} exists: name another file, or replace it with --overwrite")
+    if report is None:
+        return
+    if report.is_dir():
+        raise CliError(f"--report must be a file (got the folder {report}): name one in it")
+    if report.resolve() in (source.resolve(), target.resolve()):
+        raise CliError(f"--report must be another file than SOURCE and TARGET (got {report})")
 
 
 def _manifest_row(made: QuantizationReport, target: Path, sha256: str) -> list[str]:

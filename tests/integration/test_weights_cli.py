@@ -155,6 +155,8 @@ def test_quantizing_names_what_is_wrong_and_the_way_out(tmp_path: Path) -> None:
         ),
         ((source, target, "--format", "fp4"), "--format must be one of nvfp4, mxfp8, fp8 (got 'fp4')"),
         ((source, target, "--smooth"), "--smooth needs the recorded activations"),
+        ((source, target, "--report", tmp_path), "--report must be a file"),
+        ((source, target, "--report", target), "--report must be another file than SOURCE and TARGET"),
     ):
         done = command("weights", "quantize", *map(str, arguments))
         assert (done.returncode, words in " ".join(done.stderr.split())) == (1, True), done.stderr

@@ -157,10 +157,13 @@ class RecipeDecisions:
     """Decides what becomes of each tensor of one source."""
 
     def __init__(self, found: FoundRecipe, kind: QuantizedFormat, keep_pattern: str = "") -> None:
-        """Layers that match the regular expression `keep_pattern` keep their type in any case."""
+        """Layers that match the regular expression `keep_pattern` keep their type in any case.
+
+        Raises WeightError if it is none.
+        """
         self._found = found
         self._format = kind
-        self._keep = re.compile(keep_pattern) if keep_pattern else None
+        self._keep = _compile_keep_pattern(keep_pattern)
         self._blocks = re.compile(found.recipe.blocks)
         self._rules = [
             (rule, re.compile(rule.layers)) for rule in found.recipe.rules if kind.name in rule.formats
@@ -210,6 +213,15 @@ class RecipeDecisions:
     def _block_of(self, name: str) -> tuple[str, int]:
         found = _BLOCK_NUMBER.search(f".{name.removeprefix(self._found.prefix)}")
         return ("", 0) if found is None else (name[: found.start() + len(self._found.prefix)], int(found[1]))
+
+
+def _compile_keep_pattern(pattern: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(pattern) if pattern else None
+    except re.error as error:
+        raise WeightError(
+            f"--keep must be a regular expression such as 'blocks\\.0\\.' (got {pattern!r}: {error})"
+        ) from error
 
 
 def _fits(recipe: Recipe, prefix: str, names: Collection[str]) -> bool:

@@ -162,6 +162,11 @@ def test_stacks_of_few_blocks_are_not_kept_whole() -> None:
     assert decisions["blocks.0.ffn.0.weight"].format is NVFP4
 
 
+def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
+    with pytest.raises(WeightError, match=r"--keep must be a regular expression .* \(got '\[': unterminated"):
+        decide("flux-1-dev", NVFP4, keep="[")
+
+
 def test_keep_wins_over_the_recipe() -> None:
     kept = decide("flux-1-dev", NVFP4, keep=r"single_blocks\.")
     assert {

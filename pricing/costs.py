@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from fractions import Fraction
 from importlib import resources
@@ -42,6 +42,18 @@ class MeteredUsage:
     bytes_sent: int = 0
     #: Micro-dollars captured, less what was refunded.
     revenue: int = 0
+
+    def __add__(self, other: MeteredUsage) -> MeteredUsage:
+        """Return both together; they are of the same day, model and device."""
+        return replace(
+            self,
+            shards=self.shards + other.shards,
+            gpu_seconds=self.gpu_seconds + other.gpu_seconds,
+            load_seconds=self.load_seconds + other.load_seconds,
+            bytes_stored=self.bytes_stored + other.bytes_stored,
+            bytes_sent=self.bytes_sent + other.bytes_sent,
+            revenue=self.revenue + other.revenue,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

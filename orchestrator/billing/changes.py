@@ -53,7 +53,7 @@ class Changes:
     #: Id of a failed job whose idempotency key is free again, for `new_job`.
     freed_key_of: str | None = None
     shards: Sequence[Shard] = ()
-    new_attempt: Attempt | None = None
+    new_attempts: Sequence[Attempt] = ()
     ended_attempt: Attempt | None = None
     #: A shard to keep in quarantine; one that is kept already stays as it is.
     quarantined: QuarantinedShard | None = None
@@ -75,13 +75,13 @@ class Changes:
     files: FileChanges = NO_FILE_CHANGES
 
     def __add__(self, other: Changes) -> Changes:
-        """Return both sets of changes; where both have a job, attempt, renewal or LoRA, `other` wins."""
+        """Return both sets of changes; of two jobs, ended attempts, renewals or LoRAs, that of `other`."""
         return Changes(
             new_job=other.new_job or self.new_job,
             job=other.job or self.job,
             freed_key_of=other.freed_key_of or self.freed_key_of,
             shards=(*self.shards, *other.shards),
-            new_attempt=other.new_attempt or self.new_attempt,
+            new_attempts=(*self.new_attempts, *other.new_attempts),
             ended_attempt=other.ended_attempt or self.ended_attempt,
             quarantined=other.quarantined or self.quarantined,
             entries=(*self.entries, *other.entries),
@@ -95,6 +95,12 @@ class Changes:
             deleted_loras=(*self.deleted_loras, *other.deleted_loras),
             files=self.files + other.files,
         )
+
+    def apply_to(self, record: JobRecord) -> JobRecord:
+        """Return a stored job as it is after the changes."""
+        changed = {shard.id: shard for shard in self.shards}
+        shards = tuple(changed.get(shard.id, shard) for shard in record.shards)
+        return JobRecord(job=self.job or record.job, shards=shards)
 
 
 NO_CHANGES = Changes()

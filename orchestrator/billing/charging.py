@@ -13,7 +13,17 @@ from orchestrator.billing.changes import NO_CHANGES, Changes, NewMessage
 from orchestrator.billing.ledger_rules import check_available
 from orchestrator.billing.metering import job_usage_row, meter_revenue, meter_shard
 from orchestrator.errors import Conflict
-from orchestrator.jobs import REPEATABLE_FAILURES, Job, JobError, JobRecord, JobStatus, Shard, ShardStatus
+from orchestrator.jobs import (
+    REPEATABLE_FAILURES,
+    Attempt,
+    Job,
+    JobError,
+    JobRecord,
+    JobStatus,
+    Shard,
+    ShardStatus,
+)
+from orchestrator.jobs import attempt_transitions as transitions
 from orchestrator.jobs.options import ProgressMessage, options_of
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from pricing.gpu_time import price_gpu_time
@@ -64,6 +74,26 @@ def place_hold(job: Job, shards: Sequence[Shard], balance: Balance) -> Changes:
     if not job.price:
         return Changes(new_job=record)
     return Changes(new_job=record, entries=(hold_entry(job.account_id, job.id, job.price, job.created_at),))
+
+
+def start_attempt(record: JobRecord, attempt: Attempt) -> Changes:
+    """Start a waiting shard, and its job with it; a shard that does not wait stays as it is."""
+    shard = next(shard for shard in record.shards if shard.id == attempt.shard_id)
+    started = transitions.start_shard(shard, attempt)
+    if started is None:
+        return NO_CHANGES
+    job = transitions.start_job(record.job, attempt.started_at)
+    messages = progress_messages(job, ProgressMessage.STARTED, attempt.started_at) if job else ()
+    return Changes(job=job, shards=(started,), new_attempts=(attempt,), messages=messages)
+
+
+def start_new_job(record: JobRecord, attempts: Sequence[Attempt]) -> Changes:
+    """Add a job whose first attempts have started."""
+    changes = NO_CHANGES
+    for attempt in attempts:
+        started = start_attempt(record, attempt)
+        record, changes = started.apply_to(record), changes + started
+    return replace(changes, new_job=record, job=None, shards=())
 
 
 def check_rejected_job(job: Job) -> None:

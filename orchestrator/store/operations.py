@@ -25,7 +25,6 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import Attempt, Job, JobError, JobRecord, JobStatus, Output, Shard, Usage
 from orchestrator.jobs import attempt_transitions as transitions
 from orchestrator.jobs.loras import TrainedLora, make_lora
-from orchestrator.jobs.options import ProgressMessage
 from orchestrator.jobs.quarantine import QuarantinedShard
 from orchestrator.store import file_operations
 from orchestrator.store.lookup import found
@@ -83,15 +82,14 @@ def add_job(
     earlier = tx.find_job(job.id) or find_job_by_idempotency_key(tx, job)
     if earlier is not None:
         return earlier, False
-    tx.get_account(job.account_id)
+    balance = tx.get_balance(job.account_id)
     limits = tx.find_key_limits(job.key_id)
     if limits is not None:
         check_spend_caps(job, limits, lambda since: tx.sum_key_spend(job.key_id, since))
-    changes = _free_key(tx, job) + charging.place_hold(job, shards, tx.get_balance(job.account_id))
-    tx.apply_changes(changes + Changes(files=file_operations.reference_inputs(tx, job, input_keys)))
-    accepted = get_job(tx, job.id)
-    for attempt in attempts:
-        start_attempt(tx, attempt)
+    accepted = JobRecord(job=job, shards=tuple(shards))
+    changes = _free_key(tx, job) + charging.place_hold(job, shards, balance)
+    changes += Changes(files=file_operations.reference_inputs(tx, job, input_keys))
+    tx.apply_changes(changes + charging.start_new_job(accepted, attempts))
     return accepted, True
 
 
@@ -127,7 +125,7 @@ def cancel_shard(tx: Transaction, job_id: str, index: int, now: datetime) -> Job
         tx.lock_account(record.job.account_id)
         changes = _with_alerts(tx, record.job.account_id, changes, now)
     tx.apply_changes(changes)
-    return get_job(tx, job_id)
+    return changes.apply_to(record)
 
 
 def quarantine_shard(
@@ -139,7 +137,7 @@ def quarantine_shard(
     record = get_job(tx, quarantined.job_id)
     changes = charging.release_on_failure(record, JobStatus.FAILED, storable_error(error), hold, now)
     tx.apply_changes(changes + Changes(quarantined=quarantined))
-    return get_job(tx, quarantined.job_id)
+    return changes.apply_to(record)
 
 
 def _release_job(
@@ -147,8 +145,10 @@ def _release_job(
 ) -> JobRecord:
     tx.lock_job(job_id)
     hold = tx.find_entry(hold_key(job_id))
-    tx.apply_changes(charging.release_on_failure(get_job(tx, job_id), status, error, hold, now))
-    return get_job(tx, job_id)
+    record = get_job(tx, job_id)
+    changes = charging.release_on_failure(record, status, error, hold, now)
+    tx.apply_changes(changes)
+    return changes.apply_to(record)
 
 
 # Shards and attempts
@@ -161,13 +161,9 @@ def start_attempt(tx: Transaction, attempt: Attempt) -> bool:
     earlier = tx.find_attempt(attempt.prompt_id)
     if earlier is not None:
         return transitions.is_attempt_running(earlier, shard)
-    started = transitions.start_shard(shard, attempt)
-    if started is None:
-        return False
-    job = transitions.start_job(record.job, attempt.started_at)
-    messages = charging.progress_messages(job, ProgressMessage.STARTED, attempt.started_at) if job else ()
-    tx.apply_changes(Changes(job=job, shards=(started,), new_attempt=attempt, messages=messages))
-    return True
+    changes = charging.start_attempt(record, attempt)
+    tx.apply_changes(changes)
+    return bool(changes.new_attempts)
 
 
 def end_attempt(
@@ -225,7 +221,7 @@ def finish_shard(
         tx.lock_account(record.job.account_id)
         changes = _with_alerts(tx, record.job.account_id, changes, now)
     tx.apply_changes(changes)
-    return get_job(tx, record.job.id)
+    return changes.apply_to(record)
 
 
 def _lock_attempt(tx: Transaction, prompt_id: str) -> Attempt:

@@ -3,10 +3,10 @@
     .venv/bin/python -m scripts.bench.job_costs [--images 8]
 
 The service runs in this process, on an instance that needs no time (`null_instances.py`) and on a real S3
-server. Counted are its commits, its requests to the instance and to object storage, and its switches to a
-thread, from the request for an image until everything that follows its response has ended. Other requests of
-the service, such as for the instance's state, happen beside an image now and then, so that the least number
-of several images counts. `tests/integration/test_job_costs.py` keeps the numbers from growing.
+server. Counted are its commits and statements of SQL, its requests to the instance and to object storage, and
+its switches to a thread, from the request for an image until everything that follows its response has ended.
+Other requests of the service, such as for the instance's state, happen beside an image now and then, so that
+the least number of several images counts. `tests/integration/test_job_costs.py` keeps them from growing.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from yarl import URL
 from orchestrator.app.build import run_service
 from orchestrator.settings import Settings
 from orchestrator.store.sqlite import connection, database
+from orchestrator.store.sqlite.database import SqliteDatabase
 from scripts.bench.null_instances import NullInstances, read_facts
 from scripts.bench.throughput import make_picture
 from scripts.child_servers import create_api_key, run_simulator
@@ -72,9 +73,14 @@ class Counts:
             made.set_trace_callback(self._note_statement)
             return made
 
+        def counted_execute(made: SqliteDatabase, *arguments: Any) -> sqlite3.Cursor:
+            self.counted["statements of SQL"] += 1
+            return sqlite3.Connection.execute(made, *arguments)
+
         setattr(aiohttp.ClientSession, "_request", counted_request)  # noqa: B010 - mypy knows its type
         setattr(asyncio.BaseEventLoop, "run_in_executor", counted_switch)  # noqa: B010
         setattr(connection, "connect", counted_connect)  # noqa: B010
+        setattr(SqliteDatabase, "execute", counted_execute)  # noqa: B010
 
     def _note_statement(self, statement: str) -> None:
         if statement == "COMMIT":

@@ -94,14 +94,5 @@ class MemoryTables:
     def add_metered_usage(self, row: MeteredUsage) -> None:
         """Add to the totals of a day, model and device."""
         key = (row.day, row.model, row.device)
-        if (total := self.metered.get(key)) is not None:
-            row = replace(
-                total,
-                shards=total.shards + row.shards,
-                gpu_seconds=total.gpu_seconds + row.gpu_seconds,
-                load_seconds=total.load_seconds + row.load_seconds,
-                bytes_stored=total.bytes_stored + row.bytes_stored,
-                bytes_sent=total.bytes_sent + row.bytes_sent,
-                revenue=total.revenue + row.revenue,
-            )
-        self.metered[key] = row
+        total = self.metered.get(key)
+        self.metered[key] = row if total is None else total + row

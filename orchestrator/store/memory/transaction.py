@@ -162,9 +162,9 @@ class MemoryTransaction(SerialTransaction):
             self._tables.jobs[failed.id] = replace(failed, idempotency_key=None)
         if changes.new_job is not None:
             self._insert_job(changes.new_job)
-        for attempt in (changes.new_attempt, changes.ended_attempt):
-            if attempt is not None:
-                self._tables.attempts[attempt.prompt_id] = attempt
+        ended = () if changes.ended_attempt is None else (changes.ended_attempt,)
+        for attempt in (*changes.new_attempts, *ended):
+            self._tables.attempts[attempt.prompt_id] = attempt
         for shard in changes.shards:
             self._update_shard(shard)
         if changes.job is not None:

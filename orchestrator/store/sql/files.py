@@ -9,7 +9,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from orchestrator.jobs.objects import DELETION_KEPT, DeletionReason, FileChanges, ObjectDeletion
+from orchestrator.jobs.objects import (
+    DELETION_KEPT,
+    NO_FILE_CHANGES,
+    DeletionReason,
+    FileChanges,
+    ObjectDeletion,
+)
 from orchestrator.store.sql.database import Database
 from orchestrator.store.sql.rows import format_time, parse_time
 
@@ -46,11 +52,15 @@ def find_referenced_keys(db: Database, keys: Sequence[str]) -> set[str]:
 
 
 def find_condemned_keys(db: Database, keys: Sequence[str]) -> set[str]:
+    if not keys:
+        return set()
     query = f"SELECT key FROM object_deletions WHERE {db.is_in('key')}"
     return {row["key"] for row in db.execute(query, (db.list_value(keys),))}
 
 
 def write_file_changes(db: Database, changes: FileChanges) -> None:
+    if changes == NO_FILE_CHANGES:
+        return
     db.executemany("DELETE FROM output_files WHERE job_id = ?", [(id,) for id in changes.dropped_jobs])
     db.executemany("DELETE FROM output_files WHERE key = ?", [(key,) for key in changes.dropped_keys])
     db.executemany(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -48,6 +48,11 @@ def parse_day(value: str | date) -> date:
 def dump_json(value: Any) -> str:
     # ASCII escapes keep lone surrogates, which SQLite's UTF-8 could not.
     return json.dumps(value, separators=(",", ":"))
+
+
+def to_columns(value: Output | Usage | LedgerEntry | Alert) -> dict[str, Any]:
+    """Return the fields of a value by name, as they are: `dataclasses.asdict` copies each in depth."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def update_row(db: Database, table: str, id: str, row: Mapping[str, Any]) -> None:
@@ -180,6 +185,7 @@ def shard_to_row(shard: Shard) -> dict[str, Any]:
         "position": shard.index,
         "params": dump_json(dict(shard.params)),
         "status": shard.status.value,
+        "attempts": shard.attempts,
     }
 
 
@@ -210,11 +216,11 @@ def shard_result_to_row(shard: Shard) -> dict[str, Any]:
     """Return the columns of a shard that change."""
     return {
         "status": shard.status.value,
-        "outputs": dump_json([asdict(output) for output in shard.outputs]),
+        "outputs": dump_json([to_columns(output) for output in shard.outputs]),
         "attempts": shard.attempts,
         "tries": shard.tries,
         "deaths": shard.deaths,
-        **asdict(shard.usage),
+        **to_columns(shard.usage),
         "run_ended_at": shard.usage.run_ended_at and format_time(shard.usage.run_ended_at),
     }
 
@@ -243,7 +249,7 @@ def row_to_attempt(row: Row) -> Attempt:
 
 
 def entry_to_row(entry: LedgerEntry) -> dict[str, Any]:
-    return {**asdict(entry), "kind": entry.kind.value, "at": format_time(entry.at)}
+    return {**to_columns(entry), "kind": entry.kind.value, "at": format_time(entry.at)}
 
 
 def row_to_entry(row: Row) -> LedgerEntry:
@@ -290,7 +296,7 @@ def row_to_metered_usage(row: Row) -> MeteredUsage:
 
 def alert_to_row(alert: Alert) -> dict[str, Any]:
     return {
-        **asdict(alert),
+        **to_columns(alert),
         "watched": alert.watched.value,
         "created_at": format_time(alert.created_at),
     }

@@ -188,8 +188,7 @@ class SqlTransaction:
         files.write_file_changes(self._db, changes.files)
         for entry in changes.entries:
             insert_row(self._db, "entries", entry_to_row(entry))
-        for metered in sorted(changes.metered, key=lambda row: (row.day, row.model, row.device)):
-            usage.add_metered_usage(self._db, metered)
+        usage.add_metered_usage(self._db, changes.metered)
 
     def _write_job(self, changes: Changes) -> None:
         if changes.freed_key_of is not None:
@@ -198,8 +197,8 @@ class SqlTransaction:
             insert_row(self._db, "jobs", job_to_row(changes.new_job.job))
             for shard in changes.new_job.shards:
                 insert_row(self._db, "shards", shard_to_row(shard))
-        if changes.new_attempt is not None:
-            insert_row(self._db, "attempts", attempt_to_row(changes.new_attempt))
+        for attempt in changes.new_attempts:
+            insert_row(self._db, "attempts", attempt_to_row(attempt))
         if (ended := changes.ended_attempt) is not None:
             self._db.execute(
                 "UPDATE attempts SET ended_at = ?, outcome = ?, detail = ? WHERE prompt_id = ?",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 
 from orchestrator.store.sql.database import Database
@@ -30,8 +31,17 @@ def list_metered_usage(db: Database, since: date | None, until: date | None) -> 
     return [row_to_metered_usage(row) for row in rows]
 
 
-def add_metered_usage(db: Database, row: MeteredUsage) -> None:
-    """Add to the operator's totals of a day, model and device."""
+def add_metered_usage(db: Database, rows: Iterable[MeteredUsage]) -> None:
+    """Add to the operator's totals of days, models and devices, in a fixed order and each of them once."""
+    totals: dict[tuple[date, str, str], MeteredUsage] = {}
+    for row in rows:
+        key = (row.day, row.model, row.device)
+        totals[key] = totals[key] + row if key in totals else row
+    for key in sorted(totals):
+        _add_metered_row(db, totals[key])
+
+
+def _add_metered_row(db: Database, row: MeteredUsage) -> None:
     db.execute(
         """INSERT INTO meter_days
             (day, model, device, shards, gpu_seconds, load_seconds, bytes_stored, bytes_sent, revenue)

@@ -422,3 +422,28 @@ async def test_a_reader_or_writer_that_was_left_within_a_transaction_works_again
     assert await connections.write(count) == 0
     assert [await connections.read(count) for _ in readers] == [0] * len(readers)
     await connections.close()
+
+
+async def test_rows_are_read_at_once_and_a_locked_database_is_waited_for_in_a_thread(tmp_path: Path) -> None:
+    connections = ConnectionPool(tmp_path / "store.db")
+    threads: list[str] = []
+
+    def read(db: SqliteDatabase, locked_for: int) -> int:
+        threads.append(threading.current_thread().name)
+        if len(threads) <= locked_for:
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return int(db.execute("SELECT count(*) AS number FROM accounts").fetchone()["number"])
+
+    try:
+        assert await connections.read_rows(read, 0) == 0
+        assert threads == [threading.current_thread().name]
+        threads.clear()
+        assert await connections.read_rows(read, 1) == 0
+        assert [name.partition("_")[0] for name in threads] == [
+            threading.current_thread().name,
+            "store-reader",
+        ]
+    finally:
+        await connections.close()

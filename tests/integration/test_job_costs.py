@@ -17,15 +17,15 @@ BUDGET = {
     # The job with its hold and attempt, the result with the capture; later the response, the thumbnail's key.
     "commits": 4,
     # Those of the commits, and what is read for the key and the job.
-    "statements of SQL": 49,
+    "statements of SQL": 47,
     # The prompt, twice the state of its delivery, once with the grant; its release, its history.
     "requests to the instance": 5,
     # The instance stores the result; whether it is there, and for its thumbnail the result and a PUT.
     "requests to object storage": 4,
     # Whether the result is there. Nothing is looked for before it is stored.
     "HEAD requests to object storage": 1,
-    # Key, wallet and plan; the thumbnail is decoded, encoded and marked.
-    "switches to a thread": 6,
+    # The job that is waited for; its thumbnail is made, and marked.
+    "switches to a thread": 3,
 }
 
 

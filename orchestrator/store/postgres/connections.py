@@ -157,6 +157,10 @@ class ConnectionPool:
         async with _time_limit(READ_SECONDS):
             return await self._submit(self._reader_threads, self._read, function, arguments)
 
+    async def read_rows(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Do the same: every query waits for the server."""
+        return await self.read(function, *arguments)
+
     async def read_long(self, function: Callable[..., T], *arguments: Any) -> T:
         """Do the same for a search or a report: they have half of the readers at most."""
         async with self._long_reads:

@@ -118,7 +118,7 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
         return await self._db.write(keys.add_key, {**row, "name": name}, limits, now, max_active)
 
     async def find_key(self, digest: str) -> ApiKey | None:
-        return await self._db.read(keys.find_key, digest)
+        return await self._db.read_rows(keys.find_key, digest)
 
     async def get_key(self, key_id: str) -> ApiKey:
         return await self._db.read(keys.get_key, key_id)

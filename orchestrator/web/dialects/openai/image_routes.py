@@ -172,6 +172,8 @@ class ImageRoutes:
         if not body.wants_urls:
             self._service.record_bytes_sent(record)
         images = pixel_factory.to_response(record, self._service.get_model(record.job), body, files)
+        if body.wants_urls:
+            return json_response(images, headers=job_headers(record))
         # Results may be many megabytes of base64 text.
         return await asyncio.to_thread(json_response, images, headers=job_headers(record))
 

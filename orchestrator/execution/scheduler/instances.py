@@ -30,12 +30,14 @@ def reload_seconds(
 
     Only models with waiting shards that no other instance has loaded are counted.
     """
+    wanted = [evicted for evicted in instance.models_to_evict(spec) if backlog_seconds(evicted.model)]
+    if not wanted:
+        return 0.0
     others = [other for other in instances if other.is_up and other is not instance]
     return sum(
         evicted.load_seconds
-        for evicted in instance.models_to_evict(spec)
-        if backlog_seconds(evicted.model)
-        and not any(evicted.model in other.loaded_models for other in others)
+        for evicted in wanted
+        if not any(evicted.model in other.loaded_models for other in others)
     )
 
 

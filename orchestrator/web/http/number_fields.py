@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.number_text import NumberTextError, is_number_to_python, parse_decimal, parse_whole_number
@@ -15,6 +15,9 @@ from orchestrator.number_text import NumberTextError, is_number_to_python, parse
 
 class StrictNumbersModel(BaseModel):
     """Base class of request bodies. Text is a number only in plain digits (see `number_text`)."""
+
+    # As those of responses: built where it is first used.
+    model_config = ConfigDict(defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -57,7 +57,7 @@ CONTENT_TYPE_BY_FORMAT = {"jpeg": "image/jpeg", "jpg": "image/jpeg", "png": "ima
 class PixazoBody(BaseModel):
     """Fields of a request. Null means the same as not given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     #: Whether errors state the value that was given; the document gives the whole texts of one endpoint.
     states_values: ClassVar[bool] = True

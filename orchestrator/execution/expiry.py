@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -23,8 +24,10 @@ from orchestrator.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Files per transaction of the store.
-BATCH_SIZE = 200
+#: Files per transaction of the store: at least, and at most.
+MIN_BATCH_SIZE, MAX_BATCH_SIZE = 20, 200
+#: How long a transaction should keep other writes waiting, in seconds; batches grow and shrink to that.
+BATCH_SECONDS = 0.03
 #: Sweeps per lifetime of a file, and the longest time between two sweeps.
 SWEEPS_PER_LIFETIME, MAX_SWEEP_INTERVAL_SECONDS = 10, 3600.0
 
@@ -65,6 +68,29 @@ class ExpiryPolicy:
         return record
 
 
+async def expire_in_batches(expire: Callable[[int], Awaitable[int]]) -> int:
+    """Expire what is left, at most the number at a time that `expire` gets; return how many.
+
+    A store may have one writer, which others wait for: this takes half of its time at most.
+    """
+    size, total = MIN_BATCH_SIZE, 0
+    while True:
+        began = monotonic()
+        expired = await expire(size)
+        seconds = monotonic() - began
+        if not expired:
+            return total
+        total += expired
+        size = next_batch_size(size, seconds)
+        await asyncio.sleep(seconds)
+
+
+def next_batch_size(size: int, seconds: float) -> int:
+    """Return how many files the next transaction takes, where one with `size` took so many seconds."""
+    fitting = int(size * BATCH_SECONDS / seconds) if seconds > 0 else MAX_BATCH_SIZE
+    return max(MIN_BATCH_SIZE, min(fitting, 2 * size, MAX_BATCH_SIZE))
+
+
 class ExpiredFileSweeper:
     """Condemns the files of expired jobs at regular intervals while its context is active."""
 
@@ -90,15 +116,19 @@ class ExpiredFileSweeper:
         Raises ServiceError.
         """
         now = self._expiry.clock()
-        condemned = 0
-        while keys := await self._store.expire_files(now - self._expiry.lifetime, BATCH_SIZE, now):
-            condemned += len(keys)
-            self._deleter.wake()
         trained_before = now - max(self._expiry.lifetime, self._expiry.lora_lifetime)
-        while expired := await self._store.expire_loras(trained_before, BATCH_SIZE, now):
-            condemned += expired
+
+        async def expire_files(limit: int) -> int:
+            keys = await self._store.expire_files(now - self._expiry.lifetime, limit, now)
             self._deleter.wake()
-        return condemned
+            return len(keys)
+
+        async def expire_loras(limit: int) -> int:
+            expired = await self._store.expire_loras(trained_before, limit, now)
+            self._deleter.wake()
+            return expired
+
+        return await expire_in_batches(expire_files) + await expire_in_batches(expire_loras)
 
     async def _run_periodically(self) -> None:
         pause = min(self._expiry.lifetime.total_seconds() / SWEEPS_PER_LIFETIME, MAX_SWEEP_INTERVAL_SECONDS)

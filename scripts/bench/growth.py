@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator.execution.expiry import expire_in_batches
 from orchestrator.jobs import JobStatus
 from orchestrator.store import file_operations
 from orchestrator.store.sql import job_search, jobs, repairs, usage, wallet
@@ -99,12 +100,16 @@ async def measure_expiry(store: SqliteStore, grown: GrownStore) -> dict[str, flo
 
 
 async def _expire(store: SqliteStore, grown: GrownStore) -> None:
-    condemned = 0
-    while condemned < EXPIRED_FILES:
-        keys = await store.expire_files(grown.ended_at, BATCH_SIZE, grown.ended_at)
-        condemned += len(keys)
-        if not keys:
-            return
+    left = EXPIRED_FILES
+
+    async def expire(limit: int) -> int:
+        nonlocal left
+        limit = min(limit, left)
+        keys = await store.expire_files(grown.ended_at, limit, grown.ended_at) if limit else []
+        left -= len(keys)
+        return len(keys)
+
+    await expire_in_batches(expire)
 
 
 async def _longest_writes(store: SqliteStore, grown: GrownStore, work: Any) -> dict[str, float]:

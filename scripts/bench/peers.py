@@ -1,13 +1,18 @@
-"""Compare the service with a program that does the same job, in the same run on the same instance.
+"""Compare the service with programs that do the same job, in the same run on the same instance.
 
-    python -m venv /tmp/peer && /tmp/peer/bin/pip install comfy-api-proxy
-    .venv/bin/python -m scripts.bench.peers --proxy /tmp/peer/bin/comfy-api-proxy [--instance URL] [--quick]
+    python -m venv /tmp/peer
+    /tmp/peer/bin/pip install comfy-api-proxy 'runpod~=1.7.12' websocket-client requests
+    .venv/bin/python -m scripts.bench.peers [--quick] [--instance URL --outputs DIRECTORY] \
+        [--proxy /tmp/peer/bin/comfy-api-proxy] [--salad 'node DIRECTORY/dist/src/index.js'] \
+        [--worker /tmp/peer/bin/python DIRECTORY]
 
-The peer is `comfy-api-proxy`, Comfy's own server of the Comfy API v2 in front of one ComfyUI. It and the
-service are asked in the same way: the graph is posted, its events are read until it has ended, and the image
-is downloaded. A bare websocket client is the reference. The proxy has no accounts and no prices, keeps its
-jobs in memory and leaves results on the instance; the service has stored jobs, money and results before it
-says that they are there.
+The peers are those that are named: `comfy-api-proxy`, Comfy's own server of the Comfy API v2; Salad's
+`comfyui-api`, built in a clone of its repository; the handler of RunPod's `worker-comfyui`, in a clone of its
+repository, behind the local server of RunPod's SDK. Each has one ComfyUI, keeps its jobs in memory, and has
+no accounts and no prices; the service has stored jobs, money and results before it says that they are there.
+The proxy and the service are asked in the same way: the graph is posted, its events are read until it has
+ended, and the image is downloaded. The others have the image in the response to the graph. A bare websocket
+client is the reference.
 
 Latency is measured with one request in flight, in random order. Throughput has several callers, one way after
 the other, twice.
@@ -21,14 +26,15 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from scripts.bench.own_graphs import BARE, WARM_UP, describe_instance, graph, run_bare
+from scripts.bench.peer_programs import Peer, Run, run_salad, run_worker
 from scripts.bench.report import latency_percentiles, save_results
 from scripts.child_servers import create_api_key, run_server, run_service, run_simulator
 
@@ -40,47 +46,69 @@ SCOPES = ("graphs", "read", "generate")
 ENDED = ("succeeded", "failed", "canceled")
 PATIENCE_SECONDS = 60.0
 
-#: Makes an image of a color.
-Run = Callable[[int], Awaitable[bytes]]
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--proxy", required=True, type=Path, help="the command comfy-api-proxy")
-    parser.add_argument("--instance", help="URL of a running ComfyUI (default: a simulator)")
+    parser.add_argument("--proxy", metavar="COMMAND", help="the command comfy-api-proxy")
+    parser.add_argument("--salad", metavar="COMMAND", help="what runs a built comfyui-api")
+    parser.add_argument(
+        "--worker", nargs=2, metavar=("PYTHON", "DIRECTORY"), help="a clone of worker-comfyui"
+    )
+    parser.add_argument("--instance", metavar="URL", help="of a running ComfyUI (default: a simulator)")
+    parser.add_argument("--outputs", type=Path, help="folder of its results, which comfyui-api reads")
     parser.add_argument("--quick", action="store_true", help="few requests; saves no result")
     options = parser.parse_args()
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if options.quick else (ROUNDS, THROUGHPUT_SECONDS)
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         base = Path(directory)
         instance = options.instance or stack.enter_context(run_simulator(base / "instance")).url
-        proxy_command = [str(options.proxy), "run", "--comfyui", instance, "--state-dir", str(base / "proxy")]
-        proxy = stack.enter_context(run_server(proxy_command, "/api/v2/health", log=base / "proxy.log"))
+        outputs = options.outputs or base / "instance" / "output"
+        peers = [stack.enter_context(peer) for peer in list_peers(options, instance, outputs, base)]
         environment = {"PIXELFACTORY_DATA_DIR": str(base / "service")}
         log = base / "service" / "log"
         service = stack.enter_context(run_service("--instances", instance, log=log, environment=environment))
         scopes = [word for scope in SCOPES for word in ("--scope", scope)]
         key = create_api_key(base / "service", *scopes)
-        rows = asyncio.run(compare(instance, proxy.url, service.url, key, rounds, seconds))
+        rows = asyncio.run(compare(instance, peers, service.url, key, rounds, seconds))
         result = {"instance": describe_instance(options.instance), "callers": CALLERS, **rows}
     print_rows(rows)
     if not options.quick:
         save_results("peers" if options.instance is None else "peers_comfyui", result)
 
 
+def list_peers(
+    options: argparse.Namespace, instance: str, outputs: Path, base: Path
+) -> Iterator[AbstractContextManager[Peer]]:
+    """Yield the peers that the options name; each runs while its context is active."""
+    if options.proxy:
+        yield run_proxy(options.proxy, instance, base / "proxy")
+    if options.salad:
+        yield run_salad(options.salad, instance, outputs, base / "comfyui-api")
+    if options.worker:
+        yield run_worker(options.worker, instance, base / "worker-comfyui")
+
+
+@contextmanager
+def run_proxy(command: str, instance: str, directory: Path) -> Iterator[Peer]:
+    """Run Comfy's own server."""
+    program = [command, "run", "--comfyui", instance, "--state-dir", str(directory)]
+    with run_server(program, "/api/v2/health", log=directory / "log") as server:
+        yield Peer("comfy-api-proxy", server.url, run_job)
+
+
 async def compare(
-    instance: str, proxy: str, service: str, key: str, rounds: int, seconds: float
+    instance: str, peers: Sequence[Peer], service: str, key: str, rounds: int, seconds: float
 ) -> dict[str, dict[str, float]]:
     """Return latency and throughput by client."""
     async with AsyncExitStack() as stack:
-        through_proxy = await stack.enter_async_context(aiohttp.ClientSession(proxy))
         headers = {"Authorization": f"Bearer {key}"}
         through_service = await stack.enter_async_context(aiohttp.ClientSession(service, headers=headers))
         clients: dict[str, Run] = {
             BARE: lambda color: run_bare(instance, color),
-            "comfy-api-proxy": lambda color: run_job(through_proxy, color),
             "pixelfactory": lambda color: run_job(through_service, color),
         }
+        for peer in peers:
+            clients[peer.name] = await stack.enter_async_context(peer.open())
         taken: dict[str, list[float]] = {name: [] for name in clients}
         for number in range(rounds + WARM_UP):
             for name in random.sample(list(clients), len(clients)):

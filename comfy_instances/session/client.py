@@ -55,6 +55,7 @@ class ComfyUIClient:
             # for those that wait for results of earlier ones.
             connector=aiohttp.TCPConnector(limit=48),
             headers=self._settings.auth_headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
 
     @property

@@ -144,7 +144,9 @@ class S3Requests:
             connector = aiohttp.TCPConnector(limit=self._limit)
             # The server must not compress what is stored as it is.
             headers = {"Accept-Encoding": "identity"}
-            self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT, headers=headers)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=_TIMEOUT, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
+            )
         return self._session
 
 

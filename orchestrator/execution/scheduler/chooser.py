@@ -64,7 +64,8 @@ class PlacementChooser:
         free, is_eligible = self._find_eligible(queued.spec, fleet.free)
         if not free:
             return None
-        placements = [self.estimate(queued, instance, fleet.now) for instance in free]
+        times = {speed: self._estimate_seconds(queued.spec, speed) for speed in {one.speed for one in free}}
+        placements = [self._place(queued, one, times[one.speed], fleet.now) for one in free]
         best = min(placements, key=lambda found: (found.cost_seconds, found.instance.id))
         if queued.skipped_seconds >= best.max_skipped_seconds > 0:
             return best
@@ -114,8 +115,13 @@ class PlacementChooser:
 
     def estimate(self, queued: QueuedShard, instance: Instance, now: float) -> Placement:
         """Return the expected times of a shard on an instance."""
-        spec = queued.spec
-        run, load = self._estimate_seconds(spec, instance.speed)
+        return self._place(queued, instance, self._estimate_seconds(queued.spec, instance.speed), now)
+
+    def _place(
+        self, queued: QueuedShard, instance: Instance, times: tuple[float, float], now: float
+    ) -> Placement:
+        """Do the same, with the seconds of running the shard and of loading its model on the instance."""
+        spec, (run, load) = queued.spec, times
         is_loaded = spec.model in instance.loaded_models
         load, reload = (0.0, 0.0) if is_loaded else (load, self._reload_seconds(instance, spec))
         finish = instance.busy_seconds(now) + load + run

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import pynvml
-
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -42,12 +40,20 @@ class GpuStats:
     memory_used: int | None  #: bytes
 
 
-def discover_gpus(nvml: Any = pynvml, *, cuda_visible_devices: str | None = None) -> list[Gpu]:
+def _import_nvml() -> Any:
+    """Return the module, which fills three megabytes, where GPUs are looked for."""
+    import pynvml
+
+    return pynvml
+
+
+def discover_gpus(nvml: Any = None, *, cuda_visible_devices: str | None = None) -> list[Gpu]:
     """Return all devices in PCI order; [] without an NVIDIA driver.
 
     `cuda_visible_devices` limits them as CUDA_VISIBLE_DEVICES does: comma-separated indices, UUIDs or
-    prefixes of UUIDs. `nvml` has the functions of the module `pynvml`.
+    prefixes of UUIDs. `nvml` has the functions of the module `pynvml`, and is that by default.
     """
+    nvml = nvml or _import_nvml()
     found: list[Gpu] = []
     with _nvml_session(nvml) as loaded:
         if loaded:
@@ -56,8 +62,9 @@ def discover_gpus(nvml: Any = pynvml, *, cuda_visible_devices: str | None = None
     return found if cuda_visible_devices is None else _filter_visible(found, cuda_visible_devices)
 
 
-def read_gpu_stats(pci_id: str, nvml: Any = pynvml) -> GpuStats | None:
+def read_gpu_stats(pci_id: str, nvml: Any = None) -> GpuStats | None:
     """Return the load of the GPU at `pci_id`; None if there is no such GPU."""
+    nvml = nvml or _import_nvml()
     with _nvml_session(nvml) as loaded:
         if not loaded:
             return None

@@ -25,11 +25,11 @@ from orchestrator.errors import (
     NotFound,
     ServiceUnavailable,
 )
-from orchestrator.execution.capacity import JobScheduling
-from orchestrator.execution.expiry import ExpiryPolicy
+from orchestrator.execution.instances.capacity import JobScheduling
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
-from orchestrator.execution.object_deletion import ObjectDeleter
-from orchestrator.execution.responses import ResponseTracker
+from orchestrator.execution.results.expiry import ExpiryPolicy
+from orchestrator.execution.results.object_deletion import ObjectDeleter
+from orchestrator.execution.results.responses import ResponseTracker
 from orchestrator.fair_slots import FairSlots
 from orchestrator.intake.admission import check_capacity
 from orchestrator.intake.field_names import errors_name_fields
@@ -55,7 +55,7 @@ from orchestrator.jobs.events import EventHub, JobChanged, StateSubscription
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import DeletionReason
 from orchestrator.jobs.traces import trace_params
-from orchestrator.media.marking import MediaMarker
+from orchestrator.media.marks.marking import MediaMarker
 from orchestrator.moderation import Moderation
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from orchestrator.own_graphs.model import model_of_job

@@ -23,15 +23,15 @@ from orchestrator.database_url import (
     is_postgres_url,
     sqlite_path,
 )
-from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySettings
-from orchestrator.file_settings import FileSettings, config_file
-from orchestrator.graph_settings import GraphSettings
+from orchestrator.files.user_directories import USER_DATA_DIR, expand_home
 from orchestrator.number_text import NumberTextError, parse_decimal, parse_integer
-from orchestrator.operations_settings import OperationsSettings
-from orchestrator.ray_settings import RaySettings
-from orchestrator.secret_settings import SecretSettings
 from orchestrator.setting_errors import SettingsError, check_config_file, describe_invalid_setting
-from orchestrator.user_directories import USER_DATA_DIR, expand_home
+from orchestrator.setting_groups.directory_settings import SHIPPED_WORKFLOWS_DIR, DirectorySettings
+from orchestrator.setting_groups.file_settings import FileSettings, config_file
+from orchestrator.setting_groups.graph_settings import GraphSettings
+from orchestrator.setting_groups.operations_settings import OperationsSettings
+from orchestrator.setting_groups.ray_settings import RaySettings
+from orchestrator.setting_groups.secret_settings import SecretSettings
 
 __all__ = ["MIB", "SHIPPED_WORKFLOWS_DIR", "LogFormat", "Settings", "SettingsError"]
 

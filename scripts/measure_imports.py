@@ -30,7 +30,7 @@ from orchestrator.catalog.import_export import (
     read_workflow_file,
 )
 from orchestrator.catalog.import_export.importer import find_known_pack
-from orchestrator.cli.node_facts import load_node_facts
+from orchestrator.cli.authoring.node_facts import load_node_facts
 
 #: Part of the error for a graph whose savers may be nodes without facts.
 UNKNOWN_SAVERS = "give the facts of the unknown classes"

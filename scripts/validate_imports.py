@@ -28,7 +28,7 @@ from comfy_instances.process.restart_policy import RestartPolicy
 from orchestrator.app.pack_choice import load_installed_nodes
 from orchestrator.catalog.import_export import import_workflow, read_workflow_file
 from orchestrator.catalog.model import Model
-from orchestrator.cli.node_facts import load_node_facts
+from orchestrator.cli.authoring.node_facts import load_node_facts
 from scripts.measure_imports import SUFFIXES, TODAY
 
 STARTUP_SECONDS = 600.0

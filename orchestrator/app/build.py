@@ -45,20 +45,20 @@ from orchestrator.app.web_app import (
 )
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.publishing.shared_directory import SharedDirectory
-from orchestrator.data_directory import make_data_private
-from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.execution.expiry import ExpiredFileSweeper
-from orchestrator.execution.graph_instances import FleetGraphs
+from orchestrator.execution.instances.capabilities import CapabilityCache
+from orchestrator.execution.instances.graph_instances import FleetGraphs
+from orchestrator.execution.instances.warming import ModelWarmer
 from orchestrator.execution.job_lifecycle import Clock
 from orchestrator.execution.live.waiting_callers import WaitingCallers
-from orchestrator.execution.media_origins import DerivedMediaMarker
-from orchestrator.execution.orphan_sweeper import OrphanPolicy, OrphanSweeper
 from orchestrator.execution.overdue_jobs import OverdueJobs
 from orchestrator.execution.reconciler import Reconciler
+from orchestrator.execution.results.expiry import ExpiredFileSweeper
+from orchestrator.execution.results.media_origins import DerivedMediaMarker
+from orchestrator.execution.results.orphan_sweeper import OrphanPolicy, OrphanSweeper
+from orchestrator.execution.results.thumbnails import ThumbnailMaker, Thumbnails
 from orchestrator.execution.stored_jobs import StoredJobs
-from orchestrator.execution.thumbnails import ThumbnailMaker, Thumbnails
-from orchestrator.execution.warming import ModelWarmer
+from orchestrator.files.data_directory import make_data_private
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.store import Store

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from orchestrator.app.operator_secrets import OperatorSecrets
 from orchestrator.intake.uploaded_files import UploadedFiles
-from orchestrator.media.input_images import ImageLimits
+from orchestrator.media.inputs.input_images import ImageLimits
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore

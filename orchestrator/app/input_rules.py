@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from orchestrator.catalog.rendering.output_check import OutputCheck
-from orchestrator.execution.result_links import ResultLinks
+from orchestrator.execution.results.result_links import ResultLinks
 from orchestrator.intake.input_reader import InputReader
 from orchestrator.intake.uploaded_files import UPLOAD_PREFIX, UploadedFiles
-from orchestrator.media.datasets import DatasetLimits
-from orchestrator.media.input_images import ImageLimits
-from orchestrator.media.input_videos import VideoLimits
+from orchestrator.media.inputs.datasets import DatasetLimits
+from orchestrator.media.inputs.input_images import ImageLimits
+from orchestrator.media.inputs.input_videos import VideoLimits
 from orchestrator.moderation import (
     Moderation,
     ModerationEndpoint,

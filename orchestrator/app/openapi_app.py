@@ -20,7 +20,7 @@ from orchestrator.app.parts import (
     load_offer,
 )
 from orchestrator.app.web_app import build_delivery, build_execution_views, build_web_app
-from orchestrator.media.marking import MediaMarker
+from orchestrator.media.marks.marking import MediaMarker
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import FetchPolicy, UrlFetcher
 from orchestrator.service import GenerationService

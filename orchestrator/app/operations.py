@@ -8,8 +8,8 @@ from typing import Protocol
 
 from orchestrator.app.graph_routes import RouteGroup
 from orchestrator.billing.price_files import load_costs
-from orchestrator.execution.capabilities import CapabilityCache
 from orchestrator.execution.dispatcher import Dispatcher
+from orchestrator.execution.instances.capabilities import CapabilityCache
 from orchestrator.job_repeats import repeat_job
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings

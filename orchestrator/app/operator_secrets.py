@@ -7,8 +7,8 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orchestrator.files.private_files import load_or_create_secret
 from orchestrator.logs import hide_secret
-from orchestrator.private_files import load_or_create_secret
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -35,24 +35,24 @@ from orchestrator.billing.price_files import (
 )
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.publishing.accepted_licenses import AcceptedLicenses
-from orchestrator.execution.capabilities import CapabilityCache
-from orchestrator.execution.capacity import JobScheduling
-from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.dispatcher import Dispatcher
-from orchestrator.execution.expiry import ExpiryPolicy
-from orchestrator.execution.instance_cleaner import InstanceCleaner
+from orchestrator.execution.inputs.lora_delivery import LoraDelivery
+from orchestrator.execution.inputs.read_ahead import ReadAhead
+from orchestrator.execution.inputs.shared_loras import SharedLoras
+from orchestrator.execution.inputs.uploads import InputUploader
+from orchestrator.execution.instances.capabilities import CapabilityCache
+from orchestrator.execution.instances.capacity import JobScheduling
+from orchestrator.execution.instances.instance_cleaner import InstanceCleaner
+from orchestrator.execution.instances.warming import ModelWarmer, WarmPolicy
 from orchestrator.execution.job_lifecycle import JobLifecycle
-from orchestrator.execution.lora_delivery import LoraDelivery
-from orchestrator.execution.object_deletion import ObjectDeleter
-from orchestrator.execution.outputs import OutputStorage
-from orchestrator.execution.preview_switch import PreviewSwitch
-from orchestrator.execution.read_ahead import ReadAhead
-from orchestrator.execution.responses import ResponseTracker
+from orchestrator.execution.results.direct_delivery import DirectDelivery
+from orchestrator.execution.results.expiry import ExpiryPolicy
+from orchestrator.execution.results.object_deletion import ObjectDeleter
+from orchestrator.execution.results.outputs import OutputStorage
+from orchestrator.execution.results.preview_switch import PreviewSwitch
+from orchestrator.execution.results.responses import ResponseTracker
 from orchestrator.execution.runner import Runner
 from orchestrator.execution.scheduler import Scheduler
-from orchestrator.execution.shared_loras import SharedLoras
-from orchestrator.execution.uploads import InputUploader
-from orchestrator.execution.warming import ModelWarmer, WarmPolicy
 from orchestrator.intake.license_policy import LicensePolicy
 from orchestrator.intake.lora_resolver import LoraResolver, SharedLoraSource
 from orchestrator.intake.request_preparer import RequestPreparer
@@ -60,7 +60,7 @@ from orchestrator.intake.uploaded_files import LIFETIME, UPLOAD_PREFIX
 from orchestrator.jobs.events import EventHub
 from orchestrator.jobs.objects import GRAPH_FILE_PREFIX, INPUT_PREFIX, LORA_PREFIX, OUTPUT_PREFIX
 from orchestrator.jobs.traces import record_finished_job
-from orchestrator.media.marking import MediaMarker
+from orchestrator.media.marks.marking import MediaMarker
 from orchestrator.moderation import Moderation
 from orchestrator.net.downloads import UrlFetcher
 from orchestrator.net.webhook_urls import WebhookUrlChecker

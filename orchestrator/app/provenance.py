@@ -6,9 +6,9 @@ import logging
 from datetime import timedelta
 
 from orchestrator.app.resources import utc_now
-from orchestrator.media.content_credentials import CredentialsError, CredentialSigner, read_pem
-from orchestrator.media.marking import MediaMarker
-from orchestrator.media.signing_certificates import SigningCertificate, check_certificate
+from orchestrator.media.marks.content_credentials import CredentialsError, CredentialSigner, read_pem
+from orchestrator.media.marks.marking import MediaMarker
+from orchestrator.media.marks.signing_certificates import SigningCertificate, check_certificate
 from orchestrator.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)

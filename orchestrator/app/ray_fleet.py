@@ -24,7 +24,7 @@ from comfy_instances.tasks import keep_running, loop_time, spawn
 from orchestrator.catalog import Catalog, Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import InvalidRequest
-from orchestrator.execution.gpu_demand import count_busy_by_card, find_waiting_work
+from orchestrator.execution.instances.gpu_demand import count_busy_by_card, find_waiting_work
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.storage.object_store import ObjectStore

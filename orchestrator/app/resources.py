@@ -15,8 +15,8 @@ from orchestrator.app.shared_clock import clock
 from orchestrator.backup.unfinished import require_finished_restore
 from orchestrator.billing.price_files import load_tariffs_for_catalog
 from orchestrator.catalog import Catalog, load_stand_ins
-from orchestrator.data_directory import make_database_private
-from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
+from orchestrator.files.data_directory import make_database_private
+from orchestrator.files.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.store import Store
 from orchestrator.store.sqlite import SqliteStore

@@ -23,10 +23,10 @@ from orchestrator.app.operations import RunningParts, build_job_routes, build_op
 from orchestrator.app.operator_secrets import OperatorSecrets
 from orchestrator.app.publishing import build_publishing_routes
 from orchestrator.billing.price_files import load_costs
-from orchestrator.execution.capabilities import CapabilityCache
-from orchestrator.execution.graph_instances import FleetGraphs
-from orchestrator.execution.media_origins import DerivedMediaMarker
-from orchestrator.execution.result_links import ResultLinks
+from orchestrator.execution.instances.capabilities import CapabilityCache
+from orchestrator.execution.instances.graph_instances import FleetGraphs
+from orchestrator.execution.results.media_origins import DerivedMediaMarker
+from orchestrator.execution.results.result_links import ResultLinks
 from orchestrator.service import GenerationService
 from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore

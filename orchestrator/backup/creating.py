@@ -27,7 +27,7 @@ from orchestrator.backup.manifest import (
 from orchestrator.backup.models import copy_models
 from orchestrator.backup.objects import copy_objects, list_caller_files
 from orchestrator.backup.unfinished import require_finished_restore
-from orchestrator.private_files import create_private_directories, write_private
+from orchestrator.files.private_files import create_private_directories, write_private
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store.sqlite.snapshot import (
     NamedObject,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.secret_box import KEY_FILE_NAME
+from orchestrator.files.secret_box import KEY_FILE_NAME
 
 #: Files of the data directory that hold secrets which cannot be made anew.
 SECRET_FILES = ("admin-token", "session-secret", KEY_FILE_NAME)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from orchestrator.private_files import write_private
+from orchestrator.files.private_files import write_private
 from orchestrator.store.sqlite.snapshot import NamedObject
 
 MANIFEST_NAME = "manifest.json"

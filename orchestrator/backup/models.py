@@ -8,11 +8,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.atomic_files import write_atomically
 from orchestrator.catalog.publishing.directory_lock import exclusive_lock, shared_lock
 from orchestrator.catalog.publishing.shared_directory import list_shared_files
 from orchestrator.catalog.publishing.version_files import VersionFiles
-from orchestrator.private_files import create_private_directories
+from orchestrator.files.atomic_files import write_atomically
+from orchestrator.files.private_files import create_private_directories
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.backup.manifest import object_path
+from orchestrator.files.private_files import create_private_directories
 from orchestrator.jobs.objects import CALLER_PREFIXES
 from orchestrator.media.errors import ObjectNotFound
-from orchestrator.private_files import create_private_directories
 from orchestrator.storage.object_store import ObjectStore
 from orchestrator.store.sqlite.snapshot import NamedObject
 

@@ -29,9 +29,9 @@ from orchestrator.backup.manifest import (
 from orchestrator.backup.models import compare_models, restore_models
 from orchestrator.backup.objects import RestoredObjects, upload_missing_objects
 from orchestrator.backup.unfinished import unfinished_mark
-from orchestrator.data_directory import locked_data_directory
+from orchestrator.files.data_directory import locked_data_directory
+from orchestrator.files.private_files import create_private_directories, write_private
 from orchestrator.jobs.objects import is_thumbnail
-from orchestrator.private_files import create_private_directories, write_private
 from orchestrator.store.schema import check_schema_known
 from orchestrator.store.sqlite.migrations import MIGRATION_NAMES
 from orchestrator.store.sqlite.snapshot import (

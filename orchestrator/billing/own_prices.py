@@ -14,8 +14,8 @@ from pathlib import Path
 
 import tomli_w
 
-from orchestrator.atomic_files import write_atomically
 from orchestrator.catalog.publishing.directory_lock import exclusive_lock
+from orchestrator.files.atomic_files import write_atomically
 from pricing.book import TariffRevisions
 from pricing.rates import TariffError
 from pricing.tariff import DEFAULT_TARIFF

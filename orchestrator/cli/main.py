@@ -12,13 +12,18 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.console import CliError, print_error
-from orchestrator.cli.streams import BROKEN_PIPE_EXIT_CODE, discard_output, flush_output, prepare_streams
+from orchestrator.cli.terminal.console import CliError, print_error
+from orchestrator.cli.terminal.streams import (
+    BROKEN_PIPE_EXIT_CODE,
+    discard_output,
+    flush_output,
+    prepare_streams,
+)
 from orchestrator.logs import configure_command_logging, log_fatal_error, logs_json
 from orchestrator.setting_errors import SettingsError
 from orchestrator.version import installed_version
 
-#: The commands and command groups, each a module of this package, with their lines in the help text. These
+#: The commands and command groups, each a module of `commands`, with their lines in the help text. These
 #: stand here too so that the help and the completion of names import none of the modules.
 COMMANDS: Mapping[str, str] = {
     "up": "Run the whole service: orchestrator, instances and, unless one is configured, an S3 server.",
@@ -70,7 +75,7 @@ def _import_commands(names: Iterable[str]) -> dict[str, ModuleType]:
     """
     gc.disable()
     try:
-        return {name: import_module(f"orchestrator.cli.{name}") for name in names}
+        return {name: import_module(f"orchestrator.cli.commands.{name}") for name in names}
     finally:
         gc.freeze()
         gc.enable()
@@ -135,7 +140,7 @@ def _run_command() -> int:
         return _report(str(error))
     except Exception as error:
         # Imported only here: the modules of all errors take a second to import.
-        from orchestrator.cli.user_errors import describe_user_error
+        from orchestrator.cli.terminal.user_errors import describe_user_error
 
         if (message := describe_user_error(error)) is None:
             raise

@@ -26,12 +26,13 @@ from orchestrator.execution.active_shards import (
     final_error,
     record_failure,
 )
-from orchestrator.execution.capabilities import ServableModels
-from orchestrator.execution.capacity import NO_CAPACITY, Capacity, capacity_of
 from orchestrator.execution.failures import AttemptFailure, run_and_classify, to_job_error
-from orchestrator.execution.instance_guard import InstanceGuard
+from orchestrator.execution.instances.capabilities import ServableModels
+from orchestrator.execution.instances.capacity import NO_CAPACITY, Capacity, capacity_of
+from orchestrator.execution.instances.instance_guard import InstanceGuard
+from orchestrator.execution.instances.quarantine import describe_quarantined_shard
+from orchestrator.execution.instances.unserved import explain_unserved, find_superseded, is_settled
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
-from orchestrator.execution.quarantine import describe_quarantined_shard
 from orchestrator.execution.recovery import AttemptRecovery
 from orchestrator.execution.reservations import Reservation, Reservations
 from orchestrator.execution.runner import Runner, ShardRun
@@ -55,7 +56,6 @@ from orchestrator.execution.scheduler import (
     Tick,
 )
 from orchestrator.execution.shard_specs import to_shard_spec
-from orchestrator.execution.unserved import explain_unserved, find_superseded, is_settled
 from orchestrator.jobs import (
     Attempt,
     FailureKind,

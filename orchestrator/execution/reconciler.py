@@ -19,7 +19,7 @@ from comfy_instances.tasks import keep_running, report_error, spawn
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.execution.dispatcher import Dispatcher
 from orchestrator.execution.job_lifecycle import Clock, JobLifecycle
-from orchestrator.execution.responses import ResponseTracker
+from orchestrator.execution.results.responses import ResponseTracker
 from orchestrator.jobs import Attempt, JobRecord, ShardStatus
 from orchestrator.jobs.events import EventHub, StateMended
 from orchestrator.store import Store

@@ -24,21 +24,21 @@ from comfy_instances.session.session import (
 )
 from orchestrator.catalog import Model
 from orchestrator.catalog.manifest import ModelKind
-from orchestrator.execution.capabilities import CapabilityCache
-from orchestrator.execution.direct_delivery import DirectDelivery
 from orchestrator.execution.failures import CallerGraphFailed, RunTooLong
-from orchestrator.execution.fixed_inputs import have_fixed_files
-from orchestrator.execution.instance_cleaner import InstanceCleaner, Leftovers
+from orchestrator.execution.inputs.fixed_inputs import have_fixed_files
+from orchestrator.execution.inputs.lora_delivery import LoraDelivery
+from orchestrator.execution.inputs.uploads import InputUploader
+from orchestrator.execution.instances.capabilities import CapabilityCache
+from orchestrator.execution.instances.instance_cleaner import InstanceCleaner, Leftovers
+from orchestrator.execution.instances.watchdog import Watchdog
 from orchestrator.execution.job_lifecycle import JobLifecycle
-from orchestrator.execution.lora_delivery import LoraDelivery
-from orchestrator.execution.media_origins import origin_of
-from orchestrator.execution.outputs import OutputStorage
-from orchestrator.execution.preview_switch import PreviewSwitch
-from orchestrator.execution.progress_estimator import ProgressEstimator
+from orchestrator.execution.results.direct_delivery import DirectDelivery
+from orchestrator.execution.results.media_origins import origin_of
+from orchestrator.execution.results.outputs import OutputStorage
+from orchestrator.execution.results.preview_switch import PreviewSwitch
+from orchestrator.execution.results.progress_estimator import ProgressEstimator
 from orchestrator.execution.run_spans import attempt_span, describe_attempt, record_run
-from orchestrator.execution.uploads import InputUploader
 from orchestrator.execution.usage_meter import UsageMeter
-from orchestrator.execution.watchdog import Watchdog
 from orchestrator.jobs import Attempt, Job, JobRecord, Shard, Usage
 from orchestrator.jobs.events import EventHub, PromptFinished, ShardPreview, ShardProgress
 from orchestrator.jobs.loras import TrainedLora

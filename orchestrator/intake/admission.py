@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.execution.capacity import Capacity
+from orchestrator.execution.instances.capacity import Capacity
 
 
 def check_capacity(capacity: Capacity, model: str, max_wait: float) -> None:

@@ -18,7 +18,7 @@ from orchestrator.intake.input_reader import (
 )
 from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
 from orchestrator.media.canvas import CanvasLayout, Padding, place_image
-from orchestrator.media.input_images import InputImage, transform_input_image
+from orchestrator.media.inputs.input_images import InputImage, transform_input_image
 
 
 async def fit_canvas(

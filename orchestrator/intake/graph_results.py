@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from orchestrator.execution.expiry import ExpiryPolicy
+from orchestrator.execution.results.expiry import ExpiryPolicy
 from orchestrator.jobs import JobRecord, JobStatus, Output
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from orchestrator.own_graphs.result_names import name_outputs

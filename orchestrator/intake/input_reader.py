@@ -27,9 +27,9 @@ from orchestrator.intake.field_names import item_name
 from orchestrator.intake.input_slots import InputKind, InputOwner, InputSlots
 from orchestrator.intake.transparency import ImagePlace
 from orchestrator.media.canvas import scale_image
-from orchestrator.media.datasets import DatasetLimits, InputDataset, read_dataset
-from orchestrator.media.input_audio import InputAudio, read_audio
-from orchestrator.media.input_images import (
+from orchestrator.media.inputs.datasets import DatasetLimits, InputDataset, read_dataset
+from orchestrator.media.inputs.input_audio import InputAudio, read_audio
+from orchestrator.media.inputs.input_images import (
     ImageLimits,
     InputImage,
     InspectedImage,
@@ -38,8 +38,8 @@ from orchestrator.media.input_images import (
     inspect_image,
     transform_input_image,
 )
-from orchestrator.media.input_videos import InputVideo, VideoLimits, read_video
-from orchestrator.media.payloads import is_url
+from orchestrator.media.inputs.input_videos import InputVideo, VideoLimits, read_video
+from orchestrator.media.inputs.payloads import is_url
 from orchestrator.net.downloads import UrlFetcher
 from orchestrator.storage.object_store import content_addressed_key
 

@@ -20,7 +20,7 @@ from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.parameters.loras import is_lora_name
 from orchestrator.errors import InvalidRequest, invalid_field
-from orchestrator.execution.expiry import ExpiryPolicy
+from orchestrator.execution.results.expiry import ExpiryPolicy
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.jobs.loras import Lora
 from orchestrator.jobs.objects import is_job_object

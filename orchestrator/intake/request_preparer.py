@@ -16,7 +16,7 @@ from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.model import MAX_IMAGES_PER_REQUEST
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import invalid_field
-from orchestrator.execution.uploads import replace_keys_with_filenames
+from orchestrator.execution.inputs.uploads import replace_keys_with_filenames
 from orchestrator.intake.canvas_fitting import fit_canvas
 from orchestrator.intake.field_names import errors_name_fields, name_fields, rename_field
 from orchestrator.intake.input_reader import InputFiles, InputReader

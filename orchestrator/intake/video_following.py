@@ -12,7 +12,7 @@ from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.catalog.parameters.values import IntegerParameter, VideoParameter
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.size_warnings import warn_of_shape
-from orchestrator.media.input_videos import InputVideo
+from orchestrator.media.inputs.input_videos import InputVideo
 
 #: How much a frame rate may differ from a whole number: 29.97 counts as 30.
 MAX_RATE_DIFFERENCE = 0.5

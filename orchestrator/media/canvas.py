@@ -8,7 +8,7 @@ from enum import StrEnum
 from PIL import Image
 
 from orchestrator.media.images import encode_png, to_8bit_mode
-from orchestrator.media.input_images import InputImage, open_input_image, to_input_image
+from orchestrator.media.inputs.input_images import InputImage, open_input_image, to_input_image
 
 _GREY = 127
 

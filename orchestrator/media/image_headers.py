@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.metadata import iter_jpeg_segments
+from orchestrator.media.marks.metadata import iter_jpeg_segments
 
 #: Maximum offset of a GIF's first frame. Comments before it are walked block by block, in Python.
 MAX_GIF_HEADER_BYTES = 2**20

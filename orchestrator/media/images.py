@@ -17,7 +17,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge, LosesFrames
 from orchestrator.media.image_headers import read_image_size
-from orchestrator.media.metadata import strip_metadata
+from orchestrator.media.marks.metadata import strip_metadata
 from orchestrator.media.sniffing import MediaInfo, detect_content_type
 
 #: The detected content type selects the decoder. Pillow's `Image.open` would also try other formats, and

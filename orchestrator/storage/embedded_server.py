@@ -24,8 +24,8 @@ from comfy_instances.backoff import backoff_delay
 from comfy_instances.log_text import error_text
 from comfy_instances.process import die_with_parent
 from comfy_instances.tasks import spawn
+from orchestrator.files.private_files import make_file_private, write_private
 from orchestrator.media.errors import S3ServerNotStarted
-from orchestrator.private_files import make_file_private, write_private
 from orchestrator.storage import seaweedfs
 from orchestrator.storage.object_store import ObjectStore, S3Config
 

@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.files.private_files import make_private_directory, make_tree_private, write_private
 from orchestrator.media.errors import S3ServerNotStarted
-from orchestrator.private_files import make_private_directory, make_tree_private, write_private
 from orchestrator.storage.certificates import generate_certificates
 
 _HOST = "127.0.0.1"

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from orchestrator.billing.price_book import PriceBook
 from orchestrator.catalog import Catalog, Model
-from orchestrator.execution.responses import ResponseTracker
+from orchestrator.execution.results.responses import ResponseTracker
 from orchestrator.intake.request_preparer import GenerationRequest, PreparedRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.store import ApiKey, Page, WebhookMessage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from orchestrator.atomic_files import write_atomically
+from orchestrator.files.atomic_files import write_atomically
 from orchestrator.weights.errors import WeightError
 
 PINS_FILE_NAME = ".pixelfactory-pins.json"

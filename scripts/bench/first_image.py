@@ -53,7 +53,7 @@ def main() -> None:
 def measure_import_seconds() -> float:
     """Return the seconds of starting Python and importing the command line."""
     started_at = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import orchestrator.cli.up"], check=True)
+    subprocess.run([sys.executable, "-c", "import orchestrator.cli.commands.up"], check=True)
     return time.monotonic() - started_at
 
 

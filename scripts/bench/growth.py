@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from orchestrator.execution.expiry import expire_in_batches
+from orchestrator.execution.results.expiry import expire_in_batches
 from orchestrator.jobs import JobStatus
 from orchestrator.store import file_operations
 from orchestrator.store.sql import job_search, jobs, repairs, usage, wallet

@@ -35,7 +35,7 @@ import psutil
 from aiohttp import web
 
 from orchestrator.catalog import Catalog
-from orchestrator.secret_box import SecretBox
+from orchestrator.files.secret_box import SecretBox
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.store.postgres.store import PostgresStore
 from orchestrator.store.sql.store import SqlStore

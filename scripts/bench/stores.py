@@ -21,9 +21,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.serving import THREAD_SWITCH_SECONDS
+from orchestrator.cli.service_access.serving import THREAD_SWITCH_SECONDS
+from orchestrator.files.secret_box import SecretBox
 from orchestrator.jobs import Attempt
-from orchestrator.secret_box import SecretBox
 from orchestrator.store import Claim
 from orchestrator.store.postgres.store import PostgresStore
 from orchestrator.store.sql.store import SqlStore

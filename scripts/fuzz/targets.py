@@ -28,13 +28,13 @@ from orchestrator.catalog.rendering.render import CompiledGraph
 from orchestrator.errors import InvalidRequest, ServiceError
 from orchestrator.intake.own_graphs import estimate_seconds
 from orchestrator.intake.request_preparer import GenerationRequest
-from orchestrator.media.archives import ArchiveLimits, open_archive
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.formats import probe_media
 from orchestrator.media.images import IMAGE_TYPES, convert_image
-from orchestrator.media.input_images import ImageLimits, decode_image
-from orchestrator.media.payloads import InputRejected, PayloadDecoder
-from orchestrator.media.provenance import strip_graph_metadata
+from orchestrator.media.inputs.archives import ArchiveLimits, open_archive
+from orchestrator.media.inputs.input_images import ImageLimits, decode_image
+from orchestrator.media.inputs.payloads import InputRejected, PayloadDecoder
+from orchestrator.media.marks.provenance import strip_graph_metadata
 from orchestrator.media.sniffing import detect_content_type
 from orchestrator.media.tensors import check_finite, parse_safetensors_header
 from orchestrator.media.thumbnails import make_thumbnail

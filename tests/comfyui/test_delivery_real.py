@@ -20,7 +20,7 @@ from comfy_instances.protocol.delivery import PREVIEWS_KEY, DeliveredFile, Deliv
 from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, Preview
 from orchestrator.media.formats import probe_media
-from orchestrator.media.source_marks import SourceType, read_source
+from orchestrator.media.marks.source_marks import SourceType, read_source
 from tests.support.failing_disk import small_disk
 from tests.support.polling import poll
 from tests.support.real_comfyui import RealServer, installation

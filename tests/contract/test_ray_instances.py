@@ -30,7 +30,7 @@ from comfy_instances.session.session import InstanceSession
 from comfy_instances.tasks import spawn
 from orchestrator.app.ray_fleet import WEIGHT_PULLER, NewNodes, serve_ray_fleet
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.execution.capacity import Capacity, capacity_of
+from orchestrator.execution.instances.capacity import Capacity, capacity_of
 from orchestrator.execution.scheduler import InstanceUp, JobAdded, JobCancelled, Scheduler, ShardSpec
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from tests.support.agent_cluster import AgentCluster, agent_options, running_cluster

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator.data_directory import DataDirectoryInUse
+from orchestrator.files.data_directory import DataDirectoryInUse
 from orchestrator.store.postgres.connections import TERM_LOCK, TermEnded, connect
 from orchestrator.store.postgres.leadership import Candidate, leading_alone, wait_to_lead
 from orchestrator.store.postgres.locks import SERVICE_LOCK, AdvisoryLock

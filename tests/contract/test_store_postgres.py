@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from orchestrator.errors import InsufficientBalance, InvalidRequest, ServiceError, ServiceUnavailable
+from orchestrator.files.secret_box import KEY_FILE_NAME, SecretBox, SecretUnreadable
 from orchestrator.jobs import create_shards
 from orchestrator.jobs.objects import DeletionReason
-from orchestrator.secret_box import KEY_FILE_NAME, SecretBox, SecretUnreadable
 from orchestrator.store import Store
 from orchestrator.store.postgres.connections import ConnectionPool
 from orchestrator.store.postgres.database import PostgresDatabase
@@ -38,7 +38,7 @@ WORKER = f"""
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-from orchestrator.secret_box import SecretBox
+from orchestrator.files.secret_box import SecretBox
 from orchestrator.store.postgres.store import PostgresStore
 from tests.support.store_harness import keep_working, populate
 

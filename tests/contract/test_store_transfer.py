@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.data_directory import DataDirectoryInUse, locked_database
-from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
+from orchestrator.files.data_directory import DataDirectoryInUse, locked_database
+from orchestrator.files.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.store import Store
 from orchestrator.store.postgres.locks import SERVICE_LOCK, AdvisoryLock
 from orchestrator.store.postgres.store import PostgresStore

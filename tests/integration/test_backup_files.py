@@ -26,7 +26,7 @@ from orchestrator.backup.location import DataLocation
 from orchestrator.backup.manifest import BackupError
 from orchestrator.backup.restoring import LedgerInconsistent, RestoreOptions, restore_backup
 from orchestrator.backup.unfinished import RestoreUnfinished, unfinished_mark
-from orchestrator.execution.thumbnails import Thumbnails
+from orchestrator.execution.results.thumbnails import Thumbnails
 from orchestrator.store.schema import UnknownSchema
 from orchestrator.store.sqlite import SqliteStore
 from orchestrator.store.sqlite.snapshot import (

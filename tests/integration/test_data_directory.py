@@ -16,8 +16,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from orchestrator.data_directory import DataDirectoryInUse, locked_data_directory
-from orchestrator.secret_box import KEY_FILE_NAME, SecretUnreadable
+from orchestrator.files.data_directory import DataDirectoryInUse, locked_data_directory
+from orchestrator.files.secret_box import KEY_FILE_NAME, SecretUnreadable
 from orchestrator.settings import SettingsError
 from orchestrator.store.sqlite import SqliteStore
 from tests.support.service import ServiceProcess, pixelfactory, running
@@ -27,7 +27,7 @@ NOW = datetime(2026, 11, 26, tzinfo=UTC)
 HOLDER = """
 import pathlib, sys, time
 sys.argv[1:] = ["up", "--instances", "http://user:password@host:1"]
-from orchestrator.data_directory import locked_data_directory
+from orchestrator.files.data_directory import locked_data_directory
 with locked_data_directory(pathlib.Path(sys.stdin.readline().strip())):
     print("locked", flush=True)
     time.sleep(600)

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.errors import FetchError, FileTooLarge, UrlNotAllowed, UrlUnreachable
-from orchestrator.media.input_images import ImageLimits, read_image
+from orchestrator.media.inputs.input_images import ImageLimits, read_image
 from orchestrator.net.downloads import MAX_REDIRECTS, FetchPolicy, UrlFetcher
 from orchestrator.net.egress import is_public_address
 from orchestrator.net.http_urls import MAX_URL_LENGTH

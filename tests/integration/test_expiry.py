@@ -14,8 +14,8 @@ import pytest
 
 from orchestrator.app.parts import retention_days
 from orchestrator.errors import Gone
-from orchestrator.execution.expiry import ExpiredFileSweeper, ExpiryPolicy
-from orchestrator.execution.object_deletion import ObjectDeleter
+from orchestrator.execution.results.expiry import ExpiredFileSweeper, ExpiryPolicy
+from orchestrator.execution.results.object_deletion import ObjectDeleter
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.jobs.events import EventHub
 from orchestrator.jobs.loras import TrainedLora

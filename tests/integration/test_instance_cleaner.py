@@ -11,7 +11,7 @@ from aiohttp import web
 from comfy_instances.fleet.fleet_base import FleetBase
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from comfy_instances.session.session import FileRef, InstanceSession
-from orchestrator.execution.instance_cleaner import InstanceCleaner, Leftovers
+from orchestrator.execution.instances.instance_cleaner import InstanceCleaner, Leftovers
 from tests.support.polling import TIMEOUT_SECONDS, poll
 from tests.support.scripted_comfyui import ScriptedComfyUI
 

@@ -16,7 +16,7 @@ from comfy_instances.fleet.protocol import wait_until_ready
 from comfy_instances.protocol.lora_files import uploaded_lora_name
 from orchestrator.catalog import Catalog
 from orchestrator.execution.failures import LoraUnavailable
-from orchestrator.execution.lora_delivery import MAX_KEPT_LORAS, LoraDelivery
+from orchestrator.execution.inputs.lora_delivery import MAX_KEPT_LORAS, LoraDelivery
 from orchestrator.jobs.loras import LORA_OBJECTS_PARAM
 from orchestrator.jobs.objects import LORA_PREFIX, owned_object_key
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR

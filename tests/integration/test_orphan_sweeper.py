@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.execution import orphan_sweeper
-from orchestrator.execution.object_deletion import ObjectDeleter
-from orchestrator.execution.orphan_sweeper import OWNERS_PREFIX, OrphanPolicy, OrphanSweeper
+from orchestrator.execution.results import orphan_sweeper
+from orchestrator.execution.results.object_deletion import ObjectDeleter
+from orchestrator.execution.results.orphan_sweeper import OWNERS_PREFIX, OrphanPolicy, OrphanSweeper
 from orchestrator.jobs import Attempt
 from orchestrator.jobs.events import EventHub, ExecutionEvent, ObjectDeleted, ObjectDeletionFailed
 from orchestrator.jobs.objects import DeletionReason, owned_object_key

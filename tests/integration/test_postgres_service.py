@@ -196,7 +196,8 @@ def test_a_service_on_sqlite_does_not_import_the_driver_of_postgresql() -> None:
     """The driver is an extra, and takes a tenth of a second and some megabytes."""
     program = (
         "import sys; from orchestrator.cli.main import build_app; build_app();"
-        " import orchestrator.cli.up, orchestrator.cli.user_errors, orchestrator.store.sqlite;"
+        " import orchestrator.cli.commands.up, orchestrator.cli.terminal.user_errors;"
+        " import orchestrator.store.sqlite;"
         " sys.exit(any(name.startswith('psycopg') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -12,10 +12,10 @@ import httpx
 import psutil
 import pytest
 
-from orchestrator.media.content_credentials import Credentials, read_credentials
 from orchestrator.media.formats import detect_content_type
-from orchestrator.media.signing_certificates import make_development_certificate
-from orchestrator.media.source_marks import SourceType, read_source
+from orchestrator.media.marks.content_credentials import Credentials, read_credentials
+from orchestrator.media.marks.signing_certificates import make_development_certificate
+from orchestrator.media.marks.source_marks import SourceType, read_source
 from tests.support.callers import new_key
 from tests.support.images import base64_png
 from tests.support.polling import wait_until_sync

@@ -295,7 +295,7 @@ def test_agents_are_listed_and_ended_by_commands(service: ServiceProcess, cluste
 def test_up_imports_no_ray(tmp_path: Path) -> None:
     """Neither without a cluster nor with one: Ray runs in a process of its own."""
     program = (
-        "import sys, orchestrator.cli.up, orchestrator.app.build, orchestrator.app.ray_fleet;"
+        "import sys, orchestrator.cli.commands.up, orchestrator.app.build, orchestrator.app.ray_fleet;"
         " sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False).returncode == 0

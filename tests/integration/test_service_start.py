@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from comfy_instances.process.child import find_free_port
-from orchestrator.cli.process_signals import SAME_SIGNAL_SECONDS
+from orchestrator.cli.terminal.process_signals import SAME_SIGNAL_SECONDS
 from tests.support.callers import new_key
 from tests.support.cli import command
 from tests.support.polling import poll, wait_until, wait_until_sync

@@ -23,8 +23,8 @@ from orchestrator.cli.main import COMMANDS
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        "orchestrator.cli.user_errors",
-        *(f"orchestrator.cli.{command}" for command in COMMANDS),
+        "orchestrator.cli.terminal.user_errors",
+        *(f"orchestrator.cli.commands.{command}" for command in COMMANDS),
         "tests.support.shipped",  # parses the shipped models
         *("av", "numpy"),  # which a service imports when it needs them
     ]

@@ -20,8 +20,8 @@ from orchestrator.catalog.library import load_model
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.input_reader import InputReader
 from orchestrator.intake.input_slots import InputOwner, InputPurpose
-from orchestrator.media.datasets import DatasetLimits
-from orchestrator.media.input_images import ImageLimits
+from orchestrator.media.inputs.datasets import DatasetLimits
+from orchestrator.media.inputs.input_images import ImageLimits
 from orchestrator.net.downloads import FetchPolicy, UrlFetcher
 from tests.support.images import png
 

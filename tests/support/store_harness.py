@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.files.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.jobs import Attempt, Job, JobRecord, Output, Usage, create_shards
-from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.store import (
     Account,
     ApiKey,

@@ -9,11 +9,11 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 import typer
 
-from orchestrator.cli.console import format_cents
-from orchestrator.cli.generate import parse_params
+from orchestrator.cli.commands.generate import parse_params
 from orchestrator.cli.main import build_app
-from orchestrator.cli.numbers import integer_between, number_at_least
-from orchestrator.cli.operator_jobs import format_usd_value
+from orchestrator.cli.service_access.operator_jobs import format_usd_value
+from orchestrator.cli.terminal.console import format_cents
+from orchestrator.cli.terminal.numbers import integer_between, number_at_least
 
 
 def iter_options(app: typer.Typer) -> Iterator[tuple[str, Any, Any]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.atomic_files import write_atomically
-from orchestrator.private_files import (
+from orchestrator.files.atomic_files import write_atomically
+from orchestrator.files.private_files import (
     load_or_create_secret,
     write_output_file,
     write_private,

@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator.app.web_app import warn_of_unknown_address
 from orchestrator.errors import NotFound
-from orchestrator.execution.result_links import ResultLink, ResultLinks
+from orchestrator.execution.results.result_links import ResultLink, ResultLinks
 from orchestrator.media.errors import UrlNotAllowed
-from orchestrator.media.payloads import InputRejected, PayloadDecoder
+from orchestrator.media.inputs.payloads import InputRejected, PayloadDecoder
 from orchestrator.net.downloads import FetchPolicy, UrlFetcher
 from orchestrator.settings import Settings
 from orchestrator.storage.object_store import ObjectStore, S3Config

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from orchestrator.app.operator_secrets import load_admin_token, load_operator_secrets
 from orchestrator.app.resources import open_store
 from orchestrator.backup.location import SECRET_FILES
+from orchestrator.files.secret_box import SecretUnreadable
 from orchestrator.logs import hide_secrets_in
-from orchestrator.secret_box import SecretUnreadable
 from orchestrator.secret_strength import MIN_SECRET_LENGTH
 from orchestrator.settings import Settings, SettingsError
 from orchestrator.web.auth import is_secret

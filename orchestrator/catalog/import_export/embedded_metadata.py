@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_mapping
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.ffmpeg import ffmpeg_errors, open_media
-from orchestrator.media.metadata import exif_texts, strip_metadata
+from orchestrator.media.marks.metadata import exif_texts, strip_metadata
 
 #: Maximum bytes of one text; the largest published workflows are below 2 MB.
 MAX_TEXT_BYTES = 16 * 2**20

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from orchestrator.atomic_files import write_atomically
 from orchestrator.catalog.licenses import forbidding_licenses
 from orchestrator.catalog.manifest import ModelManifest
 from orchestrator.catalog.publishing.directory_lock import exclusive_lock
+from orchestrator.files.atomic_files import write_atomically
 
 ACCEPTED_NAME = ".licenses.jsonl"
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.atomic_files import write_atomically
 from orchestrator.catalog.manifest import ID_PATTERN
 from orchestrator.catalog.publishing.accepted_licenses import ACCEPTED_NAME
 from orchestrator.catalog.publishing.directory_lock import exclusive_lock
@@ -33,6 +32,7 @@ from orchestrator.catalog.publishing.version_files import (
     VERSIONS_FOLDER,
     VersionFiles,
 )
+from orchestrator.files.atomic_files import write_atomically
 
 log = logging.getLogger(__name__)
 

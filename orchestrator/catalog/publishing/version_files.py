@@ -17,11 +17,11 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.atomic_files import write_atomically
 from orchestrator.catalog.errors import CatalogError
 from orchestrator.catalog.manifest import ID_PATTERN
 from orchestrator.catalog.publishing.directory_lock import exclusive_lock, shared_lock
 from orchestrator.catalog.publishing.records import ModelRecord
+from orchestrator.files.atomic_files import write_atomically
 
 DRAFTS_FOLDER = ".drafts"
 VERSIONS_FOLDER = ".versions"

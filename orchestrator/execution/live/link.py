@@ -15,7 +15,7 @@ import aiohttp
 from comfy_instances.log_text import error_text
 from comfy_instances.tasks import keep_running, spawn
 from orchestrator.errors import ServiceError, ServiceUnavailable
-from orchestrator.execution.capacity import Capacity
+from orchestrator.execution.instances.capacity import Capacity
 from orchestrator.execution.live.messages import (
     MAX_MESSAGE_BYTES,
     SCHEDULER_MESSAGES,
@@ -33,7 +33,7 @@ from orchestrator.execution.live.messages import (
 from orchestrator.execution.live.mirror import FleetMirror
 from orchestrator.execution.live.recently_read import RecentlyRead
 from orchestrator.execution.live.stored_events import StoredJobEvents
-from orchestrator.execution.responses import ResponseTracker
+from orchestrator.execution.results.responses import ResponseTracker
 from orchestrator.jobs import Job, JobRecord, Shard
 from orchestrator.jobs.events import EventHub
 from pricing.plans import Plan
@@ -65,7 +65,7 @@ LORAS_PATH = "/internal/v1/lora-architectures"
 class SchedulerLink:
     """Follows the leading scheduler: keeps the mirror current, passes events on, and asks questions.
 
-    Implements `orchestrator.execution.capacity.JobScheduling`: the scheduler learns of jobs from the store.
+    Implements `JobScheduling` of `execution.instances.capacity`: the scheduler learns of jobs from the store.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from comfy_instances.fleet.protocol import InstanceInfo
 from orchestrator.catalog.checks.graph_checks import GraphProblem
-from orchestrator.execution.capacity import Capacity
+from orchestrator.execution.instances.capacity import Capacity
 from orchestrator.execution.scheduler.wait_estimator import WaitEstimate
 from orchestrator.jobs.events import ShardPreview, ShardProgress, ShardStarted
 

@@ -24,9 +24,9 @@ from typing import Any
 import psycopg
 from psycopg.errors import LockNotAvailable
 
-from orchestrator.data_directory import DataDirectoryInUse
 from orchestrator.database_url import describe_database
 from orchestrator.errors import ServiceError
+from orchestrator.files.data_directory import DataDirectoryInUse
 from orchestrator.settings import SettingsError
 from orchestrator.store.postgres.connections import (
     TERM_LOCK,

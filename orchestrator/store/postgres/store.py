@@ -11,7 +11,7 @@ import psycopg
 
 from orchestrator.database_url import describe_database
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.secret_box import SecretBox
+from orchestrator.files.secret_box import SecretBox
 from orchestrator.settings import SettingsError
 from orchestrator.store.ids import new_id
 from orchestrator.store.postgres.connections import ConnectionPool, DictConnection, connect

@@ -19,9 +19,9 @@ from urllib.parse import quote
 
 import psycopg
 
-from orchestrator.data_directory import locked_database
 from orchestrator.database_url import describe_database
-from orchestrator.secret_box import is_encrypted
+from orchestrator.files.data_directory import locked_database
+from orchestrator.files.secret_box import is_encrypted
 from orchestrator.store.postgres.connections import DictConnection
 from orchestrator.store.postgres.database import PostgresDatabase
 from orchestrator.store.postgres.errors import describe

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestrator.billing.changes import NewMessage
+from orchestrator.files.secret_box import SecretBox
 from orchestrator.net.http_urls import url_receiver
-from orchestrator.secret_box import SecretBox
 from orchestrator.store.lookup import found
 from orchestrator.store.outbox import MAX_DUE_RECEIVERS
 from orchestrator.store.signals import StoreEvent, StoreEventKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from orchestrator.secret_box import SecretBox
+from orchestrator.files.secret_box import SecretBox
 from orchestrator.store.sql import outbox
 from orchestrator.store.sql.access import SqlAccess
 from orchestrator.store.values import Claim, DeliveryAttempt, DueReceiver, MessageReceiver, WebhookMessage

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import TypeVar
 
+from orchestrator.files.secret_box import SecretBox
 from orchestrator.jobs import (
     Attempt,
     Job,
@@ -20,7 +21,6 @@ from orchestrator.jobs import (
 )
 from orchestrator.jobs.loras import TrainedLora
 from orchestrator.jobs.quarantine import QuarantinedShard
-from orchestrator.secret_box import SecretBox
 from orchestrator.store import operations, repair_operations
 from orchestrator.store.signals import StoreSignals
 from orchestrator.store.sql import (

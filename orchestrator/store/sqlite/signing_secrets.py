@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from orchestrator.secret_box import SecretBox, is_encrypted
+from orchestrator.files.secret_box import SecretBox, is_encrypted
 from orchestrator.store.sqlite.connection import transaction
 
 

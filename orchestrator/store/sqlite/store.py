@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestrator.secret_box import KEY_FILE_NAME, SecretBox
+from orchestrator.files.secret_box import KEY_FILE_NAME, SecretBox
 from orchestrator.store.ids import new_id
 from orchestrator.store.signals import SignalHub
 from orchestrator.store.sql.store import SqlStore

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from comfy_instances.fleet.protocol import FleetError, InstanceState
 from orchestrator.errors import Conflict
-from orchestrator.execution.fleet_history import FleetHistory
+from orchestrator.execution.instances.fleet_history import FleetHistory
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.web.admin.account_names import AccountNames
 from orchestrator.web.admin.instances import FleetControl, LatestEvents, to_instance_response

@@ -14,7 +14,7 @@ from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from orchestrator.catalog import Model
 from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.errors import NotFound
-from orchestrator.execution.capabilities import CapabilityCache
+from orchestrator.execution.instances.capabilities import CapabilityCache
 from orchestrator.execution.runner import OUTPUT_FILENAME_PREFIX
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs import Attempt, Job, JobRecord, JobStatus

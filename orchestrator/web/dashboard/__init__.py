@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.billing.accounts import AccountService
-from orchestrator.execution.thumbnails import Thumbnails
+from orchestrator.execution.results.thumbnails import Thumbnails
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.net.webhook_urls import WebhookUrlChecker
 from orchestrator.storage.object_store import ObjectStore

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from orchestrator.catalog import Catalog
 from orchestrator.errors import NotFound, invalid_field
-from orchestrator.execution.thumbnails import Thumbnails
+from orchestrator.execution.results.thumbnails import Thumbnails
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.jobs.objects import input_keys

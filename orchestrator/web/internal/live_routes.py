@@ -18,7 +18,7 @@ from comfy_instances.fleet.protocol import InstanceInfo
 from comfy_instances.tasks import spawn
 from orchestrator.catalog.checks.graph_checks import GraphProblem
 from orchestrator.errors import InvalidRequest, NotAuthenticated
-from orchestrator.execution.capacity import Capacity
+from orchestrator.execution.instances.capacity import Capacity
 from orchestrator.execution.live.link import CAPACITY_PATH, LIVE_PATH, LORAS_PATH, PING_SECONDS
 from orchestrator.execution.live.messages import (
     MAX_MESSAGE_BYTES,

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.execution.expiry import ExpiryPolicy
-from orchestrator.execution.media_origins import DerivedMediaMarker
-from orchestrator.execution.result_links import ResultLink, ResultLinks
+from orchestrator.execution.results.expiry import ExpiryPolicy
+from orchestrator.execution.results.media_origins import DerivedMediaMarker
+from orchestrator.execution.results.result_links import ResultLink, ResultLinks
 from orchestrator.fair_slots import FairSlots
 from orchestrator.jobs import Job, JobRecord, Output
 from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key

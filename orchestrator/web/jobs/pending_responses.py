@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from aiohttp.web_exceptions import HTTPBadRequest
 
-from orchestrator.execution.responses import ResponseTracker
+from orchestrator.execution.results.responses import ResponseTracker
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord, PendingResponse
 from orchestrator.store import ApiKey

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from orchestrator.execution.result_links import OWN_READ_SECONDS, ROOT, ResultLinks, result_not_found
+from orchestrator.execution.results.result_links import OWN_READ_SECONDS, ROOT, ResultLinks, result_not_found
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectNotFound
 from orchestrator.web.http.ranges import RANGE_RESPONSES

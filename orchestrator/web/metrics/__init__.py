@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, genera
 
 from comfy_instances.fleet.protocol import Fleet
 from orchestrator.execution.active_shards import ActiveShard
-from orchestrator.execution.fleet_history import FleetHistory
+from orchestrator.execution.instances.fleet_history import FleetHistory
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs.events import EventHub
 from orchestrator.web.instance_status import GpuStatsCache, InstanceRows

@@ -16,7 +16,7 @@ from orchestrator.catalog.example_files import (
 from orchestrator.catalog.library import load_model
 from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.version_files import read_files
-from orchestrator.cli.example_files import find_example_files
+from orchestrator.cli.authoring.example_files import find_example_files
 from tests.support import drafts
 from tests.support.images import png
 from tests.support.media_samples import sound

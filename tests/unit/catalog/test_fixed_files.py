@@ -32,8 +32,8 @@ from orchestrator.catalog.publishing.submission import (
     build_model,
     check_publishable,
 )
-from orchestrator.cli.console import CliError
-from orchestrator.cli.example_files import find_example_files, write_own_files
+from orchestrator.cli.authoring.example_files import find_example_files, write_own_files
+from orchestrator.cli.terminal.console import CliError
 from orchestrator.errors import InvalidRequest
 from orchestrator.web.admin.publishing_schemas import to_model_workflow
 from tests.support.canvas import drawn

@@ -15,7 +15,7 @@ from orchestrator.catalog.known_folders import UNKNOWN_FOLDER, find_folders
 from orchestrator.catalog.model import Model
 from orchestrator.catalog.publishing.manifest_edits import find_missing
 from orchestrator.catalog.publishing.submission import edit_files
-from orchestrator.cli.node_facts import add_file_folders
+from orchestrator.cli.authoring.node_facts import add_file_folders
 from orchestrator.errors import InvalidRequest
 from tests.support.canvas import node, save, socket, widget, workflow
 from tests.support.drafts import FACTS

@@ -16,10 +16,10 @@ from orchestrator.catalog.licenses import (
     strictest_use,
 )
 from orchestrator.catalog.publishing.accepted_licenses import AcceptedLicenses, LicenseRecord
-from orchestrator.directory_settings import SHIPPED_WORKFLOWS_DIR
 from orchestrator.errors import Forbidden
 from orchestrator.intake.license_policy import LicensePolicy
 from orchestrator.own_graphs.model import own_graph_model
+from orchestrator.setting_groups.directory_settings import SHIPPED_WORKFLOWS_DIR
 
 NOT_FOR_SALE = {
     "4x-ultrasharp",

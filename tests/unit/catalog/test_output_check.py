@@ -11,7 +11,7 @@ from orchestrator.catalog import Model
 from orchestrator.catalog.checks.graph_checks import validate_graph
 from orchestrator.catalog.rendering.graph import ApiGraph, iter_links
 from orchestrator.catalog.rendering.output_check import OUTPUT_CHECK_CLASS, OutputCheck
-from orchestrator.execution.capabilities import AnyFileName
+from orchestrator.execution.instances.capabilities import AnyFileName
 from tests.support.drafts import CATALOG
 from tests.support.drafts import FACTS as CORE
 

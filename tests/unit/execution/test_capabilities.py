@@ -9,7 +9,11 @@ from typing import Any
 
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
 from orchestrator.catalog.live_catalog import LiveCatalog
-from orchestrator.execution.capabilities import CapabilityCache, InstanceCapabilities, ServableModels
+from orchestrator.execution.instances.capabilities import (
+    CapabilityCache,
+    InstanceCapabilities,
+    ServableModels,
+)
 from tests.support.drafts import FACTS, node, parse, saving, write
 from tests.support.weight_files import weight
 

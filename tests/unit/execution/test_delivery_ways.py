@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from comfy_instances.protocol.delivery import FILES_CLASS, IMAGES_CLASS, PROTOCOL
 from comfy_instances.session.session import InstanceSession
-from orchestrator.execution.direct_delivery import DirectDelivery
+from orchestrator.execution.results.direct_delivery import DirectDelivery
 from orchestrator.storage.object_store import ObjectStore, S3Config
 from orchestrator.web.metrics.delivery import DeliveryMetrics
 from tests.unit.execution.test_delivery_graphs import FACTS

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orchestrator.execution.expiry import (
+from orchestrator.execution.results.expiry import (
     BATCH_SECONDS,
     MAX_BATCH_SIZE,
     MIN_BATCH_SIZE,

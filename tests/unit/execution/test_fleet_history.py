@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from comfy_instances.fleet.protocol import InstanceInfo, InstanceState
-from orchestrator.execution.fleet_history import MINUTES, FleetHistory
+from orchestrator.execution.instances.fleet_history import MINUTES, FleetHistory
 from orchestrator.jobs import FailureKind, Job, JobRecord, JobStatus, Usage
 from orchestrator.jobs.events import AttemptFailed, JobChanged, PromptFinished, ShardStarted
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfy_instances.fleet.ray.demand import WaitingWork
-from orchestrator.execution.gpu_demand import count_busy_by_card, find_waiting_work
+from orchestrator.execution.instances.gpu_demand import count_busy_by_card, find_waiting_work
 from orchestrator.execution.scheduler import InstanceUp, JobAdded, RunEnded, Scheduler, ShardSpec
 
 CARDS = {"a": "H100", "b": "L40S", "c": "L40S", "d": None}

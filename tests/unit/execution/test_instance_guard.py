@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfy_instances.protocol.errors import InstanceGone
-from orchestrator.execution.instance_guard import (
+from orchestrator.execution.instances.instance_guard import (
     MAX_BACKOFF_SECONDS,
     InstanceGuard,
     verification_backoff,

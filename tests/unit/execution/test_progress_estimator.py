@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.execution.progress_estimator import SAMPLING_SHARE, ProgressEstimator
+from orchestrator.execution.results.progress_estimator import SAMPLING_SHARE, ProgressEstimator
 
 WORKFLOWS = Path(__file__).resolve().parents[3] / "workflows"
 SAMPLER = {"steps": 4, "latent_image": ["latent", 0]}

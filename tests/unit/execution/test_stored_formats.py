@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from orchestrator.execution.failures import FormatUnsupported
-from orchestrator.execution.outputs import prepare_file
-from orchestrator.media.content_credentials import MediaOrigin
+from orchestrator.execution.results.outputs import prepare_file
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.media.images import MAX_ANIMATION_PIXELS
-from orchestrator.media.marking import MediaMarker
+from orchestrator.media.marks.content_credentials import MediaOrigin
+from orchestrator.media.marks.marking import MediaMarker
+from orchestrator.media.marks.source_marks import mark_source
 from orchestrator.media.sniffing import MediaInfo
-from orchestrator.media.source_marks import mark_source
 
 
 def prepare(data: bytes, encoding: ImageEncoding) -> tuple[bytes, MediaInfo, str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from orchestrator.execution.instances.warm_choice import HALF_LIFE_SECONDS, Demand, choose_warm_run
 from orchestrator.execution.scheduler.events import Assignment, InstanceUp, ModelWarming, ShardSpec
 from orchestrator.execution.scheduler.instances import Instance
-from orchestrator.execution.warm_choice import HALF_LIFE_SECONDS, Demand, choose_warm_run
 
 
 def spec(model: str) -> ShardSpec:

@@ -34,7 +34,7 @@ from comfy_instances.process.installed_packs import (
     read_pack_record,
     write_pack_record,
 )
-from orchestrator.cli.pack_output import print_added
+from orchestrator.cli.terminal.pack_output import print_added
 
 HELD = {"torch": "2.11.0+cu130", "numpy": "2.4.6", "pillow": "12.0.0"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.execution.capacity import NO_CAPACITY, Capacity
+from orchestrator.execution.instances.capacity import NO_CAPACITY, Capacity
 from orchestrator.intake.admission import check_capacity
 
 

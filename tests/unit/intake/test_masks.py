@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.input_reader import check_mask, check_mask_size
-from orchestrator.media.input_images import InputImage, InspectedImage
+from orchestrator.media.inputs.input_images import InputImage, InspectedImage
 
 
 def image(width: int = 64, height: int = 64, *, alpha: int | None = None, red: int = 255) -> InputImage:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from orchestrator.media.base64_text import Base64TooLong, decode_base64
+from orchestrator.media.inputs.base64_text import Base64TooLong, decode_base64
 
 DATA = random.Random(1).randbytes(2_000_000)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from orchestrator.media.canvas import CanvasLayout, Padding, place_image, scale_image
-from orchestrator.media.input_images import ImageLimits, InputImage, decode_image
+from orchestrator.media.inputs.input_images import ImageLimits, InputImage, decode_image
 from tests.support.images import png
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from orchestrator.app.provenance import build_marker
 from orchestrator.cli.main import build_app
-from orchestrator.media.content_credentials import (
+from orchestrator.media.marks.content_credentials import (
     SIGNED_TYPES,
     CredentialsError,
     CredentialSigner,
@@ -25,9 +25,9 @@ from orchestrator.media.content_credentials import (
     MediaOrigin,
     read_credentials,
 )
-from orchestrator.media.marking import MediaMarker
-from orchestrator.media.signing_certificates import check_certificate, make_development_certificate
-from orchestrator.media.source_marks import SourceType, read_source
+from orchestrator.media.marks.marking import MediaMarker
+from orchestrator.media.marks.signing_certificates import check_certificate, make_development_certificate
+from orchestrator.media.marks.source_marks import SourceType, read_source
 from orchestrator.settings import Settings, SettingsError
 from tests.support.media_files import MEDIA, decoded
 

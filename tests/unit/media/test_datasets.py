@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.archives import MAX_DIRECTORY_BYTES
-from orchestrator.media.datasets import (
+from orchestrator.media.errors import FileTooLarge, UrlNotAllowed, UrlUnreachable
+from orchestrator.media.inputs.archives import MAX_DIRECTORY_BYTES
+from orchestrator.media.inputs.datasets import (
     MAX_CAPTION_BYTES,
     DatasetLimits,
     InputDataset,
     iter_dataset_files,
     read_dataset,
 )
-from orchestrator.media.errors import FileTooLarge, UrlNotAllowed, UrlUnreachable
-from orchestrator.media.input_images import ImageLimits
+from orchestrator.media.inputs.input_images import ImageLimits
 from tests.support.datasets import PETS, data_url, zipped
 from tests.support.images import bomb, png
 from tests.support.media_samples import SECRET, encoded, exif, film, gradient

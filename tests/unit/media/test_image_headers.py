@@ -19,9 +19,9 @@ from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.formats import probe_media
 from orchestrator.media.image_headers import MAX_GIF_HEADER_BYTES, read_image_size
 from orchestrator.media.images import IMAGE_TYPES, convert_image
-from orchestrator.media.input_images import ImageLimits, inspect_image, read_image
-from orchestrator.media.metadata import MAX_BLOCKS, MAX_JPEG_SCANS, exif_orientation, exif_texts
-from orchestrator.media.payloads import PayloadDecoder
+from orchestrator.media.inputs.input_images import ImageLimits, inspect_image, read_image
+from orchestrator.media.inputs.payloads import PayloadDecoder
+from orchestrator.media.marks.metadata import MAX_BLOCKS, MAX_JPEG_SCANS, exif_orientation, exif_texts
 from orchestrator.media.sniffing import detect_content_type
 from orchestrator.media.thumbnails import make_spritesheet, make_thumbnail
 from tests.support.media_samples import SECRET, animation, encoded, exif, gradient, png_chunk

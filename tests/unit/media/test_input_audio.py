@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.catalog.parameters.values import AudioParameter
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.input_audio import read_audio
+from orchestrator.media.inputs.input_audio import read_audio
 
 
 def sound(seconds: float = 1.0) -> bytes:

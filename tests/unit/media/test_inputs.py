@@ -15,8 +15,8 @@ from PIL import Image, ImageChops, ImageOps
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.media.formats import CorruptMedia, probe_media
-from orchestrator.media.input_images import ImageLimits, InputImage, read_image
-from orchestrator.media.metadata import strip_metadata
+from orchestrator.media.inputs.input_images import ImageLimits, InputImage, read_image
+from orchestrator.media.marks.metadata import strip_metadata
 from tests.support.media_samples import (
     SECRET,
     animation,

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
 from orchestrator.media.errors import CorruptMedia
-from orchestrator.media.provenance import strip_graph_metadata
+from orchestrator.media.marks.provenance import strip_graph_metadata
 
 
 def picture(**texts: str) -> bytes:

@@ -14,8 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.formats import probe_media
-from orchestrator.media.provenance import strip_graph_metadata
-from orchestrator.media.source_marks import MARKED_TYPES, SourceType, mark_source, read_source
+from orchestrator.media.marks.provenance import strip_graph_metadata
+from orchestrator.media.marks.source_marks import MARKED_TYPES, SourceType, mark_source, read_source
 from tests.support.media_files import MEDIA, decoded, image
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

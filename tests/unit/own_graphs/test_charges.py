@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.billing.charging import GPU_SECOND_PARAM, capture_on_success, final_price, place_hold
 from orchestrator.execution.failures import run_and_classify
-from orchestrator.execution.watchdog import Watchdog
+from orchestrator.execution.instances.watchdog import Watchdog
 from orchestrator.jobs import FailureKind, Job, JobRecord, Output, Shard, ShardStatus, Usage, create_shards
 from orchestrator.own_graphs import OWN_GRAPH_ID
 from orchestrator.own_graphs.messages import hide_paths

@@ -16,7 +16,7 @@ from orchestrator.catalog.parameters.values import (
     VideoParameter,
 )
 from orchestrator.errors import InvalidRequest
-from orchestrator.media.provenance import strip_graph_metadata
+from orchestrator.media.marks.provenance import strip_graph_metadata
 from orchestrator.media.sniffing import detect_content_type
 from tests.support.drafts import CATALOG
 from tests.unit.simulator.model_graphs import sdxl

@@ -13,12 +13,12 @@ from aiohttp.test_utils import TestServer
 
 from comfy_instances.session.session import InstanceSession
 from orchestrator.catalog.checks.graph_checks import GraphProblem
-from orchestrator.execution.capacity import Capacity
+from orchestrator.execution.instances.capacity import Capacity
 from orchestrator.execution.live.link import LIVE_PATH
 from orchestrator.execution.live.messages import SCHEDULER_MESSAGES, CallersMessage, ShardMessage
 from orchestrator.execution.live.mirror import FleetMirror
 from orchestrator.execution.live.waiting_callers import WaitingCallers
-from orchestrator.execution.preview_switch import PreviewSwitch
+from orchestrator.execution.results.preview_switch import PreviewSwitch
 from orchestrator.execution.scheduler import Scheduler
 from orchestrator.jobs.events import EventHub, ShardPreview, ShardProgress, StateSubscription, Subscription
 from orchestrator.own_graphs.model import OwnGraphModel

@@ -13,8 +13,8 @@ from orchestrator.catalog import Catalog, Model, ModelKind
 from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.lora_resolver import LoraResolver
 from orchestrator.jobs import Job
-from orchestrator.media.input_images import ImageLimits, read_image
-from orchestrator.media.payloads import InputRejected, PayloadDecoder
+from orchestrator.media.inputs.input_images import ImageLimits, read_image
+from orchestrator.media.inputs.payloads import InputRejected, PayloadDecoder
 from orchestrator.store import ApiKeyScope
 from orchestrator.web.dialects.a1111 import translation as a1111
 from orchestrator.web.dialects.a1111.infotext import parse_infotext, read_texts

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageFilter, ImageOps
 
 from orchestrator.errors import invalid_field
-from orchestrator.media.input_images import InputImage, open_input_image
+from orchestrator.media.inputs.input_images import InputImage, open_input_image
 
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]

@@ -16,9 +16,9 @@ from orchestrator.errors import InvalidRequest, NotAuthenticated, invalid_field,
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.jobs import JobRecord, JobStatus
 from orchestrator.jobs.events import JobEvent, ShardPreview, ShardProgress
-from orchestrator.media.input_images import ImageLimits, InputImage, read_image
+from orchestrator.media.inputs.input_images import ImageLimits, InputImage, read_image
+from orchestrator.media.marks.source_marks import SourceType
 from orchestrator.media.sniffing import detect_content_type
-from orchestrator.media.source_marks import SourceType
 from orchestrator.store import ApiKey, ApiKeyScope
 from orchestrator.web.auth import authenticate, bearer_token
 from orchestrator.web.dialects.a1111 import translation as a1111

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from orchestrator.errors import Conflict, Forbidden, InvalidRequest, NotAuthenticated, NotFound
-from orchestrator.execution.expiry import ExpiryPolicy
+from orchestrator.execution.results.expiry import ExpiryPolicy
 from orchestrator.intake.own_graphs import SENT_FILES_PARAM, OwnGraphPreparer, OwnGraphRequest
 from orchestrator.intake.request_preparer import PreparedRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus

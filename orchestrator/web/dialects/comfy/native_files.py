@@ -8,7 +8,7 @@ import re
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.execution.media_origins import DerivedMediaMarker
+from orchestrator.execution.results.media_origins import DerivedMediaMarker
 from orchestrator.intake.graph_files import GraphFiles
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge, LosesFrames

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.errors import Gone, InvalidRequest, NotFound
-from orchestrator.execution.media_origins import DerivedMediaMarker
+from orchestrator.execution.results.media_origins import DerivedMediaMarker
 from orchestrator.fair_slots import FairSlots, run_to_end
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, JobStatus

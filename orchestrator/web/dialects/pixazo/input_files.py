@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
-from orchestrator.media.base64_text import decode_base64
+from orchestrator.media.inputs.base64_text import decode_base64
 from orchestrator.media.sniffing import detect_content_type
 
 #: A `data:` URL contains the file itself.

@@ -1,0 +1,1 @@
+"""What commands of workflow authors share: models, their versions and files, node facts."""

@@ -1,0 +1,1 @@
+"""The commands and command groups, each imported when it is called."""

@@ -1,0 +1,1 @@
+"""From the files of an instance to stored results, and their end."""

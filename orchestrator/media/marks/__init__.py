@@ -1,0 +1,1 @@
+"""Metadata, marks of generated media and signed manifests."""

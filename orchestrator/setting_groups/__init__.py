@@ -1,0 +1,1 @@
+"""The settings by subject; `orchestrator.settings` has all of them."""

@@ -46,7 +46,9 @@ class Peer:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Run]:
         """Yield what makes an image of a color, over connections that are kept."""
-        async with aiohttp.ClientSession(self.url) as http:
+        # Some servers close a connection that was idle for five seconds, while a request is on its way.
+        connector = aiohttp.TCPConnector(keepalive_timeout=2)
+        async with aiohttp.ClientSession(self.url, connector=connector) as http:
             yield lambda color: self.run(http, color)
 
 

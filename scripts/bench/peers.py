@@ -8,11 +8,11 @@
 
 The peers are those that are named: `comfy-api-proxy`, Comfy's own server of the Comfy API v2; Salad's
 `comfyui-api`, built in a clone of its repository; the handler of RunPod's `worker-comfyui`, in a clone of its
-repository, behind the local server of RunPod's SDK. Each has one ComfyUI, keeps its jobs in memory, and has
-no accounts and no prices; the service has stored jobs, money and results before it says that they are there.
-The proxy and the service are asked in the same way: the graph is posted, its events are read until it has
-ended, and the image is downloaded. The others have the image in the response to the graph. A bare websocket
-client is the reference.
+repository, behind the local server of RunPod's SDK. Each has one ComfyUI, and no accounts and prices. The
+proxy keeps records of jobs in a file, the others in memory; the service has stored and flushed jobs, money
+and results before it says that they are there. The proxy and the service are asked in the same way: the graph
+is posted, its events are read until it has ended, and the image is downloaded. The others have the image in
+the response to the graph. A bare websocket client is the reference.
 
 Latency is measured with one request in flight, in random order. Throughput has several callers, one way after
 the other, twice.

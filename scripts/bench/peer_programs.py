@@ -6,6 +6,7 @@ Each takes a graph and returns its image. None of them is part of this repositor
 from __future__ import annotations
 
 import base64
+import os
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -56,7 +57,8 @@ class Peer:
 def run_salad(command: str, instance: str, outputs: Path, directory: Path) -> Iterator[Peer]:
     """Run Salad's comfyui-api. It reads results from the folder of the instance.
 
-    It starts ComfyUI itself; here it starts a program that does nothing, because the instance runs already.
+    It starts ComfyUI itself; here it starts a program that does nothing until this one has
+    ended, because the instance runs already.
     """
     for folder in ("workflows", "models"):
         (directory / folder).mkdir(parents=True)
@@ -67,7 +69,7 @@ def run_salad(command: str, instance: str, outputs: Path, directory: Path) -> It
         "PORT": str(port),
         "DIRECT_ADDRESS": str(address.host),
         "COMFYUI_PORT_HOST": str(address.port),
-        "CMD": "sleep 86400",
+        "CMD": f"tail --pid={os.getpid()} -f /dev/null",
         "COMFY_HOME": str(directory),
         "OUTPUT_DIR": str(outputs),
         "CACHE_DIR": str(directory / "cache"),

@@ -121,6 +121,7 @@ def fix_literal_files(
     Instances do not have the files of the author's input folder.
     """
     rows = dict(manifest.get(FIXED_FILES, {}))
+    slots = _SlotChoice(rows)
     changed = dict(graph)
     for id, node in graph.items():
         for name, media in _upload_inputs(node, facts).items():
@@ -132,7 +133,7 @@ def fix_literal_files(
             ):
                 # Problems of paths are reported at their node.
                 continue
-            slot = _slot_for(rows, value, media)
+            slot = slots.choose(value, media)
             rows[slot] = rows.get(slot) or describe_fixed_file(value, media)
             node = node | {"inputs": node["inputs"] | {name: fixed_file_expression(slot)}}
             changed[id] = node
@@ -156,13 +157,24 @@ def _upload_inputs(node: Mapping[str, Any], facts: NodeFacts) -> dict[str, str]:
     }
 
 
-def _slot_for(rows: Mapping[str, Mapping[str, Any]], name: str, media: str) -> str:
-    """Return the slot of the file, or a free one."""
-    wanted = describe_fixed_file(name, media)["name"]
-    number = 1
-    while (slot := f"{media}_{number}") in rows and rows[slot]["name"] != wanted:
-        number += 1
-    return slot
+class _SlotChoice:
+    """Chooses the slots of files: that of a file which has one, else the next free one."""
+
+    def __init__(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
+        self._rows = rows
+        self._by_file = {(slot.rpartition("_")[0], row["name"]): slot for slot, row in rows.items()}
+        #: Number from which on slots may be free, by kind.
+        self._numbers: dict[str, int] = {}
+
+    def choose(self, name: str, media: str) -> str:
+        file = media, describe_fixed_file(name, media)["name"]
+        if file not in self._by_file:
+            number = self._numbers.get(media, 1)
+            while f"{media}_{number}" in self._rows:
+                number += 1
+            self._numbers[media] = number + 1
+            self._by_file[file] = f"{media}_{number}"
+        return self._by_file[file]
 
 
 def _find_problem(data: bytes, media: str, total: int) -> str:

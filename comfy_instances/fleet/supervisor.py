@@ -40,6 +40,8 @@ from comfy_instances.tasks import loop_time, spawn
 
 log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
+#: Why a start failed whose port another program took first.
+PORT_TAKEN = "another server responds on port"
 #: Longest pause after errors of the supervision itself.
 MAX_ERROR_PAUSE_S = 5.0
 #: Folders that are emptied before each start: their files belong to prompts of an earlier process.
@@ -253,7 +255,7 @@ class Supervisor:
             return
         self._errors.clear()
         if not report.was_launched_in(self.launch_spec.directory):
-            await self._stop_child(f"another server responds on port {self._port}", planned=False)
+            await self._stop_child(f"{PORT_TAKEN} {self._port}", planned=False)
             return
         self._next_probe_at = loop_time() + interval
         self._history = self._history.after_response(

@@ -9,12 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from comfy_instances.fleet.fleet_base import FleetBase
 from comfy_instances.fleet.local import LocalFleet
 from comfy_instances.fleet.protocol import FleetError, InstanceInfo, InstanceState
+from comfy_instances.fleet.supervisor import PORT_TAKEN
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.process.installation import Installation
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.tasks import loop_time
+
+#: The supervision's reason, and that of the system.
+_PORT_REASONS = (PORT_TAKEN, "address already in use")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +71,15 @@ async def run_smoke_test(
     )
 
 
-async def wait_for_first_state(fleet: LocalFleet) -> InstanceInfo:
-    """Return the instance's info as soon as it is no longer starting; a failed start is not retried."""
+async def wait_for_first_state(fleet: FleetBase) -> InstanceInfo:
+    """Return the instance's info as soon as it is no longer starting; a failed start is not retried.
+
+    One whose port another program took is: the fleet starts it again on another one.
+    """
     first_state: asyncio.Future[InstanceInfo] = asyncio.get_running_loop().create_future()
 
     def on_change(info: InstanceInfo) -> None:
-        if info.state is not InstanceState.STARTING and not first_state.done():
+        if info.state is not InstanceState.STARTING and not _lost_port(info) and not first_state.done():
             first_state.set_result(info)
 
     unsubscribe = fleet.subscribe(on_change)
@@ -79,3 +87,9 @@ async def wait_for_first_state(fleet: LocalFleet) -> InstanceInfo:
         return await first_state
     finally:
         unsubscribe()
+
+
+def _lost_port(info: InstanceInfo) -> bool:
+    """Return whether a start failed because another program has its port, and is repeated."""
+    text = (info.detail or "").casefold()
+    return info.state is InstanceState.DOWN and any(reason in text for reason in _PORT_REASONS)

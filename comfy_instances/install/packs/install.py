@@ -54,6 +54,10 @@ from comfy_instances.process.installed_packs import (
 from comfy_instances.protocol.node_facts import extract_node_facts
 
 
+#: How much longer a trial start may take for each pack, since ComfyUI imports one after the other.
+SECONDS_PER_PACK = 5.0
+
+
 class PackStep(StrEnum):
     """The steps of an installation, in order. The values are shown to the user."""
 
@@ -145,9 +149,8 @@ async def install_packs(request: PackInstallRequest, reporter: PackReporter) -> 
 
 async def try_installed(request: PackInstallRequest, installation: Installation) -> TrialResult:
     """Start the installed set once. Raises PackError."""
-    return await try_packs(
-        installation, request.gpus, request.startup_seconds, core_class_names(installation)
-    )
+    seconds = request.startup_seconds + SECONDS_PER_PACK * len(installation.packs.packs)
+    return await try_packs(installation, request.gpus, seconds, core_class_names(installation))
 
 
 def require_installation(comfyui_dir: Path) -> Installation:

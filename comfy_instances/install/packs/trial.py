@@ -83,7 +83,9 @@ def _find_link_types(nodes):
 
     found = {{}}
     for name, cls in classes.items():
-        if not _is_ours(getattr(sys.modules.get(getattr(cls, "__module__", "")), "__file__", None)):
+        # The inputs of this pack's own class are the report.
+        module = sys.modules.get(getattr(cls, "__module__", ""))
+        if cls is {PROBE_CLASS} or not _is_ours(getattr(module, "__file__", None)):
             continue
         inputs = {{key: more for key, kind in _try(lambda: _list_inputs(cls)) if (more := accepted(kind))}}
         slots = {{str(slot): more for slot, kind in enumerate(outputs[name]) if (more := accepted(kind))}}

@@ -30,6 +30,8 @@ from orchestrator.catalog.import_export import (
     read_workflow_file,
 )
 from orchestrator.catalog.import_export.importer import find_known_pack
+from orchestrator.catalog.import_export.pack_versions import NO_VERSIONS, KnownVersions
+from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.cli.authoring.node_facts import load_node_facts
 
 #: Part of the error for a graph whose savers may be nodes without facts.
@@ -64,6 +66,7 @@ class Known:
     facts: Mapping[str, Any]
     pack_facts: Mapping[str, Any]
     pack_by_class: Mapping[str, str]
+    versions: KnownVersions = NO_VERSIONS
 
 
 def main() -> None:
@@ -123,6 +126,7 @@ def measure_file(source: str, file: Path, known: Known) -> Outcome:
             comfyui_version="0.33.0",
             prompt=found.prompt,
             pack_facts=known.pack_facts,
+            versions=known.versions,
         )
     except InvalidWorkflow as error:
         # Nodes without facts may save something.
@@ -192,10 +196,11 @@ _known: list[Known] = []
 
 
 def _prepare(comfyui_dir: Path | None, node_map: Path | None) -> None:
-    installed = load_installed_nodes(comfyui_dir).facts if comfyui_dir else {}
+    installed = load_installed_nodes(comfyui_dir) if comfyui_dir else InstalledNodes()
     facts = load_node_facts()
-    pack_facts = {name: entry for name, entry in installed.items() if name not in facts}
-    _known.append(Known(facts, pack_facts, read_node_map(node_map) if node_map else {}))
+    pack_facts = {name: entry for name, entry in installed.facts.items() if name not in facts}
+    by_class = read_node_map(node_map) if node_map else {}
+    _known.append(Known(facts, pack_facts, by_class, installed.versions))
 
 
 def _measure(item: tuple[str, Path]) -> Outcome:

@@ -71,8 +71,8 @@ def find_file(source: Path, name: str) -> list[Path]:
 def render(files: list[Path], comfyui_dir: Path) -> Iterator[Prompt]:
     """Yield the graph of each file with the defaults of its parameters."""
     facts = load_node_facts()
-    installed = load_installed_nodes(comfyui_dir).facts
-    pack_facts = {name: entry for name, entry in installed.items() if name not in facts}
+    installed = load_installed_nodes(comfyui_dir)
+    pack_facts = {name: entry for name, entry in installed.facts.items() if name not in facts}
     for file in files:
         found = read_workflow_file(file.read_bytes())
         imported = import_workflow(
@@ -83,6 +83,7 @@ def render(files: list[Path], comfyui_dir: Path) -> Iterator[Prompt]:
             comfyui_version="0.33.0",
             prompt=found.prompt,
             pack_facts=pack_facts,
+            versions=installed.versions,
         )
         texts = imported.files
         model = Model.parse(texts["model.toml"], texts["graph.json"], file, texts.get("nodes.json", "{}"))

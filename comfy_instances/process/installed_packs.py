@@ -4,6 +4,8 @@ DIR/packs.json               the record; replaced in one step when a set of pack
 DIR/packs/NAME/COMMIT/       source of a pack, a git checkout; instances load copies of it
 DIR/pack-environments/ID/    the Python environment of a set of packs
 DIR/pack-facts/NAME.json     the inputs and outputs of a pack's nodes
+DIR/pack-versions/NAME@COMMIT.json  the same of further versions, with which graphs were saved
+DIR/pack-histories/NAME.json        the inputs that the nodes of a pack have had in all of its versions
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ RECORD_FILE = "packs.json"
 SOURCES_FOLDER = "packs"
 ENVIRONMENTS_FOLDER = "pack-environments"
 FACTS_FOLDER = "pack-facts"
+VERSIONS_FOLDER = "pack-versions"
+HISTORIES_FOLDER = "pack-histories"
 #: Environment of every instance that loads packs. Several packs call pip when they are imported or when
 #: `/object_info` is read: pip then has no index, and refuses URLs, which have no hash.
 PACK_ENVIRONMENT = {
@@ -130,6 +134,38 @@ def environment_directory(directory: Path, id: str) -> Path:
 def facts_file(directory: Path, name: str) -> Path:
     """Return the file with the facts of a pack's nodes."""
     return directory / FACTS_FOLDER / f"{name}.json"
+
+
+def version_facts_file(directory: Path, name: str, commit: str) -> Path:
+    """Return the file with the facts of a version of a pack that need not be installed."""
+    return directory / VERSIONS_FOLDER / f"{name}@{commit[:12]}.json"
+
+
+def history_file(directory: Path, name: str) -> Path:
+    """Return the file with the inputs that the nodes of a pack have had in all of its versions."""
+    return directory / HISTORIES_FOLDER / f"{name}.json"
+
+
+def load_version_facts(directory: Path) -> list[Mapping[str, Any]]:
+    """Return what the files of further versions say; those that cannot be read are left out."""
+    return _load_all(directory / VERSIONS_FOLDER, "nodes")
+
+
+def load_pack_histories(directory: Path) -> list[Mapping[str, Any]]:
+    """Return what the files of histories say; those that cannot be read are left out."""
+    return _load_all(directory / HISTORIES_FOLDER, "layouts")
+
+
+def _load_all(folder: Path, field: str) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and isinstance(content.get(field), dict):
+            found.append(content)
+    return found
 
 
 def load_installed_pack_facts(directory: Path) -> dict[str, Any]:

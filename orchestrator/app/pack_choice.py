@@ -12,9 +12,12 @@ from comfy_instances.process.installed_packs import (
     InstalledPack,
     PackChoice,
     load_installed_pack_facts,
+    load_pack_histories,
+    load_version_facts,
     read_pack_record,
 )
 from orchestrator.catalog import Model
+from orchestrator.catalog.import_export.pack_versions import KnownVersions, PackHistory, PackVersion
 from orchestrator.catalog.manifest import NodePack
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 
@@ -68,7 +71,12 @@ def load_installed_nodes(comfyui_dir: Path) -> InstalledNodes:
         for pack in packs
         for name in pack.classes
     }
-    return InstalledNodes(load_installed_pack_facts(comfyui_dir), origins)
+    known = KnownVersions(
+        [PackVersion.parse(content) for content in load_version_facts(comfyui_dir)],
+        [PackHistory.parse(content) for content in load_pack_histories(comfyui_dir)],
+        urls={name: pack.url for pack in packs for name in pack.classes},
+    )
+    return InstalledNodes(load_installed_pack_facts(comfyui_dir), origins, known)
 
 
 def find_untried_packs(installation: Installation) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,7 @@ from comfy_instances.process.installed_packs import (
 )
 from comfy_instances.process.launch import comfyui_launch_specs
 from comfy_instances.process.restart_policy import RestartPolicy
+from orchestrator.app.pack_choice import load_installed_nodes
 from tests.support.pack_comfyui import (
     CORE_NODES,
     commit_files,
@@ -459,3 +461,28 @@ async def test_check_tells_of_drift_and_install_of_reasons(bench: Workbench) -> 
     assert check.returncode == 1
     report = json.loads(check.stdout)
     assert report["problems"] == ["broken-pack is not installed: run `pixelfactory packs install`"]
+
+
+async def test_records_a_version_of_a_pack_that_is_not_installed(bench: Workbench) -> None:
+    repository = bench.repository("some-pack")
+    first = make_pack(repository, {"__init__.py": pack_with("FirstNode"), **_release("2.0.0")})
+    commit_files(repository, {"__init__.py": pack_with("SecondNode"), **_release("3.0.0")})
+    pin, data = await bench.add("some-pack"), bench.root / "data"
+    save_pack_lock(data / LOCK_FILE_NAME, bench.lock)
+    # As after an installation, before which instances run in another environment.
+    (bench.comfyui / "pack-environments" / "earlier").mkdir(parents=True)
+    command = ["packs", "facts", f"{repository}@2.0.0", "--wheels", str(bench.wheels), "--json"]
+    where: dict[str, Any] = {"data_dir": data, "PIXELFACTORY_COMFYUI_DIR": str(bench.comfyui)}
+    found = await asyncio.to_thread(pixelfactory, *command, **where)
+    row = json.loads(found.stdout)
+    assert (row["pack"], row["commit"], row["ref"], row["nodes"]) == ("some-pack", first, "2.0.0", 1)
+    [version] = load_installed_nodes(bench.comfyui).versions.versions
+    assert (version.commit, version.ref, [*version.nodes]) == (first, "2.0.0", ["FirstNode"])
+    # What is installed and pinned is as it was.
+    assert read_pack_record(bench.comfyui).packs == ()
+    assert bench.environments() == ["earlier"]
+    assert [path.name for path in (bench.comfyui / "packs" / "some-pack").iterdir()] == [pin.commit[:12]]
+
+
+def _release(number: str) -> dict[str, str]:
+    return {"pyproject.toml": f'[project]\nname = "some-pack"\nversion = "{number}"\n'}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from comfy_instances.hardware.gpus import Gpu
 from comfy_instances.install.commands import SubprocessFailed
@@ -25,6 +24,7 @@ from comfy_instances.install.packs.environments import (
 from comfy_instances.install.packs.errors import PackError, PacksRefused
 from comfy_instances.install.packs.inspection import Finding, inspect_pack
 from comfy_instances.install.packs.lock_file import PackLock, PackPin
+from comfy_instances.install.packs.pack_facts import describe_pack, keep_earlier_facts, write_pack_facts
 from comfy_instances.install.packs.repository import (
     FetchedPack,
     fetch_pack,
@@ -39,7 +39,6 @@ from comfy_instances.install.packs.requirements import (
 )
 from comfy_instances.install.packs.resolver import PackageSource, Resolution, resolve_requirements
 from comfy_instances.install.packs.trial import TrialResult, core_class_names, try_packs
-from comfy_instances.install.packs.weight_folders import FILE_FOLDERS_KEY, INPUT_FOLDER, LINK_TYPES_KEY
 from comfy_instances.process.installation import Installation, find_installation, venv_python
 from comfy_instances.process.installed_packs import (
     ENVIRONMENTS_FOLDER,
@@ -51,8 +50,6 @@ from comfy_instances.process.installed_packs import (
     read_pack_record,
     write_pack_record,
 )
-from comfy_instances.protocol.node_facts import extract_node_facts
-
 
 #: How much longer a trial start may take for each pack, since ComfyUI imports one after the other.
 SECONDS_PER_PACK = 5.0
@@ -169,27 +166,44 @@ async def _install(request: PackInstallRequest, reporter: PackReporter) -> PackI
         record = PackRecord()
         _use_record(directory, request.lock, record, before)
         return PackInstallResult(record=record, trial=None)
-    plan = await plan_packs(request, reporter)
-    installation = require_installation(directory)
-    id = secrets.token_hex(6)
-    environment = environment_directory(directory, id)
     try:
-        await _build_environment(installation, environment, plan.resolution, request, reporter)
-        reporter.on_step(PackStep.TRIAL)
-        record = await _describe(installation, request.lock, id)
-        trial = await try_installed(request, replace(installation, packs=record))
-        for note in trial.notes:
-            reporter.on_note(note)
-        if trial.problems:
-            raise PacksRefused(trial.problems)
-        record = _with_classes(record, trial)
-        _write_facts(directory, record, trial)
+        tried = await try_set(request, reporter)
+        if tried.trial.problems:
+            raise PacksRefused(tried.trial.problems)
+        record = _with_classes(tried.record, tried.trial)
+        _write_facts(directory, record, tried.trial)
         _use_record(directory, request.lock, record, before)
     except BaseException:
         # The earlier set is still recorded, and with it the environment that instances use.
         _delete_unused(directory, request.lock, before)
         raise
-    return PackInstallResult(record=record, trial=trial)
+    return PackInstallResult(record=record, trial=tried.trial)
+
+
+@dataclass(frozen=True, slots=True)
+class TriedSet:
+    """A set in an environment of its own, and what its start showed."""
+
+    #: Without the classes.
+    record: PackRecord
+    trial: TrialResult
+
+
+async def try_set(request: PackInstallRequest, reporter: PackReporter) -> TriedSet:
+    """Make the environment of the packs of `request`, and start ComfyUI once with them.
+
+    The caller uses or deletes the environment. Raises PackError, SubprocessFailed, OSError.
+    """
+    plan = await plan_packs(request, reporter)
+    installation, id = require_installation(request.comfyui_dir), secrets.token_hex(6)
+    environment = environment_directory(request.comfyui_dir, id)
+    await _build_environment(installation, environment, plan.resolution, request, reporter)
+    reporter.on_step(PackStep.TRIAL)
+    record = await _describe(installation, request.lock, id)
+    trial = await try_installed(request, replace(installation, packs=record))
+    for note in trial.notes:
+        reporter.on_note(note)
+    return TriedSet(record, trial)
 
 
 async def _fetch(request: PackInstallRequest, pin: PackPin, reporter: PackReporter) -> FetchedPack:
@@ -270,79 +284,8 @@ def _with_classes(record: PackRecord, trial: TrialResult) -> PackRecord:
 
 def _write_facts(directory: Path, record: PackRecord, trial: TrialResult) -> None:
     for pack in record.packs:
-        content: dict[str, Any] = {
-            "pack": pack.name,
-            "url": pack.url,
-            "commit": pack.commit,
-            "comfyui_version": trial.version,
-            "nodes": _with_link_types(
-                _with_folders(
-                    _without_file_lists(extract_node_facts(trial.nodes[pack.name])), trial.file_folders
-                ),
-                trial.link_types,
-            ),
-        }
-        file = facts_file(directory, pack.name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(content, separators=(",", ":")), "utf-8")
-        partial.replace(file)
-
-
-def _without_file_lists(nodes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts whose empty choices are open: they list files of folders that the trial leaves empty."""
-    return {
-        name: {
-            **facts,
-            "input": {
-                section: {key: _open_choice(spec) for key, spec in inputs.items()}
-                for section, inputs in facts["input"].items()
-            },
-        }
-        for name, facts in nodes.items()
-    }
-
-
-def _with_link_types(nodes: dict[str, Any], found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return facts with the types that links may have besides those of `/object_info`."""
-    return {
-        name: {**facts, LINK_TYPES_KEY: found[name]} if name in found else facts
-        for name, facts in nodes.items()
-    }
-
-
-def _with_folders(
-    nodes: Mapping[str, Any], folders: Mapping[str, Mapping[str, Sequence[str]]]
-) -> dict[str, Any]:
-    """Return facts with the folders of the inputs that name weights.
-
-    The choices of all inputs that list files are open, also those with a fixed one such as `None`.
-    """
-    return {name: _describe_files(facts, folders.get(name, {})) for name, facts in nodes.items()}
-
-
-def _describe_files(facts: Mapping[str, Any], folders: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    if not folders:
-        return dict(facts)
-    inputs = {
-        section: {
-            key: ["COMBO", *_file_options(spec)] if key in folders else spec for key, spec in specs.items()
-        }
-        for section, specs in facts["input"].items()
-    }
-    weights = {key: [*found] for key, found in folders.items() if INPUT_FOLDER not in found}
-    return {**facts, "input": inputs} | ({FILE_FOLDERS_KEY: weights} if weights else {})
-
-
-def _file_options(spec: list[Any]) -> list[Any]:
-    """Return the options of an input without its choices."""
-    options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-    kept = {key: value for key, value in options.items() if key not in ("options", "default")}
-    return [kept] if kept else []
-
-
-def _open_choice(spec: Any) -> Any:
-    return ["COMBO", *spec[1:]] if isinstance(spec, list) and spec and spec[0] == [] else spec
+        keep_earlier_facts(directory, pack)
+        write_pack_facts(facts_file(directory, pack.name), describe_pack(pack, trial))
 
 
 def _use_record(directory: Path, lock: PackLock, record: PackRecord, before: PackRecord) -> None:

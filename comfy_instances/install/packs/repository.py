@@ -25,6 +25,7 @@ from comfy_instances.install.git_checkout import (
 )
 from comfy_instances.install.packs.errors import PackError
 from comfy_instances.install.packs.lock_file import PackPin, check_pack_name
+from comfy_instances.install.packs.releases import find_release, is_release
 from comfy_instances.process.installed_packs import source_directory
 
 DEFAULT_REF = "HEAD"
@@ -114,9 +115,21 @@ async def resolve_ref(origin: str, ref: str) -> str:
     commit = next((found[name] for name in names if name in found), None)
     if commit is None:
         commit = await _resolve_locally(origin, ref)
+    if commit is None and is_release(ref):
+        commit = await _resolve_release(origin, ref)
     if commit is None:
-        raise PackError(f"{origin} has no branch or tag {ref!r}; a commit needs all 40 digits")
+        raise PackError(
+            f"{origin} has no branch, tag or release (`version` in pyproject.toml) {ref!r}; a commit needs"
+            " all 40 digits"
+        )
     return commit
+
+
+async def _resolve_release(origin: str, ref: str) -> str | None:
+    try:
+        return await find_release(origin, ref)
+    except SubprocessFailed as error:
+        raise PackError(f"cannot read the history of {origin}: {error.last_output}") from error
 
 
 async def _resolve_locally(origin: str, ref: str) -> str | None:

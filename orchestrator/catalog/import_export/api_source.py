@@ -9,10 +9,12 @@ from typing import Any
 from orchestrator.catalog.checks.node_facts import NodeFacts, declared_inputs, resolve_inputs
 from orchestrator.catalog.import_export.infer.parameter_nodes import PARAMETER_NODE_CLASSES
 from orchestrator.catalog.import_export.old_classes import modernise_graph
+from orchestrator.catalog.import_export.pack_versions import NO_VERSIONS, KnownVersions
 from orchestrator.catalog.import_export.server_values import convert_values
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, is_ui_format
 from orchestrator.catalog.import_export.ui.ui_to_api import (
     EXPORT_METADATA_KEY,
+    SAVE_AGAIN,
     ConvertedWorkflow,
     convert_ui_to_api,
     drop_dangling_links,
@@ -29,10 +31,15 @@ _WINDOWS_PATH_PATTERN = re.compile(
 )
 
 
-def convert_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] = ()) -> ConvertedWorkflow:
+def convert_to_api(
+    data: Any,
+    facts: NodeFacts,
+    pack_classes: Container[str] = (),
+    versions: KnownVersions = NO_VERSIONS,
+) -> ConvertedWorkflow:
     """Convert a graph of either format. Raises InvalidWorkflow if it is none."""
     source = (
-        convert_ui_to_api(data, facts, pack_classes)
+        convert_ui_to_api(data, facts, pack_classes, versions)
         if is_ui_format(data)
         else _read_api_graph(data, facts, pack_classes)
     )
@@ -95,7 +102,7 @@ def _read_api_graph(data: Any, facts: NodeFacts, pack_classes: Container[str]) -
         if entry and not own and node["class_type"] not in PARAMETER_NODE_CLASSES:
             changes.extend(_fill_in_defaults(id, node["inputs"], entry))
         if mismatch and node["class_type"] in pack_classes:
-            result.mismatches[id] = mismatch
+            result.mismatches[id] = f"{mismatch}; {SAVE_AGAIN}"
     return result
 
 

@@ -42,6 +42,7 @@ from orchestrator.catalog.import_export.infer.parameter_nodes import (
 from orchestrator.catalog.import_export.json_values import check_numbers, check_texts
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.old_classes import modernise_graph
+from orchestrator.catalog.import_export.pack_versions import NO_VERSIONS, KnownVersions
 from orchestrator.catalog.import_export.restored_template import restore_template
 from orchestrator.catalog.import_export.result_nodes import find_result_nodes
 from orchestrator.catalog.import_export.server_values import convert_values
@@ -127,6 +128,7 @@ def import_workflow(
     prompt: Any = None,
     picture: str = "",
     pack_facts: NodeFacts = MappingProxyType({}),
+    versions: KnownVersions = NO_VERSIONS,
     weight_paths: Collection[str] = (),
     validate: bool = True,
 ) -> ImportedModel:
@@ -135,7 +137,8 @@ def import_workflow(
     `today` and `comfyui_version`, the version of `facts`, become part of the manifest. `prompt` is the graph
     in API format of the same file, with which the result is compared, and `picture` a small picture that the
     author has made, as a `data:` URL. `pack_facts` are the author's facts of further classes; those that the
-    graph uses become part of the model. `weight_paths` are weight files of the author's ComfyUI, below
+    graph uses become part of the model. `versions` name the values of files that other versions have
+    saved. `weight_paths` are weight files of the author's ComfyUI, below
     `models/`. Without `validate`, the problems are only those of reading the file: the caller changes the
     model and validates it then. Raises InvalidWorkflow if `data` is not a graph, or saves no result.
     """
@@ -144,7 +147,7 @@ def import_workflow(
         check_texts(graph, name)
     known = parse_once({**pack_facts, **with_pack_options(facts, pack_facts)})
     pack_classes = pack_facts.keys() - facts.keys()
-    source = replace(convert_to_api(data, known, pack_classes), weight_paths=weight_paths)
+    source = replace(convert_to_api(data, known, pack_classes, versions), weight_paths=weight_paths)
     check_numbers(source.graph)
     own = restore_template(source.graph, source.export_metadata, known)
     if own is not None:
@@ -181,8 +184,7 @@ def _compare(source: ConvertedWorkflow, prompt: Any, facts: NodeFacts) -> list[G
 
 def _list_mismatches(source: ConvertedWorkflow) -> Iterator[GraphProblem]:
     for node, text in source.mismatches.items():
-        reason = f"{text}; save the workflow again with this version of the pack"
-        yield GraphProblem("widget_mismatch", reason, node)
+        yield GraphProblem("widget_mismatch", text, node)
 
 
 def _check_id(id: str) -> None:
@@ -217,7 +219,7 @@ def _infer_model(
     template = _to_template(found, needed, outputs)
     notes = [*found.notes, *_list_open_questions(source, template, manifest)]
     notes.extend(
-        f"the values of node {id} ({template[id]['class_type']}): {text}; they fit its inputs in one way only"
+        f"the values of node {id} ({template[id]['class_type']}): {text}"
         for id, text in source.placed.items()
         if id in template
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts
+from orchestrator.catalog.import_export.pack_versions import NO_VERSIONS, KnownVersions
 from orchestrator.catalog.pack_options import packs_of_options
 
 
@@ -17,6 +18,8 @@ class InstalledNodes:
     facts: NodeFacts = field(default_factory=dict)
     #: `{"id", "url", "commit"}` of the pack, by class.
     origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: Further versions of packs, with which files may have been saved.
+    versions: KnownVersions = NO_VERSIONS
 
     def complete_origins(
         self, graph: Mapping[str, Any], known: Iterable[Mapping[str, Any]]

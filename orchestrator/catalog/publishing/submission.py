@@ -134,7 +134,6 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
     """
     object_info = check_given_facts(submission.object_info)
     graph = submission.workflow if submission.workflow is not None else submission.prompt
-    compared = submission.prompt if submission.workflow is not None else None
     _check_size(submission.workflow, submission.prompt)
     try:
         imported = import_workflow(
@@ -143,8 +142,9 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             facts=knowledge.facts,
             today=knowledge.today,
             comfyui_version=knowledge.comfyui_version,
-            prompt=compared,
+            prompt=submission.prompt if submission.workflow is not None else None,
             pack_facts={**knowledge.installed.facts, **object_info},
+            versions=knowledge.installed.versions,
             weight_paths=[str(weight["path"]) for weight in submission.weights if weight.get("path")],
             validate=False,
         )

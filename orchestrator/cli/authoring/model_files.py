@@ -36,6 +36,7 @@ from orchestrator.catalog.import_export import (
 )
 from orchestrator.catalog.import_export.exporter import format_json
 from orchestrator.catalog.import_export.manifest_text import format_manifest
+from orchestrator.catalog.import_export.pack_versions import PackVersion
 from orchestrator.catalog.import_export.ui.ui_graph import is_ui_format
 from orchestrator.catalog.manifest import FIXED_FILES, parse_manifest
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
@@ -66,6 +67,13 @@ from orchestrator.settings import Settings
 
 #: Maximum size of a workflow file; only videos come near it.
 MAX_FILE_BYTES = 2**30
+NodesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--nodes",
+        help="File with the /object_info of a ComfyUI that has the packs, or of `packs facts`. Repeatable.",
+    ),
+]
 #: Characters of a value that are shown.
 _MAX_VALUE_LENGTH = 60
 
@@ -96,10 +104,7 @@ def import_(
         list[str] | None,
         typer.Option(help="Parameter that requests do not set: it stays as in the graph. Repeatable."),
     ] = None,
-    nodes: Annotated[
-        Path | None,
-        typer.Option("--nodes", help="File with the /object_info of a ComfyUI that has the node packs."),
-    ] = None,
+    nodes: NodesOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -110,8 +115,8 @@ def import_(
     """
     source = _read_workflow_file(file)
     installed = load_installed_nodes(read_service_settings(data_dir).comfyui_dir)
-    pack_facts = {**installed.facts, **_read_pack_facts(comfyui, nodes)}
-    found = _with_origins(_import_file(source, id, pack_facts), installed)
+    given = _read_given_facts(comfyui, nodes or [])
+    found = _with_origins(_import_file(source, id, installed, given), installed)
     files = found.files | _canvas_files(source.graph)
     edits = {"parameters": dict.fromkeys(fix)} if fix else {}
     draft = _Draft(id, files, edits, find_example_files(file, _named_files(found), comfyui), author)
@@ -149,8 +154,16 @@ def export(
         err.print(f"wrote {file}: put it into ComfyUI's input folder")
 
 
-def _import_file(source: WorkflowFile, id: str, pack_facts: Mapping[str, Any]) -> ImportedModel:
-    """Raises InvalidWorkflow."""
+def _import_file(
+    source: WorkflowFile, id: str, installed: InstalledNodes, given: Sequence[PackVersion]
+) -> ImportedModel:
+    """Import a file with the facts of the installed packs; `given` ones name the values of other versions.
+
+    Classes that are not installed have the given facts. Raises InvalidWorkflow.
+    """
+    pack_facts: dict[str, Any] = {}
+    for version in reversed(given):
+        pack_facts |= version.nodes
     found = import_workflow(
         source.graph,
         id=id,
@@ -159,7 +172,8 @@ def _import_file(source: WorkflowFile, id: str, pack_facts: Mapping[str, Any]) -
         comfyui_version=load_comfyui_lock().version,
         prompt=source.prompt,
         picture=source.picture,
-        pack_facts=pack_facts,
+        pack_facts={**pack_facts, **installed.facts},
+        versions=dataclasses.replace(installed.versions, given=given),
     )
     return dataclasses.replace(found, open_questions=(*source.notes, *found.open_questions))
 
@@ -207,10 +221,13 @@ def _with_own_files(made: EditedFiles, found: Sequence[tuple[str, bytes]], earli
     return dataclasses.replace(made, files=files, file_notes=(*notes, *fixed_notes))
 
 
-def _read_pack_facts(url: str | None, file: Path | None) -> dict[str, Any]:
-    """Return the facts of the author's own ComfyUI. Raises CliError, InstanceError, OSError."""
-    stored = read_node_facts(file) if file else {}
-    return stored | (asyncio.run(fetch_node_facts(url))["nodes"] if url else {})
+def _read_given_facts(url: str | None, files: Sequence[Path]) -> list[PackVersion]:
+    """Return the facts that the author gives, of their own ComfyUI first.
+
+    Raises CliError, InstanceError, OSError.
+    """
+    own = [PackVersion(asyncio.run(fetch_node_facts(url))["nodes"])] if url else []
+    return [*own, *map(read_node_facts, files)]
 
 
 def _read_workflow_file(file: Path) -> WorkflowFile:

@@ -15,12 +15,16 @@ from comfy_instances.protocol.node_facts import (
     load_pack_node_facts,
 )
 from comfy_instances.session.session import InstanceSession
+from orchestrator.catalog.checks.link_types import LINK_TYPES_KEY
 from orchestrator.catalog.checks.node_facts import declared_inputs
+from orchestrator.catalog.import_export.pack_versions import PackVersion
 from orchestrator.catalog.known_folders import FILE_FOLDERS_KEY, find_folders
 from orchestrator.cli.terminal.console import CliError
 
 #: Maximum size of a file with node facts; that of a ComfyUI with 30 node packs has 20 MB.
 MAX_FACTS_BYTES = 256 * 2**20
+#: What the trial start of a pack adds to the facts of a class.
+_TRIAL_KEYS = (FILE_FOLDERS_KEY, LINK_TYPES_KEY)
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -67,8 +71,8 @@ def _with_folders(
     return {**entry, FILE_FOLDERS_KEY: found} if found else dict(entry)
 
 
-def read_node_facts(file: Path) -> dict[str, Any]:
-    """Return the facts in a file, by class: an answer of `/object_info`, or what `comfyui facts` wrote.
+def read_node_facts(file: Path) -> PackVersion:
+    """Return the facts in a file: an answer of `/object_info`, or of `comfyui facts` or `packs facts`.
 
     Raises CliError, OSError.
     """
@@ -80,11 +84,14 @@ def read_node_facts(file: Path) -> dict[str, Any]:
             data = _decompress(data, file)
         found = json.loads(data)
         nodes = found.get("nodes", found)
-        return extract_node_facts({name: entry for name, entry in nodes.items() if "output" in entry})
+        known = extract_node_facts({name: entry for name, entry in nodes.items() if "output" in entry})
+        for name, entry in known.items():
+            entry |= {key: nodes[name][key] for key in _TRIAL_KEYS if key in nodes[name]}
+        return PackVersion.parse({**found, "nodes": known})
     except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise CliError(
-            f"--nodes {file}: must be the JSON of ComfyUI's /object_info, or a file that"
-            f" `pixelfactory comfyui facts` wrote ({type(error).__name__}: {error})"
+            f"--nodes {file}: must be the JSON of ComfyUI's /object_info, or a file that `pixelfactory"
+            f" comfyui facts` or `pixelfactory packs facts` wrote ({type(error).__name__}: {error})"
         ) from error
 
 

@@ -13,6 +13,7 @@ from comfy_instances.hardware.gpus import discover_gpus
 from comfy_instances.install.packs.adding import AddedPack, parse_overrides, pin_pack, update_pin
 from comfy_instances.install.packs.drift import compare_with_lock, find_installed_drift, find_moved_refs
 from comfy_instances.install.packs.errors import PackError, PacksRefused
+from comfy_instances.install.packs.input_history import read_input_history
 from comfy_instances.install.packs.install import (
     PackInstallRequest,
     install_packs,
@@ -28,9 +29,16 @@ from comfy_instances.install.packs.lock_file import (
     load_pack_lock,
     save_pack_lock,
 )
+from comfy_instances.install.packs.pack_facts import write_pack_facts
 from comfy_instances.install.packs.repository import parse_pack_address
 from comfy_instances.install.packs.resolver import PackageSource
-from comfy_instances.process.installed_packs import drop_pack, read_pack_record
+from comfy_instances.install.packs.version_facts import read_version_facts
+from comfy_instances.process.installed_packs import (
+    drop_pack,
+    history_file,
+    read_pack_record,
+    version_facts_file,
+)
 from orchestrator.app.pack_choice import find_unmet_packs, models_needing_pack
 from orchestrator.app.resources import load_catalog_and_tariff
 from orchestrator.app.shared_models import fetch_published_models
@@ -72,6 +80,13 @@ WheelsOption = Annotated[
         exists=True, file_okay=False, help="Folder with wheels of Python packages, instead of an index."
     ),
 ]
+OverrideOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="NAME=REQUIREMENT to install instead of what the pack asks for, or NAME= for nothing."
+        " Repeatable."
+    ),
+]
 SdistOption = Annotated[
     list[str] | None,
     typer.Option("--allow-sdist", help="Python package that may be built from source. Repeatable."),
@@ -92,13 +107,7 @@ def add(
     name: Annotated[
         str | None, typer.Option(help="Name of its folder; by default that of the repository.")
     ] = None,
-    override: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=REQUIREMENT to install instead of what the pack asks for, or NAME= for nothing."
-            " Repeatable."
-        ),
-    ] = None,
+    override: OverrideOption = None,
     mirror: MirrorOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -166,6 +175,54 @@ def install(
         return
     for line in result_lines(result):
         typer.echo(line)
+
+
+@app.command()
+def facts(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL[@REF]",
+            help="Git URL or folder, and a branch, tag, commit or release (`version` in pyproject.toml).",
+        ),
+    ],
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history", help="Read the inputs that its nodes have had in all versions; runs nothing."
+        ),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File to write instead, for `models import --nodes`."),
+    ] = None,
+    override: OverrideOption = None,
+    mirror: MirrorOption = None,
+    wheels: WheelsOption = None,
+    allow_sdist: SdistOption = None,
+    allow_url: UrlsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Record the nodes of one version of a pack, which names the widget values of files that it saved.
+
+    ComfyUI starts once with this version only, in a copy of its environment that is deleted afterwards.
+    Imports find the record; nothing is installed or pinned.
+    """
+    settings = read_settings()
+    address, overrides = parse_pack_address(url), parse_overrides(override or [])
+    request = _build_request(settings, mirror, wheels, allow_sdist, allow_url)
+    if history:
+        found: Any = asyncio.run(read_input_history(address, mirror))
+        file = output or history_file(settings.comfyui_dir, found["pack"])
+    else:
+        with exclusive_access(settings.comfyui_dir), show_progress() as progress:
+            found = _run_or_list_problems(read_version_facts(request, address, overrides, progress))
+            progress.finish()
+        file = output or version_facts_file(settings.comfyui_dir, found["pack"], found["commit"])
+    write_pack_facts(file, found)
+    row = {key: found[key] for key in ("pack", "ref", "commit")}
+    nodes = found["layouts" if history else "nodes"]
+    print_row({**row, "nodes": len(nodes), "file": str(file)}, as_json=json)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from comfy_instances.install.packs.lock_file import (
     load_pack_lock,
     save_pack_lock,
 )
+from comfy_instances.install.packs.pack_facts import keep_earlier_facts, write_pack_facts
 from comfy_instances.install.packs.repository import mirrored_origin, parse_pack_address
 from comfy_instances.install.packs.requirements import (
     default_overrides,
@@ -31,6 +32,8 @@ from comfy_instances.process.installed_packs import (
     PackRecord,
     PackSource,
     drop_pack,
+    facts_file,
+    load_version_facts,
     read_pack_record,
     write_pack_record,
 )
@@ -299,3 +302,19 @@ def test_an_update_says_which_pins_stay(capsys: pytest.CaptureFixture[str]) -> N
         f"swatch main stays pinned to {'a' * 40}",
         f"swatch main is pinned to {'c' * 40} (before: {'a' * 12})",
     ]
+
+
+def test_an_installation_keeps_the_facts_of_the_version_before(tmp_path: Path) -> None:
+    def written(commit: str) -> InstalledPack:
+        pack = InstalledPack(name="some-pack", url="", ref="main", commit=commit, tree="")
+        keep_earlier_facts(tmp_path, pack)
+        content = {"pack": pack.name, "commit": commit, "nodes": {f"Node{commit[0]}": {}}}
+        write_pack_facts(facts_file(tmp_path, pack.name), content)
+        return pack
+
+    first, second = written("1" * 40), written("2" * 40)
+    assert [each["commit"] for each in load_version_facts(tmp_path)] == [first.commit]
+    written(second.commit)
+    assert [each["commit"] for each in load_version_facts(tmp_path)] == [first.commit]
+    (tmp_path / "pack-versions" / "broken.json").write_text("{")
+    assert len(load_version_facts(tmp_path)) == 1

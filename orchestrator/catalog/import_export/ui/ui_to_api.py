@@ -8,6 +8,12 @@ from typing import Any
 
 from orchestrator.catalog.checks.node_facts import NodeFacts, resolve_inputs
 from orchestrator.catalog.import_export.old_classes import current_class
+from orchestrator.catalog.import_export.pack_versions import (
+    NO_VERSIONS,
+    KnownVersions,
+    describe_facts_command,
+    node_version,
+)
 from orchestrator.catalog.import_export.ui.group_nodes import expand_group_nodes
 from orchestrator.catalog.import_export.ui.page_inputs import OPEN_CLASSES
 from orchestrator.catalog.import_export.ui.resolve_links import (
@@ -17,6 +23,7 @@ from orchestrator.catalog.import_export.ui.resolve_links import (
     proxy_widget_values,
     resolve_source,
 )
+from orchestrator.catalog.import_export.ui.saved_widgets import NodeClass, read_saved_values
 from orchestrator.catalog.import_export.ui.ui_graph import (
     InvalidWorkflow,
     NodeMode,
@@ -30,6 +37,8 @@ from orchestrator.catalog.rendering.graph import iter_links
 
 #: Key of the export metadata, from which an import restores the model.
 EXPORT_METADATA_KEY = "pixel_factory"
+#: What an author can do about values of another version.
+SAVE_AGAIN = "save the workflow again with this version of the pack"
 #: Key of `_meta` for the values of a node whose inputs are not known, by position.
 POSITIONAL_VALUES_KEY = "widgets_values"
 
@@ -47,7 +56,7 @@ class ConvertedWorkflow:
     export_metadata: Mapping[str, Any] = field(default_factory=dict)
     #: Node -> why its values may belong to other inputs.
     mismatches: dict[str, str] = field(default_factory=dict)
-    #: Node -> why its values were assigned by their kinds, as the only way that is possible.
+    #: Node -> how values of another version of the class were assigned, which the author should know.
     placed: dict[str, str] = field(default_factory=dict)
     #: What was changed because classes have changed since the file was saved.
     changes: list[str] = field(default_factory=list)
@@ -59,11 +68,16 @@ class ConvertedWorkflow:
     weight_paths: Collection[str] = ()
 
 
-def convert_ui_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] = ()) -> ConvertedWorkflow:
+def convert_ui_to_api(
+    data: Any,
+    facts: NodeFacts,
+    pack_classes: Container[str] = (),
+    versions: KnownVersions = NO_VERSIONS,
+) -> ConvertedWorkflow:
     """Convert a workflow. Raises InvalidWorkflow.
 
     `pack_classes` are classes of node packs, which may declare other inputs than the version that saved the
-    file, and take inputs that they do not declare.
+    file, and take inputs that they do not declare. `versions` are those with which files may have been saved.
     """
     if not is_ui_format(data):
         raise InvalidWorkflow("the workflow has no list of nodes")
@@ -74,7 +88,9 @@ def convert_ui_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] 
     absent_too = bool(result.export_metadata)
 
     def widgets(node: UiNode) -> WidgetValues:
-        return read_widget_values(node, facts.get(_node_class_type(node, facts)))
+        class_type = _node_class_type(node, facts)
+        version = node_version(node.properties, workflow.extra)
+        return read_saved_values(node, NodeClass(class_type, facts.get(class_type), version), versions)
 
     root = GraphScope(workflow, workflow.root, lambda node: widgets(node).by_input)
     for scope, node in iter_executed_nodes(root, absent_too):
@@ -83,7 +99,8 @@ def convert_ui_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] 
         if entry is None:
             result.unknown_classes[class_type] = _node_pack(node)
         if values.mismatch and class_type in pack_classes:
-            result.mismatches[id] = values.mismatch
+            way = _describe_way_out(node, class_type, workflow.extra, versions)
+            result.mismatches[id] = f"{values.mismatch}; {SAVE_AGAIN}; {way}"
         if values.note and class_type in pack_classes:
             result.placed[id] = values.note
         takes_all = class_type in pack_classes or class_type in OPEN_CLASSES
@@ -103,6 +120,15 @@ def convert_ui_to_api(data: Any, facts: NodeFacts, pack_classes: Container[str] 
         if scope.api_id(node) not in active and not node.outputs and node.inputs:
             result.inactive_sinks[scope.api_id(node)] = _node_class_type(node, facts)
     return result
+
+
+def _describe_way_out(
+    node: UiNode, class_type: str, extra: Mapping[str, Any], versions: KnownVersions
+) -> str:
+    """Return how an author gives the facts of the version that saved a node."""
+    version, url = node_version(node.properties, extra), versions.urls.get(class_type, "")
+    known = versions.find_named(class_type, version)
+    return describe_facts_command(class_type, node.properties, version, url, is_known=known is not None)
 
 
 def _convert_inputs(

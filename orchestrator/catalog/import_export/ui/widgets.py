@@ -29,6 +29,8 @@ _BUTTON_SLOTS = frozenset({"upload3dmodel", "upload 3d model", "uploadExtraResou
 _UPLOAD_BUTTONS = {"image_upload": "image", "video_upload": "image", "audio_upload": ""}
 # Values that only the page of a node uses.
 _PREVIEW_KEYS = frozenset({"videopreview", "$$canvas-image-preview"})
+_SHOWN_HTML = ("<tr>", "<details>", "<img src=")
+_SWITCH_TEXTS = ("", "true")
 _MAX_SHOWN_CHARACTERS = 40
 
 
@@ -45,8 +47,14 @@ class WidgetValues:
     by_position: Sequence[Any] = ()
 
 
-def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetValues:
-    """Return the values of a node; without facts (`entry`), those that the file itself names."""
+def read_widget_values(
+    node: UiNode, entry: Mapping[str, Any] | None, *, is_tried: bool = False
+) -> WidgetValues:
+    """Return the values of a node; without facts (`entry`), those that the file itself names.
+
+    `is_tried` is for one of all versions that a class has had: pages have saved empty texts for switches
+    without a value, and `true` where that is the declared default; a server reads them as switches.
+    """
     values = node.widget_values
     if isinstance(values, dict):
         return WidgetValues({name: value for name, value in values.items() if name not in _PREVIEW_KEYS})
@@ -70,7 +78,7 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
         if default is not None:
             found[name] = default
     linked = {socket.widget for socket in node.inputs if socket.widget and socket.link is not None}
-    mismatch = _describe_mismatch(layout, listed, named, linked)
+    mismatch = _describe_mismatch(layout, listed, named, linked, _SWITCH_TEXTS if is_tried else ())
     # A fitting number of values, one of which is of another type, is an error.
     is_other_number = bool(mismatch) and not layout.fits(len(listed))
     # Where the file names all widgets, the class has lost none, and further values are those of buttons.
@@ -81,13 +89,20 @@ def read_widget_values(node: UiNode, entry: Mapping[str, Any] | None) -> WidgetV
         if by_socket is not None:
             return by_socket
     if placed is not None:
-        return WidgetValues(placed, note=mismatch)
+        return WidgetValues(placed, note=f"{mismatch}; they fit its inputs in one way only")
     return WidgetValues(found | named, mismatch)
 
 
+def has_own_rule(node: UiNode) -> bool:
+    """Return whether the values of a node are read by a rule for its class, whatever its facts."""
+    values = node.widget_values
+    is_old = isinstance(values, list) and read_old_widgets(node.type, values) is not None
+    return is_old or node.type in PAGE_INPUTS_BY_CLASS
+
+
 def _without_shown_text(values: Sequence[Any]) -> Sequence[Any]:
-    """Return the values without a row of a table at the end, with which pages show the size of a result."""
-    shown = values and isinstance(values[-1], str) and values[-1].startswith("<tr>")
+    """Return the values without the HTML at the end with which pages show the size of a result, or a file."""
+    shown = values and isinstance(values[-1], str) and values[-1].startswith(_SHOWN_HTML)
     return values[:-1] if shown else values
 
 
@@ -286,7 +301,11 @@ def _coerce_value(item: NodeInput, value: Any) -> Any:
 
 
 def _describe_mismatch(
-    layout: _Layout, values: Sequence[Any], named: Mapping[str, Any], linked: Set[str]
+    layout: _Layout,
+    values: Sequence[Any],
+    named: Mapping[str, Any],
+    linked: Set[str],
+    switch_texts: Collection[str] = (),
 ) -> str:
     """Return why the file's values may belong to other widgets; empty if all fit.
 
@@ -299,7 +318,8 @@ def _describe_mismatch(
         names += f", and {page_only} that only the page uses" if page_only else ""
         return f"the file has {len(values)} widget values, the class takes {layout.taken} ({names})"
     for name, value in layout.values.items():
-        if value is _MISSING or name in linked:
+        is_switch = layout.inputs[name].type == "BOOLEAN" and isinstance(value, str) and value in switch_texts
+        if value is _MISSING or name in linked or is_switch:
             continue
         if not _has_fitting_type(layout.inputs[name], value):
             shown = repr(value)[:_MAX_SHOWN_CHARACTERS]

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from tests.support.tcp_server import TcpServer
+
 #: What a server says to one request: it has the request line and may write as it likes.
 Say = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
 
@@ -48,22 +50,15 @@ class ScriptedHttpServer:
     def __init__(self, say: Say) -> None:
         self._say = say
         self.requests: list[str] = []
-        self.port = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tcp = TcpServer(self._handle)
+
+    @property
+    def port(self) -> int:
+        return self.tcp.port
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._handle(reader, writer))
-        self._tasks.add(task)
-
-    async def end(self) -> None:
-        """No connection outlives the test."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -82,14 +77,11 @@ class ScriptedHttpServer:
 @asynccontextmanager
 async def serving(say: Say, host: str = "127.0.0.1") -> AsyncIterator[ScriptedHttpServer]:
     server = ScriptedHttpServer(say)
-    listening = await asyncio.start_server(server.accept, host, 0)
-    server.port = listening.sockets[0].getsockname()[1]
+    await server.tcp.start(host)
     try:
         yield server
     finally:
-        listening.close()
-        await server.end()
-        await asyncio.sleep(0)  # an aborted transport closes its socket in the next round
+        await server.tcp.stop()
 
 
 def answer(body: bytes, *headers: str, status: str = "200 OK") -> Say:

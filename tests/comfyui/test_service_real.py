@@ -127,6 +127,7 @@ async def test_samples_a_video(client: openai.AsyncOpenAI) -> None:
     assert film(made) == VideoInfo(256, 256, 9, 16.0, "h264")
 
 
+@pytest.mark.slow
 async def test_a_lora_is_trained(comfyui: RealServer, service: ServiceProcess, key: str) -> None:
     """From an archive of pictures to a file that is usable at once: it changes what the model makes."""
     async with service.client(key) as http:
@@ -181,6 +182,7 @@ async def steps_of(http: aiohttp.ClientSession, job: str, node: str) -> list[int
     return steps
 
 
+@pytest.mark.slow
 async def test_a_sampled_video_depends_on_its_first_frame(client: openai.AsyncOpenAI) -> None:
     """Through both experts, and the encoder of the VAE."""
 

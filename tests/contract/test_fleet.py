@@ -162,7 +162,14 @@ class RayFleetHarness:
         await self.cluster.kill_agent(f"ray-{number}")
 
 
-@pytest.fixture(params=[LaunchedFleetHarness, AdoptedFleetHarness, RayFleetHarness])
+@pytest.fixture(
+    params=[
+        LaunchedFleetHarness,
+        AdoptedFleetHarness,
+        # test_ray_instances.py runs such fleets in every run.
+        pytest.param(RayFleetHarness, marks=pytest.mark.slow),
+    ]
+)
 def kind(request: pytest.FixtureRequest) -> Callable[[Path, int], FleetHarness]:
     kind: Callable[[Path, int], FleetHarness] = request.param
     return kind

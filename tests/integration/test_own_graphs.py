@@ -165,6 +165,7 @@ process.exit(0);
 """
 
 
+@pytest.mark.slow
 async def test_typescript_sdk_runs_a_graph_and_downloads(
     host: ServiceProcess, key: str, comfy_packages: Path
 ) -> None:

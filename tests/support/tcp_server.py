@@ -20,13 +20,12 @@ class TcpServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
         self._is_stopping = False
-
-    @property
-    def port(self) -> int:
-        return int(self._server.sockets[0].getsockname()[1])
+        #: Of the address, also after the end.
+        self.port = 0
 
     async def start(self, host: str = "127.0.0.1") -> None:
         self._server = await asyncio.start_server(self._accept, host, 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
 
     def close_at_end(self, writer: asyncio.StreamWriter) -> None:
         """Close a connection to another server as well when this one stops."""

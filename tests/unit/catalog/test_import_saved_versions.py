@@ -41,7 +41,7 @@ VALUES = ["hard", 0.25, 3, ""]
 
 
 def saved(values: list[Any], version: str = OLD_COMMIT, *sockets: Any, **extra: Any) -> dict[str, Any]:
-    properties = {"aux_id": "someone/filters"} | ({"ver": version} if version else {})
+    properties = {"aux_id": "owner/filters"} | ({"ver": version} if version else {})
     maker = node(1, "EmptyImage", gives=["IMAGE"], widgets_values=[64, 64, 1, 0])
     inputs = [socket("image", "IMAGE", 1), *sockets]
     theirs = node(2, "TheirFilter", inputs=inputs, gives=["IMAGE"], widgets_values=values)
@@ -77,10 +77,10 @@ def test_the_version_that_saved_a_node_names_its_values(version: str) -> None:
     result = take(saved(VALUES, version), NEWER if version else OLD, OLD)
     assert result.usable
     assert inputs(result) == {"strength": 0.25, "method": "hard", "edge": 2}
-    [told] = [question for question in result.open_questions if "of node 2" in question]
-    assert "named by filters 1.2.0" in told
-    assert "the class has no more passes (3), label ('')" in told
-    assert "it has got, with defaults, edge (2)" in told
+    [message] = [question for question in result.open_questions if "of node 2" in question]
+    assert "named by filters 1.2.0" in message
+    assert "the installed class lacks passes (3), label ('')" in message
+    assert "it has these others, which keep their defaults: edge (2)" in message
 
 
 def test_recorded_versions_name_the_values_of_files_that_say_so_only() -> None:
@@ -93,9 +93,9 @@ def test_recorded_versions_name_the_values_of_files_that_say_so_only() -> None:
 
 
 def test_older_files_list_the_versions_of_all_packs() -> None:
-    data = saved(VALUES, "", node_versions={"someone/filters": OTHER_COMMIT})
+    data = saved(VALUES, "", node_versions={"owner/filters": OTHER_COMMIT})
     assert not take(data, OLD).usable
-    data = saved(VALUES, "", node_versions={"someone/filters": "1.2.0"})
+    data = saved(VALUES, "", node_versions={"owner/filters": "1.2.0"})
     assert take(data, OLD).usable
 
 
@@ -129,10 +129,10 @@ def test_facts_of_another_version_name_nothing() -> None:
 def test_values_that_do_not_fit_their_own_version_name_nothing(values: list[Any]) -> None:
     result = take(saved(values), OLD)
     assert not result.usable
-    told = " ".join(map(str, result.problems))
-    assert "nor is it that of filters 1.2.0" in told
-    assert f"@{OLD_COMMIT}`" not in told
-    assert "--history`" in told
+    message = " ".join(map(str, result.problems))
+    assert "that of filters 1.2.0 does not fit either" in message
+    assert f"@{OLD_COMMIT}`" not in message
+    assert "--history`" in message
 
 
 def test_widgets_that_the_file_names_must_be_those_of_the_version() -> None:
@@ -152,16 +152,16 @@ def test_values_with_names_must_be_valid_today() -> None:
 
 
 def test_an_import_names_the_command_that_gives_the_facts() -> None:
-    told = " ".join(map(str, take(saved(VALUES)).problems))
-    assert f"`pixelfactory packs facts https://github.com/someone/filters@{OLD_COMMIT}`" in told
-    told = " ".join(map(str, take(saved(VALUES, "")).problems))
-    assert "--comfyui URL" in told
-    assert "`pixelfactory packs facts https://github.com/someone/filters --history`" in told
+    message = " ".join(map(str, take(saved(VALUES)).problems))
+    assert f"`pixelfactory packs facts https://github.com/owner/filters@{OLD_COMMIT}`" in message
+    message = " ".join(map(str, take(saved(VALUES, "")).problems))
+    assert "--comfyui URL" in message
+    assert "`pixelfactory packs facts https://github.com/owner/filters --history`" in message
     data = saved(VALUES, "")
     data["nodes"][1]["properties"] = {"cnr_id": "filters"}
     installed = KnownVersions(urls={"TheirFilter": "https://example.org/filters"})
-    told = " ".join(map(str, take(data, known=installed).problems))
-    assert "`pixelfactory packs facts https://example.org/filters --history`" in told
+    message = " ".join(map(str, take(data, known=installed).problems))
+    assert "`pixelfactory packs facts https://example.org/filters --history`" in message
     assert "`pixelfactory packs facts URL@REF`" in " ".join(map(str, take(data).problems))
 
 
@@ -180,9 +180,9 @@ def test_values_that_fit_one_version_of_a_history_only_have_its_names() -> None:
     result = take(saved(VALUES, ""), histories=[history])
     assert result.usable
     assert inputs(result) == {"strength": 0.25, "method": "hard", "edge": 2}
-    [told] = [question for question in result.open_questions if "of node 2" in question]
-    assert "named by the only versions of filters that fit" in told
-    assert "passes (3)" in told
+    [message] = [question for question in result.open_questions if "of node 2" in question]
+    assert "named by the only versions of filters that fit" in message
+    assert "passes (3)" in message
 
 
 @pytest.mark.parametrize(

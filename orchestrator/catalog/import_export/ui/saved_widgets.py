@@ -1,6 +1,6 @@
 """Name the widget values of a node by the version of its pack that saved it, and move them to today's class.
 
-Positions say nothing where the class has other widgets now; names do. Inputs that the class has no more, or
+Positions say nothing where the class has other widgets now; names do. Inputs that the class no longer has, or
 has got since, are reported.
 """
 
@@ -38,7 +38,7 @@ def read_saved_values(node: UiNode, known: NodeClass, versions: KnownVersions) -
     if named is not None:
         found = _read_as(node, entry, named)
         if found is None and today.mismatch:
-            today = replace(today, mismatch=f"{today.mismatch}; nor is it that of {named.version}")
+            today = replace(today, mismatch=f"{today.mismatch}; that of {named.version} does not fit either")
     if found is None and today.mismatch and (all_classes := versions.find_all(known.name, entry)):
         possible = _read_as_each(node, entry, all_classes)
         if len(possible) == 1:
@@ -97,10 +97,11 @@ def _move(
     }
     texts = [name for name, value in lost.items() if _is_own_text(before.get(name), value)]
     if texts:
-        shown = ", ".join(f"{name} ({_show(lost[name])})" for name in texts)
+        shown = _list_values({name: lost[name] for name in texts})
         return WidgetValues(
             new | kept,
-            f"{saved.version}, which saved the file, has texts for which the class has no input: {shown}",
+            f"{saved.version}, which saved the file, has texts for which the installed class has no input:"
+            f" {shown}",
         )
     return WidgetValues(new | kept, note=_describe_move(saved, lost, new))
 
@@ -116,10 +117,14 @@ def _describe_move(saved: SavedClass, lost: Mapping[str, Any], new: Mapping[str,
     """Return which inputs only one of the versions has; empty if there are none."""
     parts = [f"named by {saved.version}"]
     if lost:
-        parts.append("the class has no more " + ", ".join(f"{key} ({_show(lost[key])})" for key in lost))
+        parts.append(f"the installed class lacks {_list_values(lost)}")
     if new:
-        parts.append("it has got, with defaults, " + ", ".join(f"{key} ({_show(new[key])})" for key in new))
+        parts.append(f"it has these others, which keep their defaults: {_list_values(new)}")
     return "; ".join(parts) if len(parts) > 1 else ""
+
+
+def _list_values(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} ({_show(value)})" for name, value in values.items())
 
 
 def _show(value: Any) -> str:

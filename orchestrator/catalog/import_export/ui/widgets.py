@@ -161,7 +161,7 @@ class _Layout:
     taken: int
     #: Whether the class ends with an upload button, which may have a slot.
     has_upload: bool
-    #: Whether the values of widgets that the class has no more are of their types.
+    #: Whether the values of widgets that the class no longer has are of their types.
     former_fit: bool = True
     #: Number of values of buttons, which the page of a node adds behind its widgets.
     buttons: int = 0

@@ -298,32 +298,44 @@ class _Connections:
             if (borrowed := self._borrow()) is not None:
                 return borrowed, True
             raise unavailable()
+        # One that is being opened counts, so that others wait for it where the server gives no second one.
+        self._count(1)
         try:
-            return self._take(connect(self._url)), False
+            return connect(self._url), False
         except psycopg.Error as error:
+            self._count(-1)
             if (borrowed := self._borrow()) is not None:
                 return borrowed, True
             self._refused_until = time.monotonic() + REFUSED_SECONDS
             log.warning("no connection to the database: %s", describe(error))
             raise unavailable(error) from error
+        except BaseException:
+            self._count(-1)
+            raise
 
     def _borrow(self) -> DictConnection | None:
-        """Wait for the connection of another thread: the server may give no further one."""
+        """Wait for the connection of another thread: the server may give no further one.
+
+        Connections that became idle since the caller looked are taken, also when no thread uses any.
+        """
         deadline = time.monotonic() + BORROW_SECONDS
-        while self._in_use and time.monotonic() < deadline:
+        while True:
             with suppress(Empty):
                 return self._take(self._idle.get(timeout=0.05))
-        return None
+            if not self._in_use or time.monotonic() >= deadline:
+                return None
 
     def _take(self, connection: DictConnection) -> DictConnection:
-        with self._lock:
-            self._in_use += 1
+        self._count(1)
         return connection
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._in_use += change
 
     def release(self, connection: DictConnection) -> None:
         """Take a connection back; one that is not ready for another transaction is closed."""
-        with self._lock:
-            self._in_use -= 1
+        self._count(-1)
         if not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE:
             self._idle.put(connection)
         else:

@@ -1,7 +1,7 @@
-"""The command line in a process of its own each time, without importing all of it anew each time.
+"""The command line and the simulator in a process of their own each time, without importing all of it anew.
 
-The processes are forked from a server that has imported all commands and parsed the shipped models, which
-saves one to two seconds of each.
+The processes are forked from a server that has imported all commands and the simulator and has parsed the
+shipped models, which saves a second or two of each.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _FORKS.set_forkserver_preload(
     [
         "orchestrator.cli.terminal.user_errors",
         *(f"orchestrator.cli.commands.{command}" for command in COMMANDS),
+        "comfy_instances.simulator.__main__",
         "tests.support.shipped",  # parses the shipped models
         *("av", "numpy"),  # which a service imports when it needs them
     ]
@@ -95,9 +96,27 @@ def command(*arguments: str, **environment: str) -> CompletedProcess[str]:
         return CompletedProcess(list(arguments), code, said.read_text(), complained.read_text())
 
 
+def start_simulator(*arguments: str, environment: Mapping[str, str], output: Path) -> CommandProcess:
+    """Start a simulator with these arguments and no other environment; its output is appended to a file."""
+    return start_process(_run_simulator, arguments, environment, output)
+
+
 def _child(arguments: tuple[str, ...], environment: Mapping[str, str], stdout: Path, stderr: Path) -> None:
     from orchestrator.cli.main import main
 
+    _become(("pixelfactory", *arguments), environment, stdout, stderr)
+    main()
+
+
+def _run_simulator(arguments: tuple[str, ...], environment: Mapping[str, str], output: Path) -> None:
+    from comfy_instances.simulator.__main__ import main
+
+    _become(("simulator", *arguments), environment, output, output)
+    sys.exit(main())
+
+
+def _become(argv: tuple[str, ...], environment: Mapping[str, str], stdout: Path, stderr: Path) -> None:
+    """Give this process the arguments, the environment and the output of a new one."""
     for file, stream in ((stdout, 1), (stderr, 2)):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, stream)
@@ -106,5 +125,4 @@ def _child(arguments: tuple[str, ...], environment: Mapping[str, str], stdout: P
     os.environ.update(environment)
     # Whatever the terminal or `nohup` of the tests set: a service that ignores it is started so on purpose.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    sys.argv = ["pixelfactory", *arguments]
-    main()
+    sys.argv = list(argv)

@@ -17,6 +17,7 @@ from pathlib import Path
 import platformdirs
 
 from comfy_instances.process.child import find_free_port
+from tests.support.cli import CommandProcess, start_simulator
 from tests.support.network_namespace import NetworkNamespace
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -26,8 +27,13 @@ START_SECONDS = 180.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 #: Options of the ComfyUI of tests: on the CPU, or what the environment asks for, such as nothing on a GPU.
 COMFYUI_OPTIONS = shlex.split(os.environ.get("COMFYUI_TEST_OPTIONS", "--cpu"))
+LOG_FILE = "server.log"
 #: The line in which a simulator logs its address.
 LOGGED_URL = re.compile(r"http://[\d.]+:\d+(?=\n)")
+
+
+#: Both can be waited for, asked for their status and sent signals alike.
+ServerProcess = subprocess.Popen[bytes] | CommandProcess
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class ComfyUIServer:
     url: str
     #: Its `--base-directory`.
     base: Path
-    process: subprocess.Popen[bytes]
+    process: ServerProcess
 
 
 def installed_comfyui() -> Path | None:
@@ -56,8 +62,18 @@ def simulator(
 
     `program` is Python code that changes the simulator and then runs it.
     """
+    arguments = ["--port", "0", "--base-directory", str(base), *options]
+    log = base / LOG_FILE
+    if program is None and inside is None:
+        base.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+        with _served(
+            start_simulator(*arguments, environment=dict(os.environ), output=log), None, base
+        ) as server:
+            yield server
+        return
     run = ["-m", "comfy_instances.simulator"] if program is None else ["-c", program]
-    command = [sys.executable, *run, "--port", "0", "--base-directory", str(base), *options]
+    command = [sys.executable, *run, *arguments]
     with _child(inside.command(command) if inside else command, None, base) as server:
         yield server
 
@@ -86,20 +102,26 @@ def real_comfyui(folder: Path, base: Path, *options: str) -> Iterator[ComfyUISer
 
 @contextmanager
 def _child(command: Sequence[str], port: int | None, base: Path) -> Iterator[ComfyUIServer]:
-    """Run a server on `port`, or on the port that it logs."""
+    """Run a program that serves on `port`, or on the port that it logs."""
     base.mkdir(parents=True, exist_ok=True)
-    with (base / "server.log").open("wb") as log:
+    with (base / LOG_FILE).open("wb") as log:
         environment = os.environ | ONE_THREAD
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        try:
-            url = _wait_until_up(port, process, base / "server.log")
-            yield ComfyUIServer(url, base, process)
-        finally:
-            process.kill()
-            process.wait()
+        with _served(process, port, base) as server:
+            yield server
 
 
-def _wait_until_up(port: int | None, process: subprocess.Popen[bytes], log: Path) -> str:
+@contextmanager
+def _served(process: ServerProcess, port: int | None, base: Path) -> Iterator[ComfyUIServer]:
+    """Wait for a started server, and end it afterwards."""
+    try:
+        yield ComfyUIServer(_wait_until_up(port, process, base / LOG_FILE), base, process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_until_up(port: int | None, process: ServerProcess, log: Path) -> str:
     """Return the URL of the server once it responds."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:

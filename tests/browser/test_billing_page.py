@@ -84,6 +84,7 @@ def test_an_entry_of_the_ledger_leads_to_its_result(page: Page, service: Service
     expect(page).to_have_url(f"{service.url}/")
 
 
+@pytest.mark.slow
 def test_changes_the_period_and_downloads_csv(page: Page, service: ServiceProcess, key: str) -> None:
     spend(service, key)
     open_billing_page(page, key)
@@ -121,6 +122,7 @@ def test_empty_states_explain_what_will_appear(page: Page, service: ServiceProce
         expect(page.get_by_text(text)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_adds_changes_and_removes_an_alert_that_fires(page: Page, service: ServiceProcess, key: str) -> None:
     open_billing_page(page, key)
     alerts = section(page, "Budget alerts")
@@ -166,6 +168,7 @@ def test_shows_errors_of_an_alert_at_the_field_at_fault(page: Page, key: str) ->
     expect(page.get_by_text("No budget alerts yet.")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_lists_delivery_attempts_and_sends_a_message_again(
     page: Page, service: ServiceProcess, key: str
 ) -> None:
@@ -209,6 +212,7 @@ def test_shows_rotates_and_hides_the_signing_secret(page: Page, key: str) -> Non
     expect(secret).to_have_text("•" * 16)
 
 
+@pytest.mark.slow
 def test_explains_a_missing_scope(page: Page, service: ServiceProcess) -> None:
     made = admin(service, "keys", name="guest", credit_usd="1.00", scopes=["read"])
     sign_in(page, made["key"])

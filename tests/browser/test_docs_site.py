@@ -57,6 +57,7 @@ def brightness(page: Page) -> float:
     return sum(numbers) / 3 if colour.startswith("rgb") else numbers[0] * 255
 
 
+@pytest.mark.slow
 def test_a_reader_finds_pages_by_navigation_and_search(reader: Page, scheme: Scheme) -> None:
     reader.set_viewport_size({"width": WIDE, "height": 900})
     assert (brightness(reader) > 127) is (scheme == "light")
@@ -72,6 +73,7 @@ def test_a_reader_finds_pages_by_navigation_and_search(reader: Page, scheme: Sch
     expect(reader.get_by_role("heading", name="Retry safely")).to_be_in_viewport()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light"], indirect=True)
 def test_pages_fit_narrow_windows(reader: Page, docs_url: str, site: Path) -> None:
     reader.set_viewport_size({"width": NARROW, "height": 844})

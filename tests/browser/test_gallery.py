@@ -77,6 +77,7 @@ def test_finds_results_by_prompt_model_kind_day_and_status(gallery: Page) -> Non
     expect(results(page)).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_shows_small_images_that_never_expire(gallery: Page) -> None:
     image = results(gallery).first.get_by_role("img")
     expect(image).to_have_js_property("complete", True)
@@ -84,6 +85,7 @@ def test_shows_small_images_that_never_expire(gallery: Page) -> None:
     assert str(image.get_attribute("src")).endswith("/thumbnail")
 
 
+@pytest.mark.slow
 def test_asks_for_a_fresh_url_when_one_has_expired(gallery: Page) -> None:
     page = gallery
     lost: list[str] = []
@@ -129,6 +131,7 @@ def test_says_whether_a_file_is_gone_or_the_browser_offline(
     expect(page.get_by_text("This file is no longer kept.")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_deletes_a_result_in_all_tabs(page: Page, service: ServiceProcess) -> None:
     made = new_key(service, "1.00")
     make(service, made["key"], prompt="to be deleted")
@@ -151,6 +154,7 @@ def test_deletes_a_result_in_all_tabs(page: Page, service: ServiceProcess) -> No
     expect(prompts(page)).to_have_text(["to be kept"])
 
 
+@pytest.mark.slow
 def test_shows_jobs_that_other_programs_make(page: Page, service: ServiceProcess) -> None:
     made = new_key(service, "1.00")
     sign_in(page, made["key"])

@@ -63,6 +63,7 @@ def content(url: str) -> bytes:
     return base64.b64decode(url.partition(",")[2])
 
 
+@pytest.mark.slow
 def test_offers_the_author_s_files_and_takes_videos_and_sounds(page: Page, service: ServiceProcess) -> None:
     clip, tune = film(), sound("wav", "pcm_s16le")
     examples = [

@@ -80,6 +80,7 @@ def test_creates_and_revokes_a_key(page: Page, service: ServiceProcess, mine: st
     expect(shown.get_by_role("button")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_shows_errors_at_the_field_at_fault(page: Page, mine: str) -> None:
     page.get_by_role("button", name="New key").click()
     form = page.get_by_role("dialog", name="New key")
@@ -99,6 +100,7 @@ def test_shows_errors_at_the_field_at_fault(page: Page, mine: str) -> None:
     expect(page.get_by_role("listitem")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_rotating_the_own_key_keeps_the_session(page: Page, service: ServiceProcess, mine: str) -> None:
     page.once("dialog", lambda dialog: dialog.accept())
     card(page, "tester").get_by_role("button", name="Rotate").click()
@@ -115,6 +117,7 @@ def test_revoking_the_own_key_ends_the_session(page: Page, service: ServiceProce
     assert status(service, mine) == 401
 
 
+@pytest.mark.slow
 def test_copies_the_secret_to_the_clipboard(page: Page, context: BrowserContext, mine: str) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="New key").click()

@@ -149,6 +149,7 @@ def test_all_instances_are_drained_and_resumed(operator: Page, service: ServiceP
     expect(cards.filter(has_text="ready for")).to_have_count(2)
 
 
+@pytest.mark.slow
 def test_shows_how_models_do_and_what_they_earn(operator: Page, service: ServiceProcess) -> None:
     run_job(service, new_key(service, "5.00")["key"])
     operator.goto("/operations/models")
@@ -232,6 +233,7 @@ def test_a_wall_of_64_instances_shows_failed_ones_first(operator: Page, width: i
     expect(cards.first).to_contain_text("tried again in")
 
 
+@pytest.mark.slow
 def test_the_log_of_changes_says_which_prices_the_first_start_has_set(operator: Page) -> None:
     operator.goto("/operations/events?action=prices")
     row = operator.get_by_role("row").filter(has_text="prices.change").last

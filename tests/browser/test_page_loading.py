@@ -32,6 +32,7 @@ def test_a_page_asks_for_its_data_once_and_before_its_scripts_have_arrived(
     assert [text for text in warnings if "preload" in text] == []
 
 
+@pytest.mark.slow
 def test_the_next_visit_loads_no_script_and_no_style_again(playground: Page) -> None:
     page = playground
     page.goto("/")

@@ -104,6 +104,7 @@ def test_sliders_set_length_and_frame_rate_of_a_video(playground: Page, tmp_path
         assert (stream.frames, float(stream.average_rate or 0)) == (17, 8.0)
 
 
+@pytest.mark.slow
 def test_upscales_a_dropped_image(playground: Page, tmp_path: Path) -> None:
     page = playground
     page.get_by_label("Model", exact=True).select_option("4x-ultrasharp")
@@ -145,6 +146,7 @@ def test_animates_an_output(playground: Page) -> None:
     expect(cost(page)).to_have_text("$0.02")
 
 
+@pytest.mark.slow
 def test_rejects_a_file_that_is_not_an_image(playground: Page) -> None:
     page = playground
     page.get_by_label("Model", exact=True).select_option("4x-ultrasharp")
@@ -221,6 +223,7 @@ def test_reuses_the_settings_of_an_output(playground: Page) -> None:
     expect(page.get_by_label("Seed", exact=True)).not_to_have_value("")
 
 
+@pytest.mark.slow
 def test_shows_why_a_job_failed_and_charges_nothing(playground: Page, service: ServiceProcess) -> None:
     page = playground
     page.get_by_label("Prompt", exact=True).fill("a cat")

@@ -80,6 +80,7 @@ def test_a_model_is_shown_with_the_latest_result_of_the_account(playground: Page
     assert str(card.locator("img").get_attribute("src")).endswith("/outputs/0/thumbnail")
 
 
+@pytest.mark.slow
 def test_draws_a_seed_and_uses_it(playground: Page) -> None:
     page = playground
     page.get_by_text("Advanced settings").click()
@@ -158,6 +159,7 @@ def painted_share(page: Page) -> float:
     )
 
 
+@pytest.mark.slow
 def test_paints_a_mask_with_mouse_and_keyboard(playground: Page) -> None:
     page = playground
     choose(page, "flux-1-fill-dev")
@@ -202,6 +204,7 @@ def test_paints_with_a_finger(browser: Any, service: ServiceProcess) -> None:
     context.close()
 
 
+@pytest.mark.slow
 def test_takes_pasted_images_and_results_that_are_dragged(playground: Page) -> None:
     page = playground
     prompt(page).fill("a cat")
@@ -291,6 +294,7 @@ def test_says_that_the_model_loads_and_the_place_in_the_queue(playground: Page) 
     expect(page.locator(".in-progress")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_generate_is_in_view_on_a_small_screen(playground: Page) -> None:
     page = playground
     page.set_viewport_size({"width": 1280, "height": 720})

@@ -265,6 +265,7 @@ async def test_reads_node_facts_again_when_the_model_files_change(pair: FleetHar
         assert pair.fleet.node_facts(second.id) is others
 
 
+@pytest.mark.slow
 async def test_reads_node_facts_on_request_and_calls_the_listeners(world: FleetHarness) -> None:
     async with started(world.fleet):
         first = world.fleet.instances()[0]
@@ -278,6 +279,7 @@ async def test_reads_node_facts_on_request_and_calls_the_listeners(world: FleetH
         assert first.id in seen
 
 
+@pytest.mark.slow
 async def test_has_no_session_before_ready_and_after_stop(world: FleetHarness) -> None:
     instance_id = world.fleet.instances()[0].id
     assert world.fleet.node_facts(instance_id) is None
@@ -313,6 +315,7 @@ async def test_restarts_a_killed_instance(world: FleetHarness) -> None:
         assert (await world.fleet.session(first.id).run_prompt(str(uuid.uuid4()), GRAPH)).outputs
 
 
+@pytest.mark.slow
 async def test_a_drained_instance_stays_drained_after_a_restart(world: FleetHarness) -> None:
     async with started(world.fleet) as told:
         first = world.fleet.instances()[0]
@@ -364,6 +367,7 @@ async def test_unknown_ids_are_not_found(world: FleetHarness) -> None:
         await fleet.delete_files("gpu-9", [])
 
 
+@pytest.mark.slow
 async def test_an_unsubscribed_listener_is_not_called(world: FleetHarness) -> None:
     heard: list[InstanceInfo] = []
     unsubscribe = world.fleet.subscribe(heard.append)
@@ -373,6 +377,7 @@ async def test_an_unsubscribed_listener_is_not_called(world: FleetHarness) -> No
     assert heard == []
 
 
+@pytest.mark.slow
 async def test_a_failing_listener_does_not_affect_others(
     world: FleetHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -390,6 +395,7 @@ async def test_waiting_for_readiness_times_out(world: FleetHarness) -> None:
         await wait_until_ready(world.fleet, timeout_seconds=0.05)
 
 
+@pytest.mark.slow
 async def test_removes_a_folder_with_its_last_file(world: FleetHarness) -> None:
     async with started(world.fleet):
         instance_id = world.fleet.instances()[0].id

@@ -234,6 +234,7 @@ async def test_keeps_paths_queries_headers_and_statuses() -> None:
     assert seen[:3] == [(method, path, "m", None) for method in ("GET", "PUT", "DELETE")]
 
 
+@pytest.mark.slow
 async def test_streams_large_bodies_both_ways_in_bounded_memory() -> None:
     """256 MB up and down while the process stays within a part of that."""
     size, piece = 256 * MIB, b"x" * MIB

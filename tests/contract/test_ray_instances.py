@@ -157,6 +157,7 @@ async def test_a_removed_instance_is_unreachable_and_not_unknown(tmp_path: Path)
             await wait_until(lambda: states(fleet).get(name) is InstanceState.READY)
 
 
+@pytest.mark.slow
 async def test_prompts_go_on_while_ray_is_unreachable_and_the_service_restarts(tmp_path: Path) -> None:
     """The next process finds its instances by its own file, and their prompts by their ids."""
     async with running_cluster("a") as cluster:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -163,6 +164,6 @@ class PostgresStoreMachine(StoreMachine):
 TestMemoryStoreMachine = MemoryStoreMachine.TestCase
 TestMemoryStoreMachine.settings = settings(max_examples=50, stateful_step_count=15, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
-TestPostgresStoreMachine = PostgresStoreMachine.TestCase
+TestStoreMachine.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
+TestPostgresStoreMachine = pytest.mark.slow(PostgresStoreMachine.TestCase)
 TestPostgresStoreMachine.settings = settings(max_examples=8, stateful_step_count=12, deadline=None)

@@ -209,6 +209,7 @@ def test_reports_what_a_backup_holds(backed_up: BackedUp) -> None:
         assert (len(data), hashlib.sha256(data).hexdigest()) == (one["size"], one["sha256"])
 
 
+@pytest.mark.slow
 def test_is_restored_with_the_same_object_storage(
     backed_up: BackedUp, s3: S3Server, bucket: str, tmp_path: Path
 ) -> None:

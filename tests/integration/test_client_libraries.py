@@ -124,6 +124,7 @@ def size_of_file(path: Path) -> tuple[int, int]:
     return size_of(path.read_bytes())
 
 
+@pytest.mark.slow
 def test_litellm_makes_and_edits_images(offering: ServiceProcess, tmp_path: Path) -> None:
     require_client("litellm")
     write_images(tmp_path)
@@ -154,6 +155,7 @@ def ai_sdk(offering: ServiceProcess, node_project: Path) -> dict[str, Any]:
     return dict(json.loads(run_node(node_project, AI_SDK, **variables)))
 
 
+@pytest.mark.slow
 def test_the_ai_sdk_makes_and_edits_images(ai_sdk: dict[str, Any], node_project: Path) -> None:
     assert (node_project / "made.webp").read_bytes().startswith(b"RIFF")
     assert size_of_file(node_project / "made.webp") == (1536, 1024)

@@ -97,6 +97,7 @@ def test_open_webui_edits_one_image_and_several(http: httpx.Client, model: str) 
 # LibreChat: api/app/clients/tools/structured/OpenAIImageTools.js and DALLE3.js.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["gpt-image-1", "flux-2-dev"])
 def test_librechat_makes_and_edits_under_one_name(http: httpx.Client, model: str) -> None:
     client = openai.OpenAI(base_url=str(http.base_url), api_key=http.headers["Authorization"][7:])
@@ -119,6 +120,7 @@ def test_librechat_makes_and_edits_under_one_name(http: httpx.Client, model: str
         assert sizes(edited) == [(1024, 1024)]
 
 
+@pytest.mark.slow
 def test_librechats_dalle_tool_gets_a_link(http: httpx.Client) -> None:
     fields = {"model": "dall-e-3", "quality": "standard", "style": "vivid", "prompt": "a cat", "n": 1}
     for size in ((1024, 1024), (1792, 1024), (1024, 1792)):
@@ -136,6 +138,7 @@ def test_n8n_finds_the_names_that_it_can_use(http: httpx.Client) -> None:
     assert shown >= names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "size"),
     [
@@ -158,6 +161,7 @@ def test_n8n_makes_links_for_dall_e(http: httpx.Client) -> None:
     assert sizes_of_links(post(http, "/images/generations", fields)) == [(1024, 1792)]
 
 
+@pytest.mark.slow
 def test_n8n_edits_images_with_and_without_a_mask(http: httpx.Client) -> None:
     image, mask = ("image[]", png(512, 384)), ("mask", png_with_hole(512, 384))
     fields = {"prompt": "a hat", "model": "gpt-image-1", "n": "2", "size": "1024x1024"}
@@ -192,6 +196,7 @@ def test_n8n_makes_a_video_from_an_image(http: httpx.Client) -> None:
 # Dify, tool `openai`: tools/openai/tools/gpt_image_*.py of its plugins.
 
 
+@pytest.mark.slow
 def test_dify_makes_and_edits_images(http: httpx.Client, offering: ServiceProcess) -> None:
     client = openai.OpenAI(
         base_url=f"{offering.url}/v1", api_key=http.headers["Authorization"][7:], organization="org-1"
@@ -231,6 +236,7 @@ def test_dify_makes_and_edits_images(http: httpx.Client, offering: ServiceProces
 # InvokeAI: invokeai/app/services/external_generation/providers/openai.py.
 
 
+@pytest.mark.slow
 def test_invokeai_names_the_model(http: httpx.Client) -> None:
     gpt = {"model": "gpt-image-1.5", "prompt": "a cat", "n": 1, "output_format": "png", "quality": "high"}
     assert sizes(post(http, "/images/generations", {**gpt, "size": "1536x1024"})) == [(1536, 1024)]
@@ -255,6 +261,7 @@ def test_invokeai_may_leave_the_model_to_the_service(http: httpx.Client) -> None
 # InvokeAI: .../providers/custom_openai_images.py and fal.py of versions that have them.
 
 
+@pytest.mark.slow
 def test_invokeais_provider_for_other_servers(http: httpx.Client) -> None:
     fields = {"model": "flux-1-schnell", "prompt": "a cat", "n": 1}
     for size in ((1024, 1024), (256, 1024), (1152, 896)):

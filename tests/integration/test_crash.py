@@ -92,6 +92,7 @@ def _kill_one_instance(service: ServiceProcess) -> None:
     simulators[0].kill()
 
 
+@pytest.mark.slow
 async def test_sigterm_ends_with_0_and_leaves_nothing_running(service: ServiceProcess) -> None:
     assert service.process is not None
     async with service.client(service.key()) as http:
@@ -116,6 +117,7 @@ async def test_a_failing_instance_costs_time_and_no_money(faulty: ServiceProcess
     await _tell_all_to_fail(faulty, kind, 0)
 
 
+@pytest.mark.slow
 async def test_an_impossible_job_fails_and_is_not_charged(faulty: ServiceProcess) -> None:
     await _tell_all_to_fail(faulty, "node_error", 10)
     async with faulty.client(faulty.key("1.00")) as http:

@@ -322,6 +322,7 @@ def sockets_of(directory: Path) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
+@pytest.mark.slow
 async def test_a_port_that_was_taken_meanwhile_is_replaced(server: EmbeddedS3, store: ObjectStore) -> None:
     await store.put("outputs/kept", b"kept", PNG)
     await server.stop()
@@ -333,6 +334,7 @@ async def test_a_port_that_was_taken_meanwhile_is_replaced(server: EmbeddedS3, s
         assert await moved.get("outputs/kept") == b"kept"
 
 
+@pytest.mark.slow
 async def test_reports_why_the_server_cannot_start_and_recovers(tmp_path: Path) -> None:
     identities = tmp_path / "identities.json"
     keys = [{"accessKey": "a", "secretKey": "b" * 8}]

@@ -104,6 +104,7 @@ async def captures(http: aiohttp.ClientSession) -> int:
         return sum(entry["kind"] == "capture" for entry in (await response.json())["entries"])
 
 
+@pytest.mark.slow
 async def test_a_failure_that_passes_frees_the_key(service: ServiceProcess) -> None:
     async with client(service, new_key(service)) as http, client(service, new_key(service)) as other:
         await inject_fault(service, "hold_node", 1)

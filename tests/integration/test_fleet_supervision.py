@@ -174,6 +174,7 @@ async def test_an_operator_closes_the_circuit_breaker(tmp_path: Path) -> None:
         await wait_until_ready(fleet)
 
 
+@pytest.mark.slow
 async def test_the_circuit_closes_by_itself_for_another_try(tmp_path: Path) -> None:
     flag = tmp_path / "repaired"
     script = f"import os, sys, runpy; os.path.exists({str(flag)!r}) or sys.exit('broken'); " + (
@@ -227,6 +228,7 @@ async def test_stubborn_ones_and_their_children_are_killed(tmp_path: Path) -> No
     await wait_until(lambda: not is_alive(grandchild))
 
 
+@pytest.mark.slow
 async def test_grown_ones_are_recycled_once_idle(tmp_path: Path) -> None:
     fleet = LocalFleet.simulated(1, directory=tmp_path, policy=replace(QUICK, memory_limit=1))
     async with running(fleet) as told:
@@ -268,6 +270,7 @@ async def test_files_outside_of_its_folders_are_left_alone(tmp_path: Path) -> No
     assert outside.exists()
 
 
+@pytest.mark.slow
 async def test_no_orphans_after_kill_9(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import asyncio

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.support.polling import poll
 from tests.support.service import ROOT, ServiceProcess, running
@@ -15,6 +16,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 async def test_a_hung_instance_is_restarted_and_its_job_is_done_elsewhere(tmp_path: Path) -> None:
     def back(row: dict[str, object]) -> bool:
         return bool(row["restarts"]) and row["state"] == "ready"

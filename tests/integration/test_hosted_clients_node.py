@@ -230,6 +230,7 @@ def test_replicate_runs_streams_lists_and_uploads(offering: ServiceProcess, node
     assert "holds the settings of the client" in reported["encoded"]
 
 
+@pytest.mark.slow
 def test_the_ai_sdk_makes_and_edits_images_by_replicates_api(
     offering: ServiceProcess, node_project: Path
 ) -> None:
@@ -257,6 +258,7 @@ def test_fals_client_runs_follows_streams_and_uploads(offering: ServiceProcess, 
     assert reported["refused"] == ["ValidationError", 422, ["body", "hocus"]]
 
 
+@pytest.mark.slow
 def test_the_ai_sdk_makes_images_and_a_video_by_fals_api(
     offering: ServiceProcess, node_project: Path
 ) -> None:

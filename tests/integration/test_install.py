@@ -64,6 +64,7 @@ def lose(upstream: Path, path: str) -> None:
     (upstream / ".git" / "objects" / digest[:2] / digest[2:]).unlink()
 
 
+@pytest.mark.slow
 async def test_from_nothing_then_again_then_to_another_commit(
     upstream: Path, lock: ComfyUILock, wish: InstallRequest, tmp_path: Path
 ) -> None:

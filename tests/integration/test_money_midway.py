@@ -77,6 +77,7 @@ async def test_a_plan_change_expires_the_allowance_and_keeps_the_hold(slow: Serv
         assert await wallet(http) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 async def test_a_price_change_applies_to_later_jobs(slow: ServiceProcess) -> None:
     tariffs = Path(slow.environment["PIXELFACTORY_TARIFFS_DIR"])
     async with slow.client(slow.key("1.00")) as http:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.images import png, size_of
 from tests.support.node_project import run_node
 from tests.support.service import ServiceProcess
@@ -71,6 +73,7 @@ def test_edits_and_streams_images(paced: ServiceProcess, paced_key: str, node_pr
     assert told["refused"] == ["BadRequestError", 400, "too_many_images", "image"]
 
 
+@pytest.mark.slow
 def test_makes_videos(service: ServiceProcess, node_project: Path) -> None:
     (node_project / "one.png").write_bytes(png(256, 256))
     script, key = CLIENT + VIDEOS, service.key("1.00")

@@ -139,6 +139,7 @@ async def test_runs_the_examples_that_return_the_result(
             assert size_of(await download(url)) == ((512, 512) if name == "getData" else (1024, 1024))
 
 
+@pytest.mark.slow
 async def test_runs_the_batch_examples(offering: ServiceProcess, tmp_path: Path) -> None:
     key = new_key(offering, None)  # it is free
     async with receiving() as receiver, aiohttp.ClientSession() as http:

@@ -102,6 +102,7 @@ def test_curl_makes_a_video(desk: Path, service: ServiceProcess, key: str) -> No
     assert (video.frames, video.fps) == (81, 16.0)
 
 
+@pytest.mark.slow
 def test_python_makes_a_video(desk: Path, service: ServiceProcess, key: str) -> None:
     told = python(desk, service, key, example("video.py", service, key))
     assert told == "Video saved to output.mp4\n"
@@ -143,6 +144,7 @@ def test_the_same_seed_gives_the_same_image(desk: Path, service: ServiceProcess,
     assert python(desk, service, key, example("seeds.py", service, key), compare) == "True\n"
 
 
+@pytest.mark.slow
 def test_python_retries_errors(desk: Path, service: ServiceProcess, key: str) -> None:
     text = example("retry.py", service, key)
     assert python(desk, service, key, text, "print(len(generate_with_retry('a cat').data))") == "1\n"

@@ -35,6 +35,7 @@ def slow(tmp_path: Path) -> Iterator[ServiceProcess]:
         yield started
 
 
+@pytest.mark.slow
 async def test_runs_the_script_to_its_end(slow: ServiceProcess, tmp_path: Path) -> None:
     script = SCRIPT.read_text().replace("YOUR_API_KEY", new_key(slow, None, plan="tiny"))
     (tmp_path / "generate.py").write_text(script.replace("https://api.pixelapi.dev", slow.url))

@@ -129,23 +129,27 @@ async def test_a_shortage_of_descriptors_costs_no_job_and_no_instance(service: S
     assert errors == after["sim-1"]["supervision_errors"]
 
 
+@pytest.mark.slow
 async def test_ordinary_jobs_complete_and_none_is_turned_away(aftermath: Aftermath) -> None:
     assert [job["status"] for job in aftermath.ordinary] == ["completed"] * ORDINARY_JOBS
     assert aftermath.statuses == [202] * ORDINARY_JOBS
 
 
+@pytest.mark.slow
 async def test_requests_that_end_their_instance_twice_fail_uncharged(aftermath: Aftermath) -> None:
     codes = [(job["status"], job["error"]["code"]) for job in aftermath.poison]
     assert codes == [("failed", "quarantined")] * len(POISON_IMAGES)
     assert aftermath.available["bad"] == 5.0
 
 
+@pytest.mark.slow
 async def test_the_fleet_is_ready_at_the_end(service: ServiceProcess, aftermath: Aftermath) -> None:
     instances = await wait_for_instances(service, all_ready)
     assert all(row["failures"] < 3 for row in instances.values()), "no breaker was near to opening"
     assert "is failed" not in service.log
 
 
+@pytest.mark.slow
 async def test_no_shard_ends_more_than_two_instances(service: ServiceProcess, aftermath: Aftermath) -> None:
     async with service.client(service.admin_token) as admin:
         kept = await get(admin, "/admin/v1/quarantine")
@@ -156,6 +160,7 @@ async def test_no_shard_ends_more_than_two_instances(service: ServiceProcess, af
         assert {one["instance"] for one in deaths} <= {"sim-0", "sim-1", "sim-2"}
 
 
+@pytest.mark.slow
 async def test_operators_download_the_graph_and_delete_the_entry(
     service: ServiceProcess, aftermath: Aftermath
 ) -> None:
@@ -180,6 +185,7 @@ async def test_operators_download_the_graph_and_delete_the_entry(
                 assert response.status == 404
 
 
+@pytest.mark.slow
 async def test_callers_cannot_see_the_quarantine(service: ServiceProcess) -> None:
     async with service.client(new_key(service)) as http:
         for path in ("/admin/v1/quarantine", "/admin/v1/quarantine/x", "/admin/v1/quarantine/x/graph"):
@@ -187,6 +193,7 @@ async def test_callers_cannot_see_the_quarantine(service: ServiceProcess) -> Non
                 assert response.status == 401
 
 
+@pytest.mark.slow
 async def test_quarantines_are_counted(service: ServiceProcess, aftermath: Aftermath) -> None:
     metrics = await scrape(service)
     assert metrics.value("pixelfactory_shards_quarantined_total") >= len(POISON_IMAGES)
@@ -194,6 +201,7 @@ async def test_quarantines_are_counted(service: ServiceProcess, aftermath: After
     assert errors >= len(POISON_IMAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/images/generations", "/api/v1/images/generations"])
 async def test_a_waiting_caller_is_told_not_to_retry(service: ServiceProcess, path: str) -> None:
     await wait_for_instances(service, all_ready)

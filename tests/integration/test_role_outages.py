@@ -66,6 +66,7 @@ def list_holds(installation: Installation) -> list[tuple[object, ...]]:
     return installation.cluster.query(f"{query} GROUP BY account HAVING sum(micros) <> 0")
 
 
+@pytest.mark.slow
 async def test_a_job_whose_caller_was_at_a_killed_process_is_cancelled_and_not_charged(
     apis: tuple[ServiceProcess, ServiceProcess], installation: Installation, key: str
 ) -> None:

@@ -312,6 +312,7 @@ async def test_another_session_secret_is_named_as_the_reason(
         installation.processes.remove(stranger)
 
 
+@pytest.mark.slow
 async def test_a_standby_goes_on_with_what_the_killed_leader_ran(s3: S3Server, tmp_path: Path) -> None:
     """Waiting callers of both API processes get their results, each is charged once, nothing runs twice."""
     with installed(tmp_path, s3, time_scale="0.5") as installation:

@@ -44,7 +44,7 @@ ENVIRONMENT = {
 OPTIONS = ("--simulate", "2")
 
 
-@pytest.fixture(scope="module", params=["full disk", "file size limit"])
+@pytest.fixture(scope="module", params=["full disk", pytest.param("file size limit", marks=pytest.mark.slow)])
 def trouble(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ServiceProcess, StoreFailure]]:

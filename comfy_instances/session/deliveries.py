@@ -63,6 +63,8 @@ class Deliveries:
         self._settings = settings
         #: Prompts whose results are being collected.
         self._collecting: set[str] = set()
+        #: False once an older node pack has refused to forget several prompts in one request.
+        self._can_forget = True
 
     @property
     def is_in_use(self) -> bool:
@@ -162,6 +164,19 @@ class Deliveries:
             await self._call("DELETE", f"pixelfactory/delivery/{prompt_id}")
         except DeliveryUnsupported:
             return
+
+    async def forget(self, prompt_ids: Sequence[str]) -> bool:
+        """Have the instance release prompts and delete their history in one request.
+
+        False if its node pack is older and cannot: then `release` does it, prompt by prompt, without the
+        history. Raises InstanceGone.
+        """
+        if self._can_forget:
+            try:
+                await self._call("POST", "pixelfactory/ended", {"prompts": list(prompt_ids)})
+            except DeliveryUnsupported:
+                self._can_forget = False
+        return self._can_forget
 
     async def fetch_inputs(self, prompt_id: str, files: Sequence[InputGrant]) -> list[str]:
         """Have the instance fetch input files; return their names for graphs, in order.

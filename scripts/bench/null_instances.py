@@ -51,7 +51,7 @@ class NullInstances:
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=2**26)
-        app.add_routes(DeliveryRoutes(self._deliveries).routes())
+        app.add_routes(DeliveryRoutes(self._deliveries, self._history).routes())
         app.add_routes(
             [
                 web.get("/ws", self._listen),

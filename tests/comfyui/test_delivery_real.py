@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from comfy_instances.protocol.delivery import PREVIEWS_KEY, DeliveredFile, DeliveryState, replace_savers
+from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, Preview
 from orchestrator.media.formats import probe_media
@@ -208,6 +209,30 @@ async def test_previews_are_made_for_listeners_at_a_bounded_rate(
     assert 1 <= len(bounded) < 60
     assert (bounded[0].node, bounded[0].content_type) == ("4", "image/jpeg")
     assert max(Image.open(io.BytesIO(bounded[0].data)).size) <= 512
+
+
+async def test_prompts_that_have_ended_are_forgotten_in_one_request(
+    session: InstanceSession, comfyui: RealServer
+) -> None:
+    ended = {str(uuid4()) for _ in range(2)}
+    for prompt_id in ended:
+        await session.run_prompt(prompt_id, replace_savers(sampled(1), ["9"]), lambda _: None)
+    async with aiohttp.ClientSession(comfyui.url) as http:
+
+        async def history() -> set[str]:
+            async with http.get("/history") as response:
+                return set(await response.json())
+
+        assert ended <= await history()
+        assert await session.deliveries.forget(sorted(ended))
+        assert not ended & await history()
+    for prompt_id in ended:
+        with pytest.raises(InstanceGone, match="no longer knows"):
+            await session.deliveries.collect(prompt_id, never_granted)
+
+
+async def never_granted(file: DeliveredFile) -> None:
+    raise AssertionError(file)
 
 
 async def delivered(

@@ -24,11 +24,11 @@ from tests.support.webhook_receiver import WebhookReceiver, receiving
 
 BUCKET = "crash-points"
 REQUEST = (
-    *("accept the job", "fetch the input", "submit the prompt", "follow the results", "release the results"),
-    *("finish the shard", "delete the history", "post the webhook", "record the delivery"),
+    *("accept the job", "fetch the input", "submit the prompt", "follow the results", "finish the shard"),
+    *("forget the prompt", "post the webhook", "record the delivery"),
 )
 #: Steps where results and input files pass through the service.
-THROUGH = ("upload the input", "fetch the output", "store the object")
+THROUGH = ("upload the input", "fetch the output", "store the object", "delete the history")
 CANCEL = ("cancel the job", "interrupt the prompt")
 FAILURE = ("end the attempt", "fail the job")
 REMOVAL = ("remove the job", "delete the object")

@@ -68,12 +68,36 @@ async def test_prompts_that_end_together_share_a_request(
     assert server.requests == ["POST /history"]
 
 
-async def test_what_the_node_pack_holds_is_released(
+async def test_what_the_node_pack_holds_is_released_in_the_same_request(
     server: ScriptedComfyUI, cleaner: InstanceCleaner
 ) -> None:
-    cleaner.add(ID, Leftovers("a", needs_release=True))
-    await poll(lambda: asyncio.sleep(0, len(server.requests)), lambda count: count == 2)
-    assert server.requests == ["DELETE /pixelfactory/delivery/a", "POST /history"]
+    forgotten: list[str] = []
+
+    async def forget(request: web.Request) -> web.Response:
+        forgotten.extend((await request.json())["prompts"])
+        return web.json_response({"released": 2})
+
+    server.answers["POST /pixelfactory/ended"] = forget
+    server.history = {"c": {}}
+    for name in "ab":
+        cleaner.add(ID, Leftovers(name, needs_release=True))
+    cleaner.add(ID, Leftovers("c"))
+    await poll(lambda: asyncio.sleep(0, server.history), lambda left: not left)
+    assert server.requests == ["POST /pixelfactory/ended", "POST /history"]
+    assert forgotten == ["a", "b"]
+
+
+async def test_an_older_node_pack_releases_prompt_by_prompt(
+    server: ScriptedComfyUI, cleaner: InstanceCleaner
+) -> None:
+    for name in "ab":
+        server.history = {name: {}}
+        cleaner.add(ID, Leftovers(name, needs_release=True))
+        await poll(lambda: asyncio.sleep(0, server.history), lambda left: not left)
+    assert server.requests == [
+        *("POST /pixelfactory/ended", "DELETE /pixelfactory/delivery/a", "POST /history"),
+        *("DELETE /pixelfactory/delivery/b", "POST /history"),
+    ]
 
 
 async def test_stopping_deletes_what_waits(server: ScriptedComfyUI, cleaner: InstanceCleaner) -> None:
@@ -93,7 +117,7 @@ async def test_an_instance_that_does_not_respond_delays_neither_its_users_nor_th
         await asyncio.Event().wait()
         raise AssertionError
 
-    server.answers["DELETE /pixelfactory/delivery/a"] = never
+    server.answers["POST /pixelfactory/ended"] = never
     cleaner.add(ID, Leftovers("a", needs_release=True))
     await asyncio.wait_for(asked.wait(), TIMEOUT_SECONDS)
     await asyncio.wait_for(cleaner.stop(), TIMEOUT_SECONDS)

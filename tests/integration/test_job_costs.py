@@ -19,7 +19,7 @@ BUDGET = {
     # Those of the commits, and what is read for the key and the job.
     "statements of SQL": 47,
     # The prompt, twice the state of its delivery, once with the grant; its release, its history.
-    "requests to the instance": 5,
+    "requests to the instance": 4,
     # The instance stores the result; whether it is there, and for its thumbnail the result and a PUT.
     "requests to object storage": 4,
     # Whether the result is there. Nothing is looked for before it is stored.

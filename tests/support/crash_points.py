@@ -20,7 +20,7 @@ STEPS: dict[str, tuple[str, str]] = {
     "upload the input": ("comfy_instances.session.client:ComfyUIClient", "upload_input"),
     "fetch the input": ("comfy_instances.session.deliveries:Deliveries", "fetch_inputs"),
     "follow the results": ("comfy_instances.session.deliveries:Deliveries", "_follow"),
-    "release the results": ("comfy_instances.session.deliveries:Deliveries", "release"),
+    "forget the prompt": ("comfy_instances.session.deliveries:Deliveries", "forget"),
     "submit the prompt": ("comfy_instances.session.client:ComfyUIClient", "submit"),
     "fetch the output": ("comfy_instances.session.client:ComfyUIClient", "fetch_file"),
     "store the object": ("orchestrator.storage.object_store:ObjectStore", "put"),

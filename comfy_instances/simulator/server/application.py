@@ -86,7 +86,7 @@ def _routes(instance: SimulatedInstance) -> list[web.RouteDef]:
     # As in ComfyUI, it is not below /api.
     ours.append(get("/internal/logs/raw", info.raw_log))
     if instance.deliveries is not None:
-        ours += DeliveryRoutes(instance.deliveries).routes()
+        ours += DeliveryRoutes(instance.deliveries, instance.queue.history).routes()
     return [*everywhere, *prefixed, *ours]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import MutableMapping
 from typing import Any
 
 import aiohttp
@@ -18,8 +19,10 @@ _ERROR_CODE = re.compile(rb"<Code>(\w{1,60})</Code>")
 class DeliveryRoutes:
     """Handlers of `/pixelfactory/delivery`, `/pixelfactory/inputs` and `/pixelfactory/previews`."""
 
-    def __init__(self, deliveries: SimulatedDeliveries) -> None:
+    def __init__(self, deliveries: SimulatedDeliveries, history: MutableMapping[str, Any]) -> None:
+        """`history` is that of the instance, by prompt id."""
         self._deliveries = deliveries
+        self._history = history
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -28,6 +31,7 @@ class DeliveryRoutes:
             web.post("/pixelfactory/delivery/{prompt_id}", self.follow),
             web.get("/pixelfactory/delivery/{prompt_id}/{number}", self.fetch),
             web.delete("/pixelfactory/delivery/{prompt_id}", self.release),
+            web.post("/pixelfactory/ended", self.forget),
             web.post("/pixelfactory/inputs/{prompt_id}", self.fetch_inputs),
             web.post("/pixelfactory/previews/{prompt_id}", self.set_previews),
         ]
@@ -73,6 +77,14 @@ class DeliveryRoutes:
         """Forget a prompt."""
         _check(request)
         return web.json_response({"released": self._deliveries.release(request.match_info["prompt_id"])})
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """Forget prompts, and delete their entries of the history."""
+        _check(request)
+        prompts: list[str] = (await request.json())["prompts"]
+        for prompt_id in prompts:
+            self._history.pop(prompt_id, None)
+        return web.json_response({"released": sum(map(self._deliveries.release, prompts))})
 
     async def fetch_inputs(self, request: web.Request) -> web.Response:
         """Fetch input files."""

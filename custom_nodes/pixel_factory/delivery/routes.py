@@ -5,6 +5,7 @@
     POST   /pixelfactory/delivery/{prompt_id}            grant requests, and wait for a change
     GET    /pixelfactory/delivery/{prompt_id}/{number}   the bytes of a file that was not uploaded
     DELETE /pixelfactory/delivery/{prompt_id}            forget the results, and let go of input files
+    POST   /pixelfactory/ended                           the same for several, and delete their history
     POST   /pixelfactory/inputs/{prompt_id}              fetch input files, and keep them for a prompt
     POST   /pixelfactory/previews/{prompt_id}            switch the previews of a prompt on or off
 
@@ -59,6 +60,7 @@ def register_routes() -> None:
     routes.post("/pixelfactory/delivery/{prompt_id}")(_for_service(follow))
     routes.get("/pixelfactory/delivery/{prompt_id}/{number}")(_for_service(fetch))
     routes.delete("/pixelfactory/delivery/{prompt_id}")(_for_service(release))
+    routes.post("/pixelfactory/ended")(_for_service(_forgetter(instance.prompt_queue.delete_history_item)))
     routes.post("/pixelfactory/inputs/{prompt_id}")(_for_service(fetch_inputs))
     routes.post("/pixelfactory/previews/{prompt_id}")(_for_service(set_previews))
     previews.install()
@@ -156,8 +158,26 @@ async def fetch(request: web.Request) -> web.Response:
 
 async def release(request: web.Request) -> web.Response:
     """Forget the results of a prompt; its input files may be deleted from the cache."""
-    get_inputs().release(request.match_info["prompt_id"])
-    return web.json_response({"released": get_courier().release(request.match_info["prompt_id"])})
+    return web.json_response({"released": _release(request.match_info["prompt_id"])})
+
+
+def _release(prompt_id: str) -> bool:
+    get_inputs().release(prompt_id)
+    return get_courier().release(prompt_id)
+
+
+def _forgetter(delete_history: Callable[[str], None]) -> Handler:
+    """Return a handler that releases prompts and deletes their entries of ComfyUI's history."""
+
+    async def forget(request: web.Request) -> web.Response:
+        prompts = [str(prompt_id) for prompt_id in (await request.json())["prompts"]]
+        released = 0
+        for prompt_id in prompts:
+            released += _release(prompt_id)
+            delete_history(prompt_id)
+        return web.json_response({"released": released})
+
+    return forget
 
 
 async def fetch_inputs(request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from comfy_instances.fleet.protocol import Fleet
 from comfy_instances.protocol.errors import InstanceError
-from comfy_instances.session.session import FileRef
+from comfy_instances.session.session import FileRef, InstanceSession
 from comfy_instances.tasks import end_tasks, spawn
 
 log = logging.getLogger(__name__)
@@ -73,12 +73,20 @@ class InstanceCleaner:
 
     async def _clean(self, instance_id: str, ended: Sequence[Leftovers]) -> None:
         try:
-            session = self._fleet.session(instance_id)
-            released = [one.prompt_id for one in ended if one.needs_release]
-            await asyncio.gather(*map(session.deliveries.release, released))
-            await session.delete_history([one.prompt_id for one in ended])
+            await _forget(self._fleet.session(instance_id), ended)
         except InstanceError as error:
             log.info("could not clean up after %d prompt(s) on %s: %s", len(ended), instance_id, error)
         # The files of a local instance are there although it does not respond.
         if files := [file for one in ended for file in one.files]:
             await self._fleet.delete_files(instance_id, files)
+
+
+async def _forget(session: InstanceSession, ended: Sequence[Leftovers]) -> None:
+    """Release what the node pack holds, and delete the history. Raises InstanceError."""
+    held = [one.prompt_id for one in ended if one.needs_release]
+    others = [one.prompt_id for one in ended if not one.needs_release]
+    if held and not await session.deliveries.forget(held):
+        await asyncio.gather(*map(session.deliveries.release, held))
+        others = [one.prompt_id for one in ended]
+    if others:
+        await session.delete_history(others)

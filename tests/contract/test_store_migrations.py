@@ -29,7 +29,7 @@ from orchestrator.jobs.objects import DeletionReason
 from orchestrator.store import Store
 from orchestrator.store.schema import UnknownSchema
 from orchestrator.store.sqlite import SqliteStore
-from orchestrator.store.sqlite.migrations import MIGRATION_NAMES, MIGRATIONS
+from orchestrator.store.sqlite.migrations import MIGRATION_NAMES, load_migrations
 from tests.support.service import pixelfactory
 from tests.support.store_harness import PICTURE
 
@@ -40,7 +40,6 @@ NOW = datetime(2027, 1, 1, 12, 0, tzinfo=UTC)
 #: Migrates a database and is killed -9 before the statement of this number; statements are counted from 0.
 KILLED_MIGRATION = """
 import os, signal, sqlite3, sys
-from sqlite_utils import Database
 from orchestrator.store.sqlite.migrations import migrate
 
 def run(path, fatal):
@@ -51,7 +50,7 @@ def run(path, fatal):
         if next(seen) == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
     db.set_trace_callback(before_statement)
-    migrate(Database(db))
+    migrate(db)
 
 for number, path in enumerate(sys.argv[2:]):
     child = os.fork()
@@ -68,7 +67,7 @@ def build(path: Path, last: str, *, filled: bool) -> None:
         db = Database(connection)
         for name in MIGRATION_NAMES[: MIGRATION_NAMES.index(last) + 1]:
             following = MIGRATION_NAMES[MIGRATION_NAMES.index(name) + 1 :]
-            MIGRATIONS.apply(db, stop_before=following)
+            load_migrations().apply(db, stop_before=following)
             # A day apart, and the rows are dated accordingly.
             day = FIRST_MIGRATION + timedelta(days=MIGRATION_NAMES.index(name))
             connection.execute(

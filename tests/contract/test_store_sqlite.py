@@ -22,7 +22,7 @@ from orchestrator.store import ApiKeyLimits
 from orchestrator.store.sql.rows import insert_row
 from orchestrator.store.sqlite.connection import READER_COUNT, ConnectionPool
 from orchestrator.store.sqlite.database import SqliteDatabase
-from orchestrator.store.sqlite.migrations import MIGRATIONS, split_statements
+from orchestrator.store.sqlite.migrations import load_migrations, split_statements
 from tests.support.store_harness import (
     PICTURE,
     START,
@@ -292,7 +292,7 @@ def test_a_script_is_split_into_whole_statements() -> None:
 async def test_earlier_webhook_errors_lose_internal_hosts_and_messages_get_receivers(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with closing(sqlite3.connect(path)) as old:
-        MIGRATIONS.apply(Database(old), stop_before="0017_fair_webhooks")
+        load_migrations().apply(Database(old), stop_before="0017_fair_webhooks")
         old.execute("INSERT INTO accounts (id, name, plan, created_at) VALUES ('a', 'Ada', 'free', '2026')")
         moment = START.isoformat(timespec="microseconds")
         for id, error, status in (
@@ -333,7 +333,7 @@ async def test_opening_twice_migrates_once(tmp_path: Path) -> None:
 
 async def test_books_of_the_first_schema_are_brought_up_to_date(tmp_path: Path) -> None:
     db = Database(tmp_path / "store.db")
-    MIGRATIONS.apply(db, stop_before="0004_keys")
+    load_migrations().apply(db, stop_before="0004_keys")
     moment = START.isoformat(timespec="microseconds")
     for statement in (
         "INSERT INTO accounts VALUES ('a', 'Ada', 'free', ?)",

@@ -63,7 +63,19 @@ def test_commands_that_ask_the_service_import_no_library_of_it(name: str) -> Non
 
 
 def test_the_service_imports_neither_ffmpeg_nor_what_is_not_configured() -> None:
-    """Each is imported where it is needed first: videos, Redis, PostgreSQL, traces, certificates, GPUs."""
+    """Each is imported where it is needed first: videos, Redis, PostgreSQL, traces, certificates, GPUs, and
+    migrations, which import NumPy."""
     loaded = loaded_modules("import orchestrator.cli.commands.up")
-    unneeded = ("av", "c2pa", "openai", "opentelemetry", "psycopg", "pynvml", "ray", "redis")
+    unneeded = (
+        "av",
+        "c2pa",
+        "numpy",
+        "openai",
+        "opentelemetry",
+        "psycopg",
+        "pynvml",
+        "ray",
+        "redis",
+        "sqlite_utils",
+    )
     assert loaded.isdisjoint(unneeded), loaded

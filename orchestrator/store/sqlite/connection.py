@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlite_utils import Database
-
 from orchestrator.errors import InvalidRequest, ServiceUnavailable
 from orchestrator.store.signals import StoreEvent
 from orchestrator.store.sqlite.database import SqliteDatabase, connect
@@ -141,7 +139,7 @@ class ConnectionPool:
         path.parent.mkdir(parents=True, exist_ok=True)
         pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
         self._writer = _open_connection(path, busy_timeout_seconds, *pragmas)
-        migrate(Database(self._writer))
+        migrate(self._writer)
         if prepare:
             prepare(self._writer)
         self._readers: queue.SimpleQueue[SqliteDatabase] = queue.SimpleQueue()

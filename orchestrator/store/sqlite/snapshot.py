@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlite_utils import Database
-
 from orchestrator.jobs.objects import is_thumbnail
 from orchestrator.store.sql.audit import audit_ledger
 from orchestrator.store.sqlite.database import SqliteDatabase, connect
@@ -110,7 +108,7 @@ def summarize_database(path: Path) -> DatabaseSummary:
         if _has_table(db, "jobs"):
             query = "SELECT count(*) FROM jobs WHERE finished_at IS NULL"
             counts["unfinished_jobs"] = int(db.execute(query).fetchone()[0])
-        return DatabaseSummary(schema=applied_migrations(Database(db)), counts=counts)
+        return DatabaseSummary(schema=applied_migrations(db), counts=counts)
 
 
 def list_named_objects(path: Path) -> list[NamedObject]:
@@ -140,7 +138,7 @@ def upgrade_and_audit(path: Path) -> list[AuditViolation]:
     """
     with _translated(path), closing(_open(path, query_only=False)) as db:
         db.execute("PRAGMA foreign_keys = ON")
-        migrate(Database(db))
+        migrate(db)
         _check_integrity(db, path)
         return audit_ledger(db)
 

@@ -151,6 +151,7 @@ def test_adds_changes_and_removes_an_alert_that_fires(page: Page, service: Servi
     expect(page.get_by_text("No budget alerts yet.")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_shows_errors_of_an_alert_at_the_field_at_fault(page: Page, key: str) -> None:
     open_billing_page(page, key)
     form = page.get_by_role("form", name="Add alert")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 from playwright.sync_api import BrowserContext, Page
 
 from tests.support.browser import new_key
@@ -23,6 +24,7 @@ FOLLOW = """
 """
 
 
+@pytest.mark.slow
 def test_event_source_receives_each_event_once_and_stops_after_the_last(
     context: BrowserContext, page: Page, service: ServiceProcess
 ) -> None:

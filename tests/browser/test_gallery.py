@@ -278,7 +278,7 @@ def test_a_keyboard_reaches_tiles_and_dialog(gallery: Page) -> None:
 @pytest.mark.parametrize(
     ("width", "scheme"),
     [
-        (1440, "light"),
+        pytest.param(1440, "light", marks=pytest.mark.slow),
         (390, "dark"),
         pytest.param(1440, "dark", marks=pytest.mark.slow),
         pytest.param(390, "light", marks=pytest.mark.slow),

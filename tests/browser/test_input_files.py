@@ -143,6 +143,7 @@ def test_names_the_files_of_a_result_that_must_be_chosen_again(media_page: Page)
     expect(alert).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_settings_of_a_result_take_the_place_of_those_in_the_form(media_page: Page) -> None:
     page = media_page
     page.get_by_label("Model", exact=True).select_option("flux-1-dev-image-to-image")

@@ -110,6 +110,7 @@ def test_rotating_the_own_key_keeps_the_session(page: Page, service: ServiceProc
     expect(page.get_by_text("Revoked and expired keys (1)")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_revoking_the_own_key_ends_the_session(page: Page, service: ServiceProcess, mine: str) -> None:
     page.once("dialog", lambda dialog: dialog.accept())
     card(page, "tester").get_by_role("button", name="Revoke").click()

@@ -127,6 +127,7 @@ UNNAMED_CONTROLS = """() => [...document.querySelectorAll("input, select, textar
     .map((node) => node.outerHTML)"""
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name(playground: Page) -> None:
     for mode, model in (
         ("Image", "flux-2-dev"),
@@ -139,6 +140,7 @@ def test_every_control_has_a_name(playground: Page) -> None:
         assert playground.evaluate(UNNAMED_CONTROLS) == []
 
 
+@pytest.mark.slow
 def test_playground_fits_a_phone(playground: Page) -> None:
     playground.set_viewport_size({"width": 360, "height": 740})
     for mode in ("Video", "Image"):

@@ -81,6 +81,7 @@ def test_cluster_simulation_answers_every_question() -> None:
     assert "images and videos apart" in done.stdout
 
 
+@pytest.mark.slow
 def test_sampling_with_a_network_needs_a_gpu_and_says_so() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scripts.bench.gpu_time", "--flux", "bf16,nvfp4"],
@@ -96,6 +97,7 @@ def test_sampling_with_a_network_needs_a_gpu_and_says_so() -> None:
     assert "--small" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_kind_of_weights_that_fails_is_a_row_and_loses_none_before_it(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     words = ("--flux", "fp8", "--small", "--results", str(file), "--comfyui", str(tmp_path))

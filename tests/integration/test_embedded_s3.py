@@ -231,6 +231,7 @@ def shell(s3: S3Server, commands: str, *, config: Path) -> str:
             return process.communicate()[0]
 
 
+@pytest.mark.slow
 async def test_a_shell_of_another_user_lists_and_deletes_nothing(s3: S3Server, tmp_path: Path) -> None:
     async with ObjectStore(s3.access(BUCKET)) as store:
         await store.ensure_bucket()

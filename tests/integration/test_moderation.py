@@ -159,6 +159,7 @@ async def test_logs_rejections_without_the_prompt(strict: ServiceProcess, caller
     assert "nothing else of this" not in strict.log
 
 
+@pytest.mark.slow
 async def test_by_default_nothing_is_refused(service: ServiceProcess, key: str) -> None:
     async with service.client(key) as http:
         assert (await ask(http, prompt="badword violence"))[0] == 200

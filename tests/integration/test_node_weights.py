@@ -80,6 +80,7 @@ async def test_takes_a_file_that_is_there_already_once_it_is_verified(tmp_path: 
     assert await pull(tmp_path, row("http://127.0.0.1:1/absent")) == {PATH: len(DATA)}
 
 
+@pytest.mark.slow
 async def test_processes_of_a_node_pull_a_file_together_once(tmp_path: Path) -> None:
     program = (
         "import asyncio, json, pathlib, sys; from orchestrator.weights.node_weights import pull_node_weights;"

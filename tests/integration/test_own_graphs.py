@@ -174,6 +174,7 @@ async def test_typescript_sdk_runs_a_graph_and_downloads(
     assert printed.split() == ["succeeded", "ComfyUI_00001_.png", "true"]
 
 
+@pytest.mark.slow
 async def test_a_client_of_comfyui_runs_a_graph_by_the_facade(
     host: ServiceProcess, key: str, comfy_packages: Path
 ) -> None:

@@ -26,14 +26,14 @@ from tests.support.webhook_receiver import WebhookReceiver, receiving
 
 EXAMPLES = Path(__file__).parent.parent / "documents" / "pixazo"
 QUEUED = (
-    "flux-2-pro-image-to-image-866",
     "flux-2-pro-text-to-image-trainer-712",
     "pro1.1",
-    "flux-dev-image",
     "flux-fill-dev",
 )
-#: Sections that differ from one of the above by the model only.
+#: Sections that differ from one of the above by the model or the number of inputs only.
 ALIKE = (
+    "flux-2-pro-image-to-image-866",
+    "flux-dev-image",
     "flux-2-pro-text-to-image-799",
     "flux-2-pro-image-to-image-trainer-831",
     "flux-kontext-restore-image",

@@ -115,6 +115,7 @@ async def test_jobs_survive_a_restart_of_postgresql_under_both_roles(
         assert (await wait_for_job(one, job))["status"] == "completed"
 
 
+@pytest.mark.slow
 async def test_jobs_wait_while_the_only_scheduler_restarts(
     apis: tuple[ServiceProcess, ServiceProcess], scheduler: ServiceProcess, key: str
 ) -> None:

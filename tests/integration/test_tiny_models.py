@@ -94,6 +94,7 @@ def test_the_upscaler_has_the_tensors_of_an_esrgan_with_one_block(models: Path) 
     assert not any(array.any() for name, array in tensors.items() if name.startswith("model.1."))
 
 
+@pytest.mark.slow
 def test_the_upscaler_repeats_each_pixel_four_times_four(models: Path) -> None:
     tensors = upscaler(models)
     image = np.random.default_rng(0).random((3, 5, 7), np.float32)

@@ -112,7 +112,7 @@ def bodies(draw: st.DrawFn, id: str) -> dict[str, Any]:
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("model", MODELS)
 @settings(
-    max_examples=25,
+    max_examples=10,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],

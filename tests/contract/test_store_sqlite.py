@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import sqlite3
@@ -19,6 +20,7 @@ from sqlite_utils import Database
 from orchestrator.errors import InsufficientBalance, ServiceUnavailable
 from orchestrator.jobs import JobRecord
 from orchestrator.store import ApiKeyLimits
+from orchestrator.store.signals import StoreEvent, StoreEventKind
 from orchestrator.store.sql.rows import insert_row
 from orchestrator.store.sqlite.connection import READER_COUNT, ConnectionPool
 from orchestrator.store.sqlite.database import SqliteDatabase
@@ -114,6 +116,26 @@ async def test_a_write_that_fails_takes_nothing_of_its_group_with_it(world: Stor
     assert await world.wallet() == (600_000, 400_000)
 
 
+async def test_a_write_that_fails_alone_leaves_nothing(tmp_path: Path) -> None:
+    published: list[StoreEvent] = []
+    connections = ConnectionPool(tmp_path / "store.db", publish=published.extend)
+    account = {"id": "a", "name": "", "plan": "", "created_at": ""}
+
+    def fail_halfway(db: SqliteDatabase) -> None:
+        insert_row(db, "accounts", account)
+        db.signal([StoreEvent(StoreEventKind.JOB_CHANGED, "job")])
+        raise ValueError("halfway")
+
+    def count(db: SqliteDatabase) -> int:
+        return int(db.execute("SELECT count(*) FROM accounts").fetchone()[0])
+
+    with pytest.raises(ValueError, match="halfway"):
+        await connections.write(fail_halfway)
+    assert await connections.write(count) == 0
+    assert published == []
+    await connections.close()
+
+
 async def test_a_commit_that_fails_fails_every_write_of_its_group(tmp_path: Path) -> None:
     connections = ConnectionPool(tmp_path / "store.db")
 
@@ -167,6 +189,24 @@ async def test_a_deferred_write_shares_the_transaction_of_the_next(tmp_path: Pat
     await asyncio.gather(*deferred)
     await connections.write_deferred(note, "alone")
     assert made[-1] == "alone", "no other write came, and it was made nevertheless"
+    await connections.close()
+
+
+async def test_what_a_write_may_roll_back_is_no_file(tmp_path: Path) -> None:
+    connections = ConnectionPool(tmp_path / "store.db")
+
+    def fill(db: SqliteDatabase) -> None:
+        db.execute("CREATE TABLE filled (number INTEGER PRIMARY KEY, text TEXT)")
+        db.executemany("INSERT INTO filled VALUES (?, ?)", ((number, "x" * 500) for number in range(1000)))
+
+    def change_and_list_files(db: SqliteDatabase) -> list[str]:
+        db.execute("UPDATE filled SET text = text || 'y'")
+        return [os.path.realpath(file) for file in Path("/proc/self/fd").iterdir()]
+
+    await connections.write(fill)
+    files = await connections.write(change_and_list_files)
+    assert str(tmp_path / "store.db") in files
+    assert [file for file in files if "etilqs" in file] == []
     await connections.close()
 
 

@@ -17,7 +17,7 @@ BUDGET = {
     # The job with its hold and attempt, the result with the capture; later the response, the thumbnail's key.
     "commits": 4,
     # Those of the commits, and what is read for the key and the job.
-    "statements of SQL": 47,
+    "statements of SQL": 39,
     # The prompt, twice the state of its delivery, once with the grant; its release, its history.
     "requests to the instance": 4,
     # The instance stores the result; whether it is there, and for its thumbnail the result and a PUT.

@@ -140,6 +140,9 @@ class ConnectionPool:
         pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
         self._writer = _open_connection(path, busy_timeout_seconds, *pragmas)
         migrate(self._writer)
+        # What a savepoint changes is copied first, for its rollback: a file for each was created, written and
+        # deleted otherwise. Not for migrations, which may change the whole database.
+        self._writer.execute("PRAGMA temp_store = MEMORY")
         if prepare:
             prepare(self._writer)
         self._readers: queue.SimpleQueue[SqliteDatabase] = queue.SimpleQueue()
@@ -275,7 +278,8 @@ class ConnectionPool:
         self._writer.events.clear()
         try:
             with transaction(self._writer):
-                outcomes = [self._run_in_savepoint(write) for write in batch]
+                run = self._run_alone if len(batch) == 1 else self._run_in_savepoint
+                outcomes = [run(write) for write in batch]
         except Exception as error:  # the commit failed: no write of the batch has happened
             # A full disk or a lock of another process passes; the callers repeat their writes.
             unexpected = error if not isinstance(error, sqlite3.OperationalError) else None
@@ -296,6 +300,19 @@ class ConnectionPool:
                 write.future.set_result(result)
             else:
                 write.future.set_exception(failure)
+
+    def _run_alone(self, write: _WriteRequest) -> tuple[Any, Exception | None]:
+        """Run the only write of a transaction: the transaction itself is its savepoint."""
+        try:
+            with _reject_invalid_unicode():
+                return write.function(self._writer, *write.arguments), None
+        except Exception as failure:  # re-raised to the caller of this write
+            if not self._writer.in_transaction:
+                raise
+            self._writer.events.clear()
+            self._writer.execute("ROLLBACK")
+            self._writer.execute("BEGIN IMMEDIATE")
+            return None, _translate_error(failure)
 
     def _run_in_savepoint(self, write: _WriteRequest) -> tuple[Any, Exception | None]:
         self._writer.execute("SAVEPOINT one")

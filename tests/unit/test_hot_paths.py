@@ -17,6 +17,7 @@ from orchestrator.billing import charging
 from orchestrator.execution.scheduler import (
     InstanceUp,
     JobAdded,
+    ModelWarming,
     RunEnded,
     RunShard,
     Scheduler,
@@ -78,17 +79,19 @@ def follow() -> None:
     parse_frame(FRAME)
 
 
+SPEC = ShardSpec(
+    shard_id="job-0",
+    job_id="job",
+    account_id="a",
+    model=MODEL,
+    run_seconds=1.0,
+    load_seconds=9.0,
+    vram=NEEDED,
+)
+
+
 def schedule() -> None:
-    spec = ShardSpec(
-        shard_id="job-0",
-        job_id="job",
-        account_id="a",
-        model=MODEL,
-        run_seconds=1.0,
-        load_seconds=9.0,
-        vram=NEEDED,
-    )
-    (run,) = FLEET.handle(JobAdded(specs=[spec]), 1.0)
+    (run,) = FLEET.handle(JobAdded(specs=[SPEC]), 1.0)
     assert isinstance(run, RunShard)
     FLEET.handle(RunEnded(shard_id="job-0", instance_id=run.instance_id, seconds=0.1), 2.0)
     FLEET.handle(ShardDone(shard_id="job-0"), 2.0)
@@ -99,6 +102,8 @@ def make_fleet() -> Scheduler:
     for number in range(INSTANCES):
         up = InstanceUp(instance_id=f"i{number}", speed=1.0, vram=MEMORY, models=frozenset({MODEL}))
         scheduler.handle(up, 0.0)
+        # Each has run the model before, as in a fleet that serves one.
+        scheduler.handle(ModelWarming(instance_id=up.instance_id, spec=SPEC, phase="loaded"), 0.0)
     return scheduler
 
 
@@ -111,7 +116,7 @@ FLEET = make_fleet()
         (validate, 108),
         (render, 597),
         (accept, 173),
-        (schedule, 1033),
+        (schedule, 601),
         (follow, 23),
         (finish, 251),
     ],

@@ -64,6 +64,7 @@ class PlacementChooser:
         free, is_eligible = self._find_eligible(queued.spec, fleet.free)
         if not free:
             return None
+        free = _first_of_equals(free, queued.spec.model)
         times = {speed: self._estimate_seconds(queued.spec, speed) for speed in {one.speed for one in free}}
         placements = [self._place(queued, one, times[one.speed], fleet.now) for one in free]
         best = min(placements, key=lambda found: (found.cost_seconds, found.instance.id))
@@ -141,3 +142,18 @@ class PlacementChooser:
 
     def _reload_seconds(self, instance: Instance, spec: ShardSpec) -> float:
         return reload_seconds(instance, spec, self.instances.values(), self.queue.backlog_seconds)
+
+
+def _first_of_equals(free: Sequence[Instance], model: str) -> list[Instance]:
+    """Return the instances without all but the first, by id, of those on which a shard costs the same.
+
+    That are idle ones of the same speed which hold its model: most of a fleet that serves one model.
+    """
+    others = []
+    first: dict[float, Instance] = {}
+    for instance in free:
+        if instance.assignments or model not in instance.loaded_models:
+            others.append(instance)
+        elif instance.speed not in first or instance.id < first[instance.speed].id:
+            first[instance.speed] = instance
+    return [*others, *first.values()]

@@ -27,7 +27,8 @@ const joined = await client.images.edit({ image: both, prompt: "together", outpu
 save("joined.jpg", joined.data[0].b64_json);
 const varied = await client.images.createVariation({ image: await picture("one.png"), size: "512x512" });
 const types = [];
-const asked = { model: "sdxl-1.0", prompt: "a cat", size: "256x256", stream: true, partial_images: 2 };
+const slow = { model: "sdxl-1.0", size: "1024x768", steps: 100 };
+const asked = { ...slow, prompt: "a cat", stream: true, partial_images: 2 };
 for await (const event of await client.images.generate(asked)) {
   types.push(event.type);
   save(`${types.length}.png`, event.b64_json);
@@ -69,7 +70,7 @@ def test_edits_and_streams_images(paced: ServiceProcess, paced_key: str, node_pr
     assert (node_project / "joined.jpg").read_bytes().startswith(b"\xff\xd8")
     partial, done = "image_generation.partial_image", "image_generation.completed"
     assert told["types"] == [partial, partial, done]
-    assert size_of((node_project / "3.png").read_bytes()) == (256, 256)
+    assert size_of((node_project / "3.png").read_bytes()) == (1024, 768)
     assert told["refused"] == ["BadRequestError", 400, "too_many_images", "image"]
 
 

@@ -15,6 +15,9 @@ from tests.support.api import inject_fault, wait_for_job
 from tests.support.images import png, size_of
 from tests.support.service import ServiceProcess
 
+#: Half a second of the simulated card: previews are made from the moment on in which the stream is open.
+SLOWLY = {"steps": 100}
+
 
 @pytest.fixture
 def client(paced: ServiceProcess, paced_key: str) -> Iterator[openai.OpenAI]:
@@ -31,7 +34,12 @@ async def async_client(paced: ServiceProcess, paced_key: str) -> AsyncIterator[o
 @pytest.mark.parametrize("partial_images", [1, 2, 3])
 def test_streams_the_requested_number_of_partial_images(client: openai.OpenAI, partial_images: int) -> None:
     with client.images.generate(
-        model="sdxl-1.0", prompt="a cat", size="512x256", stream=True, partial_images=partial_images
+        model="sdxl-1.0",
+        prompt="a cat",
+        size="1024x768",
+        stream=True,
+        partial_images=partial_images,
+        extra_body=SLOWLY,
     ) as stream:
         events = list(stream)
     *partials, last = events
@@ -39,8 +47,8 @@ def test_streams_the_requested_number_of_partial_images(client: openai.OpenAI, p
     assert [getattr(event, "partial_image_index", None) for event in partials] == list(range(partial_images))
     assert isinstance(last, Completed)
     assert last.type == "image_generation.completed"
-    assert size_of(base64.b64decode(last.b64_json)) == (512, 256)
-    assert (last.size, last.quality, last.output_format) == ("512x256", "medium", "png")
+    assert size_of(base64.b64decode(last.b64_json)) == (1024, 768)
+    assert (last.size, last.quality, last.output_format) == ("1024x768", "medium", "png")
     assert last.usage.total_tokens == 0
     images = [base64.b64decode(event.b64_json) for event in events]
     assert len(set(images)) == len(images)
@@ -65,7 +73,9 @@ def test_streams_images_in_the_requested_format(client: openai.OpenAI) -> None:
 
 
 def test_streams_an_edit(client: openai.OpenAI) -> None:
-    with client.images.edit(image=png(), prompt="at night", stream=True, partial_images=1) as stream:
+    with client.images.edit(
+        image=png(), prompt="at night", stream=True, partial_images=1, extra_body={"steps": 50}
+    ) as stream:
         partial, done = stream
     assert isinstance(partial, ImageEditPartialImageEvent)
     assert isinstance(done, ImageEditCompletedEvent)

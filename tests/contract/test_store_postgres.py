@@ -380,8 +380,8 @@ async def test_a_read_only_server_refuses_writes_and_serves_reads(
 
 
 async def test_fewer_connections_than_wanted_are_shared(cluster: PostgresCluster, tmp_path: Path) -> None:
-    """The server gives three connections, two of them for wake-ups: calls share the other, also when it is
-    idle at the moment in which the server refuses a further one."""
+    """The server allows three connections, two of them for wake-ups. Calls share the third, also if it is
+    idle when the server refuses another one."""
     cluster.execute("CREATE ROLE app LOGIN CONNECTION LIMIT 3", "CREATE DATABASE crowded OWNER app")
     url = cluster.url("crowded").replace("pixel@", "app@")
     store = PostgresStore(url, SecretBox(tmp_path / KEY_FILE_NAME), max_connections=12)

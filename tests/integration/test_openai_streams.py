@@ -15,7 +15,7 @@ from tests.support.api import inject_fault, wait_for_job
 from tests.support.images import png, size_of
 from tests.support.service import ServiceProcess
 
-#: Half a second of the simulated card: previews are made from the moment on in which the stream is open.
+#: Half a second of the simulated GPU. Previews are made only once the stream is open.
 SLOWLY = {"steps": 100}
 
 

@@ -145,9 +145,9 @@ class PlacementChooser:
 
 
 def _first_of_equals(free: Sequence[Instance], model: str) -> list[Instance]:
-    """Return the instances without all but the first, by id, of those on which a shard costs the same.
+    """Keep only the first, by id, of instances on which a shard of the model costs the same.
 
-    That are idle ones of the same speed which hold its model: most of a fleet that serves one model.
+    Those are idle instances of the same speed that hold the model: most of a fleet that serves one model.
     """
     others = []
     first: dict[float, Instance] = {}

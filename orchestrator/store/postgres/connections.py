@@ -298,7 +298,8 @@ class _Connections:
             if (borrowed := self._borrow()) is not None:
                 return borrowed, True
             raise unavailable()
-        # One that is being opened counts, so that others wait for it where the server gives no second one.
+        # A connection that is being opened counts as in use, so that other threads wait for it if the server
+        # refuses a second one.
         self._count(1)
         try:
             return connect(self._url), False

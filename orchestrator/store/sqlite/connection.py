@@ -140,8 +140,9 @@ class ConnectionPool:
         pragmas = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
         self._writer = _open_connection(path, busy_timeout_seconds, *pragmas)
         migrate(self._writer)
-        # What a savepoint changes is copied first, for its rollback: a file for each was created, written and
-        # deleted otherwise. Not for migrations, which may change the whole database.
+        # Before a savepoint changes a page, SQLite copies it for the rollback: by default into a temporary
+        # file that is created and deleted for each savepoint. Migrations may change the whole database, so
+        # that their copies stay in a file.
         self._writer.execute("PRAGMA temp_store = MEMORY")
         if prepare:
             prepare(self._writer)
@@ -302,7 +303,7 @@ class ConnectionPool:
                 write.future.set_exception(failure)
 
     def _run_alone(self, write: _WriteRequest) -> tuple[Any, Exception | None]:
-        """Run the only write of a transaction: the transaction itself is its savepoint."""
+        """Run the only write of a transaction: if it fails, the transaction is rolled back."""
         try:
             with _reject_invalid_unicode():
                 return write.function(self._writer, *write.arguments), None

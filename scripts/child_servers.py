@@ -93,6 +93,7 @@ def run_server(
     log: Path,
     environment: Mapping[str, str] | None = None,
     preferred_port: int = 0,
+    ready_seconds: float = READY_SECONDS,
 ) -> Iterator[ServerProcess]:
     """Run a command on a free port, from its first successful response at `ready_path`."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -106,15 +107,15 @@ def run_server(
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_ready(f"{url}{ready_path}", process, log)
+        _wait_until_ready(f"{url}{ready_path}", process, log, ready_seconds)
         yield ServerProcess(url, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(STOP_SECONDS)
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_SECONDS
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(url, timeout=5):
@@ -122,6 +123,6 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
         except (urllib.error.URLError, OSError):
             time.sleep(0.02)
     sys.exit(
-        f"{process.args!r} was not ready within {READY_SECONDS:g} s; its log {log} ends with:\n"
+        f"{process.args!r} was not ready within {seconds:g} s; its log {log} ends with:\n"
         f"{log.read_text()[-2000:]}"
     )

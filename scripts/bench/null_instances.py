@@ -1,12 +1,13 @@
 """Instances that cost nothing: they speak ComfyUI's protocol, and answer each prompt with a stored picture.
 
-    python -m scripts.bench.null_instances --facts-from URL --count 32 --picture FILE [--old-way]
+    python -m scripts.bench.null_instances --facts-from URL --count 32 --picture FILE [--old-way] \
+        [--job-seconds 1]
 
 One process serves all ports, which it prints in one line when it is ready. Node facts and names of weight
 files are those of the server at `--facts-from`. Each picture differs from the others in a text chunk, so
 that each is an object of its own. With the node pack among the facts, pictures are put into object storage
 by the instance, as the pack does it; `--old-way` leaves the pack out of the facts, and the service
-downloads them.
+downloads them. With `--job-seconds` a port runs its prompts one after the other, and each takes so long.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import struct
 import tempfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,13 @@ _SAVERS = ("SaveImage", IMAGES_CLASS)
 class NullInstances:
     """The state of all ports. Prompt and client ids are unique, so that one state serves them all."""
 
-    def __init__(self, facts: dict[str, bytes], picture: bytes, size: tuple[int, int]) -> None:
+    def __init__(
+        self, facts: dict[str, bytes], picture: bytes, size: tuple[int, int], job_seconds: float = 0.0
+    ) -> None:
         """`facts` has the bodies of constant responses by path; `size` is the picture's width and height."""
+        self._job_seconds = job_seconds
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._runs: set[asyncio.Task[None]] = set()
         self._facts = facts
         self._picture = picture
         self._size = size
@@ -55,7 +62,7 @@ class NullInstances:
         app.add_routes(
             [
                 web.get("/ws", self._listen),
-                web.post("/prompt", self._run),
+                web.post("/prompt", self._accept_prompt),
                 web.get("/queue", self._get_queue),
                 web.get("/history/{id}", self._get_history),
                 web.post("/history", self._delete_history),
@@ -83,9 +90,26 @@ class NullInstances:
             pass
         return socket
 
-    async def _run(self, request: web.Request) -> web.Response:
-        """Accept a prompt and send all of its messages, as ComfyUI does for a graph that takes no time."""
+    async def _accept_prompt(self, request: web.Request) -> web.Response:
+        """Accept a prompt. One that takes no time has ended before its answer."""
         body = await request.json()
+        if not self._job_seconds:
+            await self._run(body)
+        else:
+            assert request.transport is not None
+            port = request.transport.get_extra_info("sockname")[1]
+            task = asyncio.create_task(self._run_in_turn(body, self._turns[port]))
+            self._runs.add(task)
+            task.add_done_callback(self._runs.discard)
+        return web.json_response({"prompt_id": body["prompt_id"], "number": 0, "node_errors": {}})
+
+    async def _run_in_turn(self, body: dict[str, Any], turn: asyncio.Lock) -> None:
+        async with turn:
+            await asyncio.sleep(self._job_seconds)
+            await self._run(body)
+
+    async def _run(self, body: dict[str, Any]) -> None:
+        """Send all messages of a prompt, as ComfyUI does for a graph that takes no time."""
         prompt_id, graph = body["prompt_id"], body["prompt"]
         outputs = {
             node: self._make_output(prompt_id, node, entry["class_type"])
@@ -106,7 +130,6 @@ class NullInstances:
         if socket is not None:
             for event, data in self._messages(times, graph, outputs):
                 await socket.send_str(json.dumps({"type": event, "data": data}))
-        return web.json_response({"prompt_id": prompt_id, "number": 0, "node_errors": {}})
 
     def _messages(
         self, times: dict[str, Any], graph: dict[str, Any], outputs: dict[str, Any]
@@ -187,7 +210,8 @@ async def _serve(options: argparse.Namespace) -> None:
     picture = options.picture.read_bytes()
     width, height = struct.unpack(">II", picture[16:24])
     facts = await read_facts(options.facts_from, old_way=options.old_way)
-    runner = web.AppRunner(NullInstances(facts, picture, (width, height)).application(), access_log=None)
+    instances = NullInstances(facts, picture, (width, height), options.job_seconds)
+    runner = web.AppRunner(instances.application(), access_log=None)
     await runner.setup()
     for _ in range(options.count):
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -200,6 +224,7 @@ def main() -> None:
     parser.add_argument("--facts-from", required=True, metavar="URL")
     parser.add_argument("--count", type=int, default=32, help="of ports")
     parser.add_argument("--picture", required=True, type=Path, help="a PNG")
+    parser.add_argument("--job-seconds", type=float, default=0.0, help="that a prompt takes (%(default)s)")
     parser.add_argument("--old-way", action="store_true", help="without the node pack")
     asyncio.run(_serve(parser.parse_args()))
 

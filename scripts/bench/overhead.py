@@ -1,11 +1,14 @@
 """Measures the time that the service adds to an image, compared with a bare websocket client.
 
-    .venv/bin/python -m scripts.bench.overhead [--quick]
+    .venv/bin/python -m scripts.bench.overhead [--quick] [--comfyui DIR [-- --cpu]]
 
 One request is in flight; the simulated instance takes only the time to draw the image. Bare and served
 requests alternate, so that other work on the machine affects both. The bare client posts the graph that the
 service would render, waits for the last message on the socket and downloads the image. The service also
 authenticates, validates, prices, holds and captures money, stores the image in S3 and cleans up.
+
+With `--comfyui` the instance is the ComfyUI that is installed in a folder, with our node pack, and the images
+are 1024x1024 with the noise of a photograph. The bare client has them from ComfyUI's own `SaveImage`.
 """
 
 from __future__ import annotations
@@ -27,34 +30,49 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from orchestrator.catalog import Catalog, Model
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
+from scripts.bench.real_instance import run_comfyui
 from scripts.bench.report import latency_percentiles, save_results
-from scripts.child_servers import create_api_key, run_bench_service, run_simulator
+from scripts.child_servers import create_api_key, run_service, run_simulator
 
 SendRequest = Callable[[], Awaitable[None]]
-IMAGE_SIZE = 256
+IMAGE_SIZE, PHOTOGRAPH_SIZE = 256, 1024
+#: Requests of each kind, and those before, with a simulated and with a real instance.
+COUNTS, PHOTOGRAPH_COUNTS, QUICK_COUNTS = (200, 30), (60, 5), (20, 5)
+BENCH_WORKFLOWS_DIR = Path(__file__).resolve().parent / "workflows"
+PHOTOGRAPH_MODEL = "bench-photograph"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="20 requests of each kind instead of 200")
+    parser.add_argument("--quick", action="store_true", help="20 requests of each kind, not saved")
     parser.add_argument("--model", default="flux-1-schnell", help="an image model (%(default)s)")
+    parser.add_argument("--comfyui", type=Path, metavar="DIR", help="of an installed ComfyUI")
+    parser.add_argument("more", nargs="*", help="options of ComfyUI, after --")
     options = parser.parse_args()
-    count, warm_up = (20, 5) if options.quick else (200, 30)
+    is_real = options.comfyui is not None
+    count, warm_up = QUICK_COUNTS if options.quick else PHOTOGRAPH_COUNTS if is_real else COUNTS
+    workflows = BENCH_WORKFLOWS_DIR if is_real else SHIPPED_WORKFLOWS_DIR
+    model = Catalog.load(workflows)[PHOTOGRAPH_MODEL if is_real else options.model]
+    size = PHOTOGRAPH_SIZE if is_real else IMAGE_SIZE
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        instance = stack.enter_context(run_simulator(Path(directory) / "instance"))
-        data = Path(directory) / "service"
-        served = stack.enter_context(run_bench_service(data, "--instances", instance.url))
-        model = Catalog.load(SHIPPED_WORKFLOWS_DIR)[options.model]
-        taken = asyncio.run(
-            measure_latencies(instance.url, served.url, create_api_key(data), model, warm_up, count)
+        place, data = Path(directory) / "instance", Path(directory) / "service"
+        instance = stack.enter_context(
+            run_comfyui(options.comfyui, place, options.more) if is_real else run_simulator(place)
         )
-    result = print_results(options.model, taken)
+        environment = {"PIXELFACTORY_DATA_DIR": str(data), "PIXELFACTORY_WORKFLOWS_DIR": str(workflows)}
+        served = stack.enter_context(
+            run_service("--instances", instance.url, log=data / "log", environment=environment)
+        )
+        taken = asyncio.run(
+            measure_latencies(instance.url, served.url, create_api_key(data), model, size, warm_up, count)
+        )
+    result = print_results(model.id, size, taken)
     if not options.quick:
-        save_results("overhead", result)
+        save_results("overhead_comfyui" if is_real else "overhead", result)
 
 
 async def measure_latencies(
-    instance: str, service: str, key: str, model: Model, warm_up: int, count: int
+    instance: str, service: str, key: str, model: Model, size: int, warm_up: int, count: int
 ) -> dict[str, list[float]]:
     """Return the seconds of each request, by client."""
     client_id = uuid.uuid4().hex
@@ -67,9 +85,9 @@ async def measure_latencies(
         aiohttp.ClientSession(service, headers=headers) as through,
     ):
         ways: dict[str, SendRequest] = {
-            "bare": BareClient(bare, socket, client_id, render_graphs(model, seeds)),
-            "served, url": ServiceClient(through, model.id, seeds, "url"),
-            "served, b64_json": ServiceClient(through, model.id, seeds, "b64_json"),
+            "bare": BareClient(bare, socket, client_id, render_graphs(model, seeds, size)),
+            "served, url": ServiceClient(through, model.id, seeds, "url", size),
+            "served, b64_json": ServiceClient(through, model.id, seeds, "b64_json", size),
         }
         taken: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(warm_up + count):
@@ -81,9 +99,9 @@ async def measure_latencies(
     return taken
 
 
-def render_graphs(model: Model, seeds: Iterator[int]) -> Iterator[dict[str, Any]]:
+def render_graphs(model: Model, seeds: Iterator[int], size: int) -> Iterator[dict[str, Any]]:
     for seed in seeds:
-        params = model.example_params(width=IMAGE_SIZE, height=IMAGE_SIZE, seed=seed)
+        params = model.example_params(width=size, height=size, seed=seed)
         yield dict(model.render_graph(params, filename_prefix=f"bench-{seed}"))
 
 
@@ -129,14 +147,19 @@ class ServiceClient:
     """Makes an image through the service."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, model: str, seeds: Iterator[int], response_format: str
+        self,
+        http: aiohttp.ClientSession,
+        model: str,
+        seeds: Iterator[int],
+        response_format: str,
+        size: int = IMAGE_SIZE,
     ) -> None:
         self._http = http
         self._seeds = seeds
         self._body = {
             "model": model,
             "prompt": "a lighthouse at dusk",
-            "size": f"{IMAGE_SIZE}x{IMAGE_SIZE}",
+            "size": f"{size}x{size}",
             "response_format": response_format,
         }
 
@@ -147,11 +170,11 @@ class ServiceClient:
             await response.read()
 
 
-def print_results(model: str, seconds_by_client: dict[str, list[float]]) -> dict[str, Any]:
+def print_results(model: str, side: int, seconds_by_client: dict[str, list[float]]) -> dict[str, Any]:
     """Print the result and return it."""
     spreads = {name: latency_percentiles(seconds) for name, seconds in seconds_by_client.items()}
     bare = spreads["bare"]
-    count, size = len(seconds_by_client["bare"]), f"{IMAGE_SIZE}x{IMAGE_SIZE}"
+    count, size = len(seconds_by_client["bare"]), f"{side}x{side}"
     print(f"{model}, {size}, {count} requests each, one in flight")
     rows: dict[str, Any] = {}
     for name, found in spreads.items():

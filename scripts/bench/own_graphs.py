@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import ssl
@@ -25,9 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import aiohttp
 import httpx
 from comfy_sdk import Comfy, Workflow
 from replicate.client import Client as ReplicateClient
@@ -35,40 +32,13 @@ from replicate.client import Client as ReplicateClient
 from comfy_instances.process.child import find_free_port
 from orchestrator.storage.certificates import generate_certificates
 from scripts.bench.report import save_results
+from scripts.bench.trivial_graphs import BARE, SIZE, WARM_UP, describe_instance, graph, run_bare
 from scripts.child_servers import create_api_key, run_service, run_simulator
 
-SIZE, WARM_UP, ROUNDS = 1024, 3, 25
+ROUNDS = 25
 #: Models without weights: EmptyImage and SaveImage, as the graph below.
 WORKFLOWS = Path(__file__).resolve().parents[2] / "tests" / "workflows"
-MODEL, BARE = "pixel-factory/test-image", "bare websocket"
-
-
-def graph(color: int) -> dict[str, Any]:
-    """Return the graph that both clients run."""
-    source = {"width": SIZE, "height": SIZE, "batch_size": 1, "color": color}
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": source},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "bench"}},
-    }
-
-
-async def run_bare(url: str, color: int) -> bytes:
-    """Run the graph as a program that talks to ComfyUI itself."""
-    client = uuid4().hex
-    async with aiohttp.ClientSession(url) as http, http.ws_connect(f"/ws?clientId={client}") as socket:
-        body = {"prompt": graph(color), "client_id": client}
-        async with http.post("/prompt", json=body) as response:
-            prompt_id = (await response.json())["prompt_id"]
-        file: dict[str, str] = {}
-        async for message in socket:
-            event = json.loads(message.data) if message.type is aiohttp.WSMsgType.TEXT else {}
-            data = event.get("data", {})
-            if event.get("type") == "executed" and data["prompt_id"] == prompt_id:
-                file = data["output"]["images"][0]
-            if event.get("type") == "execution_success":
-                break
-        async with http.get("/view", params=file) as response:
-            return await response.read()
+MODEL = "pixel-factory/test-image"
 
 
 def measure(run: Callable[[int], object], color: int) -> float:
@@ -108,14 +78,6 @@ def main() -> None:
     if options.rounds is None:
         name = "own_graphs" if options.instance is None else "own_graphs_comfyui"
         save_results(name, {"instance": instance, **result})
-
-
-def describe_instance(url: str | None) -> str:
-    """Return what the clients have run on."""
-    if url is None:
-        return "simulator"
-    system = httpx.get(f"{url}/system_stats").raise_for_status().json()["system"]
-    return f"ComfyUI {system['comfyui_version']}"
 
 
 @contextmanager
@@ -186,7 +148,7 @@ def clients_of(instance: str, service: str, host: str, key: str) -> dict[str, Ca
         return files.get(made["images"][0]["url"]).content
 
     return {
-        BARE: lambda color: asyncio.run(run_bare(instance, color)),
+        BARE: lambda color: asyncio.run(run_bare(instance, graph(color))),
         "comfy_sdk.run": run_comfy,
         "replicate.run": run_replicate,
         "fal subscribe": run_fal,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +18,10 @@ import aiohttp
 from yarl import URL
 
 from comfy_instances.process.child import find_free_port
-from scripts.bench.own_graphs import graph
 from scripts.child_servers import run_server
 
-#: Makes an image of a color.
-Run = Callable[[int], Awaitable[bytes]]
+#: Runs a graph and returns its image.
+Run = Callable[[Mapping[str, Any]], Awaitable[bytes]]
 #: Runs the handler, which has its ComfyUI's address as a constant, behind the local server of RunPod's SDK.
 _WORKER_PROGRAM = """
 import sys
@@ -41,16 +40,16 @@ class Peer:
 
     name: str
     url: str
-    #: Makes an image of a color with a client of the program.
-    run: Callable[[aiohttp.ClientSession, int], Awaitable[bytes]]
+    #: Runs a graph with a client of the program.
+    run: Callable[[aiohttp.ClientSession, Mapping[str, Any]], Awaitable[bytes]]
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Run]:
-        """Yield what makes an image of a color, over connections that are kept."""
+        """Yield what runs a graph, over connections that are kept."""
         # Some servers close a connection that was idle for five seconds, while a request is on its way.
         connector = aiohttp.TCPConnector(keepalive_timeout=2)
         async with aiohttp.ClientSession(self.url, connector=connector) as http:
-            yield lambda color: self.run(http, color)
+            yield lambda graph: self.run(http, graph)
 
 
 @contextmanager
@@ -82,9 +81,9 @@ def run_salad(command: str, instance: str, outputs: Path, directory: Path) -> It
         yield Peer("comfyui-api", server.url, run_by_salad)
 
 
-async def run_by_salad(http: aiohttp.ClientSession, color: int) -> bytes:
+async def run_by_salad(http: aiohttp.ClientSession, graph: Mapping[str, Any]) -> bytes:
     """Post a graph, and take the image from the response."""
-    async with http.post("/prompt", json={"prompt": graph(color)}) as response:
+    async with http.post("/prompt", json={"prompt": graph}) as response:
         response.raise_for_status()
         body: dict[str, Any] = await response.json()
     return base64.b64decode(body["images"][0])
@@ -100,9 +99,9 @@ def run_worker(command: Sequence[str], instance: str, directory: Path) -> Iterat
         yield Peer("worker-comfyui", server.url, run_by_worker)
 
 
-async def run_by_worker(http: aiohttp.ClientSession, color: int) -> bytes:
+async def run_by_worker(http: aiohttp.ClientSession, graph: Mapping[str, Any]) -> bytes:
     """Post a graph, and take the image from the response. Raises RuntimeError if the job has failed."""
-    async with http.post("/runsync", json={"input": {"workflow": graph(color)}}) as response:
+    async with http.post("/runsync", json={"input": {"workflow": graph}}) as response:
         response.raise_for_status()
         body: dict[str, Any] = await response.json()
     if body["status"] != "COMPLETED" or "images" not in body.get("output", {}):

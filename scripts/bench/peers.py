@@ -2,9 +2,12 @@
 
     python -m venv /tmp/peer
     /tmp/peer/bin/pip install comfy-api-proxy 'runpod~=1.7.12' websocket-client requests
-    .venv/bin/python -m scripts.bench.peers [--quick] [--instance URL --outputs DIRECTORY] \
+    .venv/bin/python -m scripts.bench.peers [--quick] [--photograph] [--comfyui DIR [-- --cpu]] \
         [--proxy /tmp/peer/bin/comfy-api-proxy] [--salad 'node DIRECTORY/dist/src/index.js'] \
         [--worker /tmp/peer/bin/python DIRECTORY]
+
+The instance is a simulator, or with `--comfyui` the ComfyUI that is installed in a folder, with our node
+pack. The graph makes a picture of one color, or with `--photograph` one with the noise of a photograph.
 
 The peers are those that are named: `comfy-api-proxy`, Comfy's own server of the Comfy API v2; Salad's
 `comfyui-api`, built in a clone of its repository; the handler of RunPod's `worker-comfyui`, in a clone of its
@@ -26,16 +29,17 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from scripts.bench.own_graphs import BARE, WARM_UP, describe_instance, graph, run_bare
 from scripts.bench.peer_programs import Peer, Run, run_salad, run_worker
+from scripts.bench.real_instance import run_comfyui
 from scripts.bench.report import latency_percentiles, save_results
+from scripts.bench.trivial_graphs import BARE, WARM_UP, describe_instance, graph, photograph, run_bare
 from scripts.child_servers import create_api_key, run_server, run_service, run_simulator
 
 ROUNDS, QUICK_ROUNDS = 60, 10
@@ -54,26 +58,39 @@ def main() -> None:
     parser.add_argument(
         "--worker", nargs=2, metavar=("PYTHON", "DIRECTORY"), help="a clone of worker-comfyui"
     )
-    parser.add_argument("--instance", metavar="URL", help="of a running ComfyUI (default: a simulator)")
-    parser.add_argument("--outputs", type=Path, help="folder of its results, which comfyui-api reads")
+    parser.add_argument("--comfyui", type=Path, metavar="DIR", help="of an installed ComfyUI")
+    parser.add_argument("--photograph", action="store_true", help="a picture with noise")
     parser.add_argument("--quick", action="store_true", help="few requests; saves no result")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of latency (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=THROUGHPUT_SECONDS, help="of throughput, twice")
+    parser.add_argument("more", nargs="*", help="options of ComfyUI, after --")
     options = parser.parse_args()
-    rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if options.quick else (ROUNDS, THROUGHPUT_SECONDS)
+    is_real = options.comfyui is not None
+    rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if options.quick else (options.rounds, options.seconds)
     with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         base = Path(directory)
-        instance = options.instance or stack.enter_context(run_simulator(base / "instance")).url
-        outputs = options.outputs or base / "instance" / "output"
+        place = base / "instance"
+        instance = stack.enter_context(
+            run_comfyui(options.comfyui, place, options.more) if is_real else run_simulator(place)
+        ).url
+        outputs = place / "output"
         peers = [stack.enter_context(peer) for peer in list_peers(options, instance, outputs, base)]
         environment = {"PIXELFACTORY_DATA_DIR": str(base / "service")}
         log = base / "service" / "log"
         service = stack.enter_context(run_service("--instances", instance, log=log, environment=environment))
         scopes = [word for scope in SCOPES for word in ("--scope", scope)]
         key = create_api_key(base / "service", *scopes)
-        rows = asyncio.run(compare(instance, peers, service.url, key, rounds, seconds))
-        result = {"instance": describe_instance(options.instance), "callers": CALLERS, **rows}
+        make_graph = photograph if options.photograph else graph
+        rows = asyncio.run(compare(make_graph, instance, peers, service.url, key, rounds, seconds))
+        result = {
+            "instance": describe_instance(instance if is_real else None),
+            "graph": make_graph.__name__,
+            "callers": CALLERS,
+            **rows,
+        }
     print_rows(rows)
     if not options.quick:
-        save_results("peers" if options.instance is None else "peers_comfyui", result)
+        save_results("peers" + "_comfyui" * is_real + "_photograph" * options.photograph, result)
 
 
 def list_peers(
@@ -97,29 +114,36 @@ def run_proxy(command: str, instance: str, directory: Path) -> Iterator[Peer]:
 
 
 async def compare(
-    instance: str, peers: Sequence[Peer], service: str, key: str, rounds: int, seconds: float
+    make_graph: Callable[[int], Mapping[str, Any]],
+    instance: str,
+    peers: Sequence[Peer],
+    service: str,
+    key: str,
+    rounds: int,
+    seconds: float,
 ) -> dict[str, dict[str, float]]:
     """Return latency and throughput by client."""
     async with AsyncExitStack() as stack:
         headers = {"Authorization": f"Bearer {key}"}
         through_service = await stack.enter_async_context(aiohttp.ClientSession(service, headers=headers))
         clients: dict[str, Run] = {
-            BARE: lambda color: run_bare(instance, color),
-            "pixelfactory": lambda color: run_job(through_service, color),
+            BARE: lambda prompt: run_bare(instance, prompt),
+            "pixelfactory": lambda prompt: run_job(through_service, prompt),
         }
         for peer in peers:
             clients[peer.name] = await stack.enter_async_context(peer.open())
         taken: dict[str, list[float]] = {name: [] for name in clients}
         for number in range(rounds + WARM_UP):
             for name in random.sample(list(clients), len(clients)):
+                prompt = make_graph(random.randrange(0xFFFFFF))
                 started = time.perf_counter()
-                await clients[name](random.randrange(0xFFFFFF))
+                await clients[name](prompt)
                 if number >= WARM_UP:
                     taken[name].append(time.perf_counter() - started)
         made = dict.fromkeys(clients, 0)
         for _ in range(2):
             for name, run in clients.items():
-                made[name] += await count_images(run, seconds)
+                made[name] += await count_images(run, make_graph, seconds)
     found = {name: latency_percentiles(values) for name, values in taken.items()}
     return {
         name: {
@@ -131,9 +155,9 @@ async def compare(
     }
 
 
-async def run_job(http: aiohttp.ClientSession, color: int) -> bytes:
+async def run_job(http: aiohttp.ClientSession, prompt: Mapping[str, Any]) -> bytes:
     """Run the graph over the Comfy API v2. Raises RuntimeError if it does not succeed."""
-    async with http.post("/api/v2/jobs", json={"workflow": graph(color)}) as response:
+    async with http.post("/api/v2/jobs", json={"workflow": prompt}) as response:
         response.raise_for_status()
         job: dict[str, Any] = await response.json()
     async with http.get(f"/api/v2/jobs/{job['id']}/events") as response:
@@ -154,14 +178,14 @@ async def run_job(http: aiohttp.ClientSession, color: int) -> bytes:
         return await response.read()
 
 
-async def count_images(run: Run, seconds: float) -> int:
+async def count_images(run: Run, make_graph: Callable[[int], Mapping[str, Any]], seconds: float) -> int:
     """Return the number of images that CALLERS callers get in so many seconds."""
     end, made = time.monotonic() + seconds, 0
 
     async def call() -> None:
         nonlocal made
         while time.monotonic() < end:
-            await run(random.randrange(0xFFFFFF))
+            await run(make_graph(random.randrange(0xFFFFFF)))
             made += time.monotonic() < end
 
     await asyncio.gather(*(call() for _ in range(CALLERS)))

@@ -1,6 +1,7 @@
 """Measures how many images per second the service passes on when instances cost nothing.
 
-    .venv/bin/python -m scripts.bench.throughput [--quick] [--old-way] [--seconds 8]
+    .venv/bin/python -m scripts.bench.throughput [--quick] [--old-way] [--seconds 8] [--pin]
+    .venv/bin/python -m scripts.bench.throughput --job-seconds 1
 
 32 null instances (`null_instances.py`) answer every prompt at once with a picture of 64 kB or 1.5 MB. 1, 16
 and 128 callers ask for an image each, and for the next one when they have it, as base64 or as a URL. For each
@@ -8,50 +9,46 @@ combination: images per second, percentiles of their latency, and CPU millisecon
 and of every thread of the service. In the same run, as references: a bare websocket client at the null
 instances, and a floor, which does per image what cannot be left out: two transactions that are flushed to
 disk, and one PUT to the same S3 server.
+
+With `--pin` the service's process has one core, and everything else the others. With `--job-seconds` each
+prompt takes so long, and two callers for each instance keep it busy: images per second of the service as a
+share of those of the bare client.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import io
 import json
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import aiohttp
 import psutil
-from minio import Minio
 from PIL import Image
-from yarl import URL
 
-from orchestrator.catalog import Catalog
-from orchestrator.settings import SHIPPED_WORKFLOWS_DIR
 from scripts.bench.report import save_results
+from scripts.bench.throughput_ways import Make, bare_caller, floor_caller, service_caller
 from scripts.child_servers import create_api_key, run_service, run_simulator
 
 INSTANCES = 32
 CALLERS = (1, 16, 128)
+WAYS = ("service, b64_json", "service, url", "bare client", "floor")
 #: Side of a square picture of noise, by what its file has: PNG cannot compress noise.
 PICTURES = {"64 kB": 146, "1.5 MB": 707}
-MODEL = "flux-1-schnell"
 WARM_UP_SECONDS = 2.0
-BUCKET = "bench-floor"
-Make = Callable[[int], Awaitable[None]]
+#: Processes of the null instances; one would limit what many callers get.
+NULL_PROCESSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +96,13 @@ def _per_image(before: Mapping[str, float], after: Mapping[str, float], count: i
     }
 
 
-def sample(service: int, null: int) -> Sample:
+def sample(service: int, null: Sequence[int]) -> Sample:
     """Return the CPU seconds so far of the service, its S3 server, the null instances and this process."""
     process = psutil.Process(service)
     processes = {
         "service": _cpu_seconds(process),
         "S3": sum(_cpu_seconds(child) for child in process.children(recursive=True)),
-        "instances": _cpu_seconds(psutil.Process(null)),
+        "instances": sum(_cpu_seconds(psutil.Process(pid)) for pid in null),
         "callers": _cpu_seconds(psutil.Process()),
     }
     threads: defaultdict[str, float] = defaultdict(float)
@@ -121,127 +118,33 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 async def drive(
-    make: Make, callers: int, seconds: float, take_sample: Callable[[], Sample] | None
+    make: Make,
+    callers: int,
+    seconds: float,
+    take_sample: Callable[[], Sample] | None = None,
+    warm_up: float = WARM_UP_SECONDS,
 ) -> Measured:
-    """Have callers make images one after the other; nothing is counted in a time before."""
-    found = Measured()
-    started = time.monotonic() + min(WARM_UP_SECONDS, seconds)
+    """Have callers make images one after the other; those count that end in the time after the warm-up."""
+    found = Measured(elapsed=seconds)
+    started = time.monotonic() + warm_up
     ends = started + seconds
 
     async def call(number: int) -> None:
         while (begun := time.monotonic()) < ends:
             await make(number)
-            if begun >= started:
-                found.seconds.append(time.monotonic() - begun)
+            if started <= (ended := time.monotonic()) < ends:
+                found.seconds.append(ended - begun)
 
-    async def take_first() -> None:
+    async def take_samples() -> None:
         await asyncio.sleep(started - time.monotonic())
         found.before = take_sample() if take_sample else None
+        await asyncio.sleep(ends - time.monotonic())
+        found.after = take_sample() if take_sample else None
 
-    await asyncio.gather(take_first(), *(call(number) for number in range(callers)))
-    found.after = take_sample() if take_sample else None
-    found.elapsed = time.monotonic() - started
+    await asyncio.gather(take_samples(), *(call(number) for number in range(callers)))
+    if not found.seconds:
+        raise RuntimeError(f"no image has ended in {seconds:g} s: give --seconds a larger number")
     return found
-
-
-@asynccontextmanager
-async def service_caller(url: str, key: str, response_format: str) -> AsyncIterator[Make]:
-    """Make images through the service; a URL is not opened."""
-    seeds = iter(random.Random().sample(range(2**40), 200_000))
-    body = {"model": MODEL, "prompt": "a lighthouse at dusk", "size": "256x256", "quality": "auto"}
-    connector = aiohttp.TCPConnector(limit=0)
-    headers = {"Authorization": f"Bearer {key}"}
-    async with aiohttp.ClientSession(url, connector=connector, headers=headers) as http:
-
-        async def make(_: int) -> None:
-            asked = {**body, "seed": next(seeds), "response_format": response_format}
-            async with http.post("/v1/images/generations", json=asked) as response:
-                data = await response.read()
-                if response.status != 200:
-                    raise RuntimeError(f"{response.status}: {data[:300]!r}")
-
-        yield make
-
-
-@asynccontextmanager
-async def bare_caller(urls: list[str], callers: int) -> AsyncIterator[Make]:
-    """Make images as a program does that talks to the instances itself; each caller has a socket."""
-    graph = Catalog.load(SHIPPED_WORKFLOWS_DIR)[MODEL]
-    rendered = graph.render_graph(
-        graph.example_params(width=256, height=256, seed=1), filename_prefix="bench"
-    )
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        clients = [(urls[number % len(urls)], uuid4().hex) for number in range(callers)]
-        sockets = [
-            await http.ws_connect(f"{url}/ws?clientId={name}", max_msg_size=0) for url, name in clients
-        ]
-
-        async def make(number: int) -> None:
-            url, name = clients[number]
-            body = {"prompt": rendered, "client_id": name, "prompt_id": str(uuid4())}
-            async with http.post(f"{url}/prompt", json=body) as response:
-                await response.read()
-            images: list[dict[str, str]] = []
-            async for message in sockets[number]:
-                event = json.loads(message.data)
-                if event["type"] == "executed":
-                    images += event["data"]["output"].get("images", [])
-                if event["type"] == "execution_success":
-                    break
-            for image in images:
-                async with http.get(f"{url}/view", params=image) as response:
-                    base64.b64encode(await response.read())
-
-        yield make
-        for socket in sockets:
-            await socket.close()
-
-
-@asynccontextmanager
-async def floor_caller(directory: Path, s3: Mapping[str, str], picture: bytes) -> AsyncIterator[Make]:
-    """Do what cannot be left out: two flushed transactions, each shared with what waits, and one PUT."""
-    url = URL(s3["endpoint"])
-    storage = Minio(f"{url.host}:{url.port}", s3["access_key"], s3["secret_key"], secure=False)
-    if not storage.bucket_exists(BUCKET):
-        storage.make_bucket(BUCKET)
-    database = sqlite3.connect(directory / "floor.db", check_same_thread=False, isolation_level=None)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=FULL")
-    database.execute("CREATE TABLE IF NOT EXISTS rows (id TEXT PRIMARY KEY, body TEXT)")
-    waiting: asyncio.Queue[tuple[str, asyncio.Future[None]]] = asyncio.Queue()
-
-    def write(names: list[str]) -> None:
-        database.execute("BEGIN IMMEDIATE")
-        database.executemany("INSERT INTO rows VALUES (?, ?)", [(name, "x" * 300) for name in names])
-        database.execute("COMMIT")
-
-    async def run_writer() -> None:
-        while True:
-            batch = [await waiting.get()]
-            while not waiting.empty():
-                batch.append(waiting.get_nowait())
-            await asyncio.to_thread(write, [name for name, _ in batch])
-            for _, done in batch:
-                done.set_result(None)
-
-    async def commit() -> None:
-        done = asyncio.get_running_loop().create_future()
-        await waiting.put((uuid4().hex, done))
-        await done
-
-    writer = asyncio.create_task(run_writer())
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-
-        async def make(_: int) -> None:
-            await commit()
-            target = storage.presigned_put_object(BUCKET, f"{uuid4().hex}.png", timedelta(minutes=5))
-            async with http.put(URL(target, encoded=True), data=picture) as response:
-                response.raise_for_status()
-            await commit()
-
-        yield make
-    writer.cancel()
-    database.close()
 
 
 def make_picture(path: Path, side: int) -> bytes:
@@ -254,20 +157,42 @@ def make_picture(path: Path, side: int) -> bytes:
 
 
 @contextmanager
-def run_null_instances(facts_from: str, picture: Path, *, old_way: bool) -> Iterator[tuple[int, list[str]]]:
-    """Run the null instances; yields the id of their process, and their URLs."""
+def run_null_instances(
+    facts_from: str, picture: Path, *, old_way: bool, job_seconds: float = 0.0
+) -> Iterator[tuple[list[int], list[str]]]:
+    """Run the null instances; yields the ids of their processes, and their URLs."""
+    count = INSTANCES // NULL_PROCESSES
     command = [sys.executable, "-m", "scripts.bench.null_instances", "--facts-from", facts_from]
-    command += ["--count", str(INSTANCES), "--picture", str(picture)]
+    command += ["--count", str(count), "--picture", str(picture), "--job-seconds", str(job_seconds)]
     command += ["--old-way"] if old_way else []
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        ports = process.stdout.readline().split()
-        if len(ports) != INSTANCES:
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            for _ in range(NULL_PROCESSES)
+        ]
+        for process in processes:
+            stack.callback(process.terminate)
+        ports = [
+            port for process in processes if process.stdout for port in process.stdout.readline().split()
+        ]
+        if len(ports) != count * NULL_PROCESSES:
             raise RuntimeError("the null instances did not start")
-        try:
-            yield process.pid, [f"http://127.0.0.1:{int(port)}" for port in ports]
-        finally:
-            process.terminate()
+        yield [process.pid for process in processes], [f"http://127.0.0.1:{int(port)}" for port in ports]
+
+
+def pin_to_one_core(service: int) -> None:
+    """Give the process of the service one core, and all its children and this process the others."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    for child in psutil.Process(service).children(recursive=True):
+        set_affinity(child.pid, others)
+    set_affinity(os.getpid(), others)
+    set_affinity(service, [first])
+
+
+def set_affinity(pid: int, cores: Sequence[int]) -> None:
+    """Give all threads of a process these cores; later threads and children inherit them."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), cores)
 
 
 def find_s3(data: Path) -> dict[str, str]:
@@ -282,15 +207,44 @@ def find_s3(data: Path) -> dict[str, str]:
     }
 
 
-async def measure(options: argparse.Namespace, kind: str, side: int, directory: Path) -> dict[str, Any]:
-    """Return the rows of one size of pictures."""
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """A service with null instances that are up."""
+
+    service: str
+    service_pid: int
+    key: str
+    s3: Mapping[str, str]
+    null_pids: Sequence[int]
+    urls: list[str]
+    picture: bytes
+    directory: Path
+
+    def ways(self, callers: int) -> dict[str, AbstractAsyncContextManager[Make]]:
+        """Return what makes an image, by name."""
+        return {
+            "service, b64_json": service_caller(self.service, self.key, "b64_json"),
+            "service, url": service_caller(self.service, self.key, "url"),
+            "bare client": bare_caller(self.urls, callers),
+            "floor": floor_caller(self.directory, self.s3, self.picture),
+        }
+
+    def sample(self) -> Sample:
+        return sample(self.service_pid, self.null_pids)
+
+
+@contextmanager
+def run_bed(options: argparse.Namespace, side: int, directory: Path) -> Iterator[Bed]:
+    """Run the service and its instances, whose pictures have this side."""
     picture_file = directory / f"picture-{side}.png"
     picture = make_picture(picture_file, side)
-    rows: dict[str, Any] = {}
     with ExitStack() as stack:
         simulator = stack.enter_context(run_simulator(directory / f"simulator-{side}"))
-        nulls = run_null_instances(simulator.url, picture_file, old_way=options.old_way)
-        null_pid, urls = stack.enter_context(nulls)
+        null_pids, urls = stack.enter_context(
+            run_null_instances(
+                simulator.url, picture_file, old_way=options.old_way, job_seconds=options.job_seconds
+            )
+        )
         data = directory / f"service-{side}"
         environment = {
             "PIXELFACTORY_DATA_DIR": str(data),
@@ -301,21 +255,46 @@ async def measure(options: argparse.Namespace, kind: str, side: int, directory: 
             run_service("--instances", ",".join(urls), log=data / "log", environment=environment)
         )
         key = create_api_key(data)
-        s3 = find_s3(data)
-        for callers in options.callers:
-            ways: dict[str, Any] = {
-                "service, b64_json": service_caller(service.url, key, "b64_json"),
-                "service, url": service_caller(service.url, key, "url"),
-                "bare client": bare_caller(urls, callers),
-                "floor": floor_caller(directory, s3, picture),
-            }
-            for name, way in ways.items():
-                async with way as make:
-                    cost = (lambda: sample(service.pid, null_pid)) if name.startswith("service") else None
-                    row = (await drive(make, callers, options.seconds, cost)).row()
-                rows[f"{kind}, {callers} callers, {name}"] = row
-                print_row(f"{kind:>7} {callers:>4} callers  {name:18}", row)
+        if options.pin:
+            for pid in null_pids:
+                set_affinity(pid, sorted(os.sched_getaffinity(0))[1:])
+            pin_to_one_core(service.pid)
+        yield Bed(service.url, service.pid, key, find_s3(data), null_pids, urls, picture, directory)
+
+
+async def measure(options: argparse.Namespace, kind: str, bed: Bed) -> dict[str, Any]:
+    """Return the rows of one size of pictures."""
+    rows: dict[str, Any] = {}
+    for callers in options.callers:
+        for name, way in bed.ways(callers).items():
+            if name not in options.ways:
+                continue
+            async with way as make:
+                cost = bed.sample if name.startswith("service") else None
+                row = (await drive(make, callers, options.seconds, cost, options.warm_up)).row()
+            rows[f"{kind}, {callers} callers, {name}"] = row
+            print_row(f"{kind:>7} {callers:>4} callers  {name:18}", row)
     return rows
+
+
+async def measure_share(options: argparse.Namespace, bed: Bed) -> dict[str, Any]:
+    """Return the images per second of the bare client and of the service, and their ratio.
+
+    Instances are always busy, because each has a prompt that waits.
+    """
+    callers, counts = 2 * len(bed.urls), {}
+    for name in ("bare client", "service, url", "service, b64_json"):
+        async with bed.ways(callers)[name] as make:
+            measured = await drive(make, callers, options.seconds, warm_up=3 * options.job_seconds)
+        counts[name] = len(measured.seconds)
+    bare = counts["bare client"]
+    found = {
+        name: {"per_second": round(count / options.seconds, 2), "share": round(count / bare, 3)}
+        for name, count in counts.items()
+    }
+    for name, row in found.items():
+        print(f"{name:18} {row['per_second']:7.2f}/s  {row['share']:.3f} of the bare client", flush=True)
+    return {"job_seconds": options.job_seconds, "callers": callers, **found}
 
 
 def print_row(title: str, row: Mapping[str, Any]) -> None:
@@ -331,18 +310,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="2 seconds of each, small pictures, not saved")
     parser.add_argument("--old-way", action="store_true", help="instances without the node pack")
+    parser.add_argument("--pin", action="store_true", help="the service's process on one core")
+    parser.add_argument("--job-seconds", type=float, default=0.0, help="that a prompt takes (%(default)s)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each combination (%(default)s)")
+    parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="before it (%(default)s)")
     parser.add_argument("--callers", type=int, nargs="+", default=CALLERS)
+    parser.add_argument("--pictures", nargs="+", choices=PICTURES, default=[*PICTURES])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
-    pictures = dict(PICTURES)
     if options.quick:
-        options.seconds, pictures = 2.0, {"64 kB": PICTURES["64 kB"]}
+        options.seconds, options.pictures = 2.0, ["64 kB"]
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
-        for kind, side in pictures.items():
-            rows |= asyncio.run(measure(options, kind, side, Path(directory)))
+        for kind in options.pictures if not options.job_seconds else ["1.5 MB"]:
+            with run_bed(options, PICTURES[kind], Path(directory)) as bed:
+                measured = measure_share(options, bed) if options.job_seconds else measure(options, kind, bed)
+                rows |= asyncio.run(measured)
     if not options.quick:
-        name = "throughput_old_way" if options.old_way else "throughput"
+        name = "throughput" + "_old_way" * options.old_way + "_one_core" * options.pin
+        name += "_busy" * bool(options.job_seconds)
         save_results(name, {"instances": INSTANCES, "cores": os.cpu_count(), "rows": rows})
 
 

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import socket
 import sqlite3
 import statistics
@@ -165,7 +166,7 @@ def measure_generate(rounds: int) -> dict[str, float]:
                 command,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                env={"PIXELFACTORY_API_KEY": "pk-x"},
+                env={**os.environ, "PIXELFACTORY_API_KEY": "pk-x"},
             ) as child:
                 server.accept()[0].close()
                 connected.append(time.perf_counter() - begun)

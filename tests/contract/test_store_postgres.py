@@ -30,7 +30,7 @@ from orchestrator.webhooks.sender import WebhookSender
 from pricing.alerts import AlertMetric
 from tests.support.commit_cutter import CommitCutter
 from tests.support.polling import wait_until
-from tests.support.postgres import PostgresCluster, database_url, shared_cluster
+from tests.support.postgres import PostgresCluster, database_url, shared_cluster, wait_for_connections
 from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness, open_store, open_world, populate
 from tests.support.webhook_receiver import receiving
 
@@ -386,10 +386,8 @@ async def test_fewer_connections_than_wanted_are_shared(cluster: PostgresCluster
     url = cluster.url("crowded").replace("pixel@", "app@")
     store = PostgresStore(url, SecretBox(tmp_path / KEY_FILE_NAME), max_connections=12)
     try:
-        with store.signals.subscribe(StoreEventKind.MISSED) as signals:
-            await signals.next_events()
-        # The server counts a connection that was closed until its process has ended.
-        await until_ok(store.list_unfinished_jobs)
+        # Those for wake-ups. The one that looked at the schema counts until its process has ended.
+        await wait_for_connections(cluster, "usename = 'app'", 2)
         world = await populate(store, 1_000_000)
         for _ in range(5):
             await asyncio.gather(

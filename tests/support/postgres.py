@@ -5,6 +5,7 @@ A database is a copy of a template that has the schema already.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 from functools import cache
 from itertools import count
@@ -15,6 +16,7 @@ import pytest
 from orchestrator.store.postgres.store import prepare_database
 from scripts import postgres_cluster
 from scripts.postgres_cluster import find_binaries as find_binaries
+from tests.support.polling import poll
 
 #: Databases of earlier tests that are kept, in case one of them is opened again.
 KEPT_DATABASES = 8
@@ -63,6 +65,15 @@ def database_url(directory: Path) -> str:
             _empty_database(cluster, name)
         _databases[directory] = name
     return cluster.url(_databases[directory])
+
+
+async def wait_for_connections(cluster: postgres_cluster.PostgresCluster, condition: str, count: int) -> None:
+    """Wait until so many connections meet a condition on `pg_stat_activity`.
+
+    A store connects in threads of its own, before or after its opening returns.
+    """
+    query = f"SELECT pid FROM pg_stat_activity WHERE {condition}"
+    await poll(lambda: asyncio.to_thread(cluster.query, query), lambda rows: len(rows) == count)
 
 
 def _empty_database(cluster: PostgresCluster, name: str) -> None:

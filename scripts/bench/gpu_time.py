@@ -29,7 +29,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +37,6 @@ from typing import Any
 import aiohttp
 
 from comfy_instances.hardware.gpus import Gpu
-from comfy_instances.process.child import find_free_port
 from comfy_instances.protocol.errors import InstanceError
 from comfy_instances.session.session import InstanceSession, SessionSettings
 from orchestrator.storage.embedded_server import EmbeddedS3
@@ -56,10 +54,11 @@ from scripts.bench.gpu_time_flux import (
 )
 from scripts.bench.gpu_time_nodes import NODES_SOURCE
 from scripts.bench.gpu_time_runs import WAYS, Bench, Case, add_shares
+from scripts.bench.real_instance import run_comfyui
 from scripts.bench.report import save_results
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 240.0
+#: The node that sends pictures over the socket comes with ComfyUI.
+SOCKET_NODE = "websocket_image_save.py"
 DEPTHS = (2, 1)
 CASES = (
     Case("1024x1024", 1024, 1024, 1, 16),
@@ -104,60 +103,27 @@ class Bed:
     meter: BusyMeter
 
 
-async def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the server answers. Raises RuntimeError with the end of its log."""
-    deadline = time.monotonic() + START_SECONDS
-    async with aiohttp.ClientSession(url) as http:
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                async with http.get("/system_stats") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.2)
-    text = await asyncio.to_thread(log.read_text)
-    raise RuntimeError(f"ComfyUI did not start: {text[-2000:]}")
-
-
-def start_comfyui(folder: Path, base: Path, port: int, more: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start the installed ComfyUI with our pack and the nodes of this benchmark."""
-    nodes = base / "custom_nodes"
-    nodes.mkdir(parents=True)
-    (nodes / "pixel_factory").symlink_to(ROOT / "custom_nodes" / "pixel_factory")
-    (nodes / "websocket_image_save.py").symlink_to(
-        folder / "source" / "custom_nodes" / "websocket_image_save.py"
-    )
-    (nodes / "bench_nodes.py").write_text(NODES_SOURCE)
-    command = [str(folder / "venv" / "bin" / "python"), str(folder / "source" / "main.py")]
-    command += ["--disable-auto-launch", "--disable-api-nodes", "--disable-metadata"]
-    command += ["--database-url", "sqlite:///:memory:", "--port", str(port), "--base-directory", str(base)]
-    return subprocess.Popen(
-        [*command, *more], stdout=(base / "log").open("wb"), stderr=subprocess.STDOUT, env=os.environ
-    )
-
-
 async def run(options: argparse.Namespace, meter: BusyMeter, results: Results) -> None:
     """Run all cases in all ways."""
     with tempfile.TemporaryDirectory(prefix="gpu-time-", dir=options.work) as directory:
-        base, port = Path(directory) / "comfyui", find_free_port()
+        base = Path(directory) / "comfyui"
         models = base / "models"
         if options.flux:
             await asyncio.to_thread(make_weights, options.comfyui, models, SMALL if options.small else FULL)
-        process = start_comfyui(options.comfyui, base, port, options.more)
+        by_socket = options.comfyui / "source" / "custom_nodes" / SOCKET_NODE
+        nodes = {SOCKET_NODE: by_socket.read_text(), "bench_nodes.py": NODES_SOURCE}
         server = EmbeddedS3(Path(directory) / "s3")
-        bed = Bed(f"http://127.0.0.1:{port}", server, meter)
-        try:
-            await server.start()
-            await wait_until_up(bed.url, process, base / "log")
-            await (
-                run_flux(bed, models, options, results)
-                if options.flux
-                else run_simulated(bed, options, results)
-            )
-        finally:
-            process.kill()
-            process.wait()
-            await server.stop()
+        with run_comfyui(options.comfyui, base, ["--disable-metadata", *options.more], nodes) as instance:
+            bed = Bed(instance.url, server, meter)
+            try:
+                await server.start()
+                await (
+                    run_flux(bed, models, options, results)
+                    if options.flux
+                    else run_simulated(bed, options, results)
+                )
+            finally:
+                await server.stop()
 
 
 async def run_simulated(bed: Bed, options: argparse.Namespace, results: Results) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +13,18 @@ START_SECONDS = 240.0
 
 
 @contextmanager
-def run_comfyui(folder: Path, directory: Path, options: Sequence[str] = ()) -> Iterator[ServerProcess]:
-    """Run what `pixelfactory comfyui install` has put into `folder`, with its files in `directory`."""
-    nodes = directory / "custom_nodes"
-    nodes.mkdir(parents=True)
-    (nodes / "pixel_factory").symlink_to(PACK)
+def run_comfyui(
+    folder: Path, directory: Path, options: Sequence[str] = (), nodes: Mapping[str, str] | None = None
+) -> Iterator[ServerProcess]:
+    """Run what `pixelfactory comfyui install` has put into `folder`, with its files in `directory`.
+
+    `nodes` are further custom nodes, sources by file name.
+    """
+    packs = directory / "custom_nodes"
+    packs.mkdir(parents=True)
+    (packs / "pixel_factory").symlink_to(PACK)
+    for name, source in (nodes or {}).items():
+        (packs / name).write_text(source)
     command = [str(folder / "venv" / "bin" / "python"), str(folder / "source" / "main.py")]
     command += ["--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
     command += ["--base-directory", str(directory), *options]

@@ -318,6 +318,10 @@ def main() -> None:
     parser.add_argument("--pictures", nargs="+", choices=PICTURES, default=[*PICTURES])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
+    if options.pin and len(os.sched_getaffinity(0)) < 2:
+        parser.error(
+            "--pin: the service's process and everything else need a core each; this machine has one"
+        )
     if options.quick:
         options.seconds, options.pictures = 2.0, ["64 kB"]
     rows: dict[str, Any] = {}

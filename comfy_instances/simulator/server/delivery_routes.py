@@ -17,7 +17,7 @@ _ERROR_CODE = re.compile(rb"<Code>(\w{1,60})</Code>")
 
 
 class DeliveryRoutes:
-    """Handlers of `/pixelfactory/delivery`, `/pixelfactory/inputs` and `/pixelfactory/previews`."""
+    """Handlers of `/pixelfactory/` delivery, ended, inputs and previews."""
 
     def __init__(self, deliveries: SimulatedDeliveries, history: MutableMapping[str, Any]) -> None:
         """`history` is that of the instance, by prompt id."""

@@ -16,6 +16,7 @@ from typing import Any
 from zlib import crc32
 
 import httpx
+import httpx._transports.default as httpx_transports
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -87,6 +88,9 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 # httpx gives a response five seconds; beside the other tests a page of the API reference took longer.
 _httpx_default = inspect.signature(httpx.get).parameters["timeout"].default
 _httpx_default.connect = _httpx_default.read = _httpx_default.write = _httpx_default.pool = 60.0
+
+# Each client of httpx, also that of an SDK, reads the certificates of all authorities, which takes 20 ms.
+vars(httpx_transports)["create_ssl_context"] = cache(httpx.create_ssl_context)
 
 # Bytecode is kept, whatever the environment says: hundreds of child processes import the same modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

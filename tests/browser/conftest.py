@@ -42,7 +42,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         "PIXELFACTORY_ALLOW_PRIVATE_URLS": "true",
         "SIMULATOR_MARKED_FAULTS": "1",
     }
-    with running(ServiceProcess(tmp_path_factory.mktemp("service"), environment=environment)) as started:
+    with running(
+        ServiceProcess(tmp_path_factory.mktemp("service"), ("--simulate", "2"), environment)
+    ) as started:
         yield started
 
 

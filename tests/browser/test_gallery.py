@@ -258,6 +258,7 @@ def test_a_slow_line_and_a_slow_machine_suffice(
     context.close()
 
 
+@pytest.mark.slow
 def test_a_keyboard_reaches_tiles_and_dialog(gallery: Page) -> None:
     page = gallery
     page.get_by_label("Filter by day").focus()

@@ -9,9 +9,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from orchestrator.web.dashboard.pages import CUSTOMER_PAGES, DashboardPage
+from tests.support.repeats import first_always
 
 
-@pytest.mark.parametrize("shown", CUSTOMER_PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("shown", first_always(CUSTOMER_PAGES), ids=lambda page: page.name)
 def test_a_page_asks_for_its_data_once_and_before_its_scripts_have_arrived(
     playground: Page, shown: DashboardPage
 ) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -32,6 +31,7 @@ from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
 from tests.support.agent_cluster import AgentCluster, agent_options
+from tests.support.cli import CommandProcess, start_simulator
 from tests.support.polling import poll, wait_until
 from tests.support.processes import child_processes, find_processes
 
@@ -95,32 +95,32 @@ class AdoptedFleetHarness:
     fleet: AdoptedFleet = field(init=False)
     output_folder: Path = field(init=False)
     ports: list[int] = field(default_factory=list)
-    processes: dict[int, asyncio.subprocess.Process] = field(default_factory=dict)
+    processes: dict[int, CommandProcess] = field(default_factory=dict)
 
     async def begin(self) -> None:
         for number in range(self.size):
             self.ports.append(find_free_port())
-            await self.launch(number)
+            self.launch(number)
         urls = [f"http://127.0.0.1:{port}/" for port in self.ports]
         self.fleet = AdoptedFleet(urls, probe_seconds=0.2, poll_seconds=0.05, file_refresh_seconds=0.2)
         self.output_folder = self.directory / "0" / "output"
 
-    async def launch(self, number: int) -> None:
+    def launch(self, number: int) -> None:
         options = ("--port", str(self.ports[number]), "--base-directory", str(self.directory / str(number)))
-        self.processes[number] = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "comfy_instances.simulator", *options, stderr=asyncio.subprocess.DEVNULL
+        self.processes[number] = start_simulator(
+            *options, environment=dict(os.environ), output=self.directory / f"{number}.log"
         )
 
     async def end(self) -> None:
         for process in self.processes.values():
             process.kill()
-            await process.wait()
+            process.wait()
 
     async def kill(self, number: int) -> None:
         self.processes[number].kill()
-        await self.processes[number].wait()
+        self.processes[number].wait()
         await wait_until(lambda: self.fleet.instances()[number].state is InstanceState.DOWN)
-        await self.launch(number)
+        self.launch(number)
 
 
 @dataclass

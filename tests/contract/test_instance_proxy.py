@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import os
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +22,7 @@ from comfy_instances.process.child import find_free_port
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.protocol.outputs import FileRef
 from comfy_instances.session.session import InstanceSession, SessionSettings
+from tests.support.cli import start_simulator
 from tests.support.polling import poll, wait_until
 
 TOKEN = "the-token-of-this-instance"
@@ -76,9 +77,7 @@ async def proxied(upstream: str | None) -> AsyncIterator[ProxyHarness]:
 async def simulated(tmp_path: Path) -> AsyncIterator[ProxyHarness]:
     port = find_free_port()
     options = ("--port", str(port), "--base-directory", str(tmp_path))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "comfy_instances.simulator", *options
-    )
+    process = start_simulator(*options, environment=dict(os.environ), output=tmp_path / "log")
     try:
         async with proxied(f"http://127.0.0.1:{port}") as harness, harness.client() as http:
 
@@ -90,7 +89,7 @@ async def simulated(tmp_path: Path) -> AsyncIterator[ProxyHarness]:
             yield harness
     finally:
         process.kill()
-        await process.wait()
+        process.wait()
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def states(fleet: RayFleet) -> dict[str, InstanceState]:
     return {info.id: info.state for info in fleet.instances()}
 
 
+@pytest.mark.slow
 async def test_keeps_the_tokens_of_agents_private(tmp_path: Path) -> None:
     async with running_cluster("a") as cluster, started(fleet_of(cluster, tmp_path)):
         file = tmp_path / "service" / "agents.json"
@@ -201,6 +202,7 @@ async def test_an_instance_that_is_cut_off_returns_with_its_prompt(tmp_path: Pat
             assert found.outputs == result.outputs
 
 
+@pytest.mark.slow
 async def test_a_damaged_file_of_agents_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "service").mkdir()
     (tmp_path / "service" / "agents.json").write_text('[{"name": "ray-0"}')
@@ -443,6 +445,7 @@ async def test_nodes_of_the_service_pull_what_it_lists(tmp_path: Path) -> None:
         assert len(host.server.requests) == 1
 
 
+@pytest.mark.slow
 async def test_a_node_without_its_weight_puller_says_so(tmp_path: Path) -> None:
     agent = {"needs_weights": True, "weight_puller": "no_such_module:pull"}
     async with running_cluster("a") as cluster:
@@ -522,6 +525,7 @@ async def test_without_ray_the_connection_says_what_is_missing() -> None:
     await connection.close()
 
 
+@pytest.mark.slow
 async def test_a_service_without_ray_and_instances_starts_and_has_none(tmp_path: Path) -> None:
     """It is not ready then, and becomes so by itself."""
     async with running_cluster("a") as cluster:

@@ -336,6 +336,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path)
     assert (read(path, "SELECT * FROM entries"), schema_of(path)) == before
 
 
+@pytest.mark.slow
 async def test_kill_9_within_a_migration_leaves_the_old_schema_or_the_new_one(tmp_path: Path) -> None:
     build(tmp_path / "old.db", "0003_ledger", filled=True)
     old = {name for (name,) in read(tmp_path / "old.db", "SELECT name FROM _sqlite_migrations")}

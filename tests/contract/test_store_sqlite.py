@@ -25,6 +25,7 @@ from orchestrator.store.sql.rows import insert_row
 from orchestrator.store.sqlite.connection import READER_COUNT, ConnectionPool
 from orchestrator.store.sqlite.database import SqliteDatabase
 from orchestrator.store.sqlite.migrations import load_migrations, split_statements
+from tests.support.repeats import first_always
 from tests.support.store_harness import (
     PICTURE,
     START,
@@ -68,7 +69,7 @@ def work_until_killed(directory: Path, lines: int) -> list[list[str]]:
     return [line.split() for line in said]
 
 
-@pytest.mark.parametrize("lines", [1, 20, 41])
+@pytest.mark.parametrize("lines", first_always([20, 1, 41]))
 async def test_acknowledged_writes_survive_kill_9(tmp_path: Path, lines: int) -> None:
     said = await asyncio.to_thread(work_until_killed, tmp_path, lines)
     store = open_store("sqlite", tmp_path)

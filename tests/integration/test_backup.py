@@ -309,6 +309,7 @@ def test_backs_up_the_embedded_server_of_a_service_that_runs_or_not(tmp_path: Pa
         assert asyncio.run(read_it()) == expected
 
 
+@pytest.mark.slow
 def test_every_file_of_a_data_directory_is_known_to_backups(service: ServiceProcess) -> None:
     """A new secret at the top of the data directory must be backed up; what can be made anew need not be."""
     anew = {"instances", "s3", "service.lock", "service.log"}

@@ -174,6 +174,7 @@ def test_says_what_a_user_without_home_and_rights_may_not_use() -> None:
         shutil.rmtree(place)
 
 
+@pytest.mark.slow
 def test_says_where_it_looked_without_any_data_directory(tmp_path: Path) -> None:
     """With imports of its own: the default directory is found when the command is loaded."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}

@@ -140,6 +140,7 @@ def test_litellm_makes_and_edits_images(offering: ServiceProcess, tmp_path: Path
     assert "the nearest sizes are 16x16 and 24x24" in told["refused"]
 
 
+@pytest.mark.slow
 def test_langchain_reads_urls(offering: ServiceProcess, tmp_path: Path) -> None:
     require_client("langchain_community")
     urls = json.loads(run_python(tmp_path, LANGCHAIN, **environment(offering)))

@@ -33,6 +33,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield started
 
 
+@pytest.mark.slow
 async def test_a_killed_instance_and_a_killed_orchestrator_lose_none_of_20_jobs(
     service: ServiceProcess,
 ) -> None:

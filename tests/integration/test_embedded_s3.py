@@ -98,6 +98,7 @@ async def test_an_outage_of_seconds_delays_and_loses_nothing(server: EmbeddedS3,
         assert await store.get(key) == data
 
 
+@pytest.mark.slow
 async def test_restarts_a_killed_server_on_the_same_ports(server: EmbeddedS3, store: ObjectStore) -> None:
     data = os.urandom(300_000)
     await store.put("outputs/kept", data, PNG)
@@ -140,6 +141,7 @@ def orphan(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+@pytest.mark.slow
 async def test_an_orphan_is_removed(orphan: subprocess.Popen[bytes], tmp_path: Path) -> None:
     server = EmbeddedS3(tmp_path / "s3")
     await server.start()

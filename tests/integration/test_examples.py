@@ -12,6 +12,7 @@ import pytest
 
 from comfy_instances.process.child import find_free_port
 from tests.support.images import size_of
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
@@ -67,7 +68,7 @@ def check_files(name: str, directory: Path, printed: str) -> None:
             assert size == IMAGE_SIZES.get(file, size)
 
 
-@pytest.mark.parametrize("name", existing(".py"))
+@pytest.mark.parametrize("name", first_always(existing(".py"), always=3))
 def test_python_example_saves_its_results(
     service: ServiceProcess, key: str, tmp_path: Path, name: str
 ) -> None:
@@ -75,14 +76,7 @@ def test_python_example_saves_its_results(
     check_files(name, tmp_path, printed)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        # Those in Python are run for every API.
-        pytest.param(name, marks=[] if name.startswith(("openai", "fal", "replicate")) else pytest.mark.slow)
-        for name in existing(".mjs")
-    ],
-)
+@pytest.mark.parametrize("name", first_always(existing(".mjs")))
 def test_node_example_saves_its_results(
     service: ServiceProcess, key: str, node_project: Path, tmp_path: Path, name: str
 ) -> None:
@@ -93,13 +87,13 @@ def test_node_example_saves_its_results(
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="needs curl and jq")
-@pytest.mark.parametrize("name", existing(".sh"))
+@pytest.mark.parametrize("name", first_always(existing(".sh"), always=3))
 def test_curl_example_saves_its_results(service: ServiceProcess, key: str, tmp_path: Path, name: str) -> None:
     printed = run_example(service, key, tmp_path, "sh", str(EXAMPLES / f"{name}.sh"))
     check_files(name, tmp_path, printed)
 
 
-@pytest.mark.parametrize("name", RECEIVERS)
+@pytest.mark.parametrize("name", first_always(RECEIVERS))
 def test_webhook_receiver_accepts_a_signed_message(bank: ServiceProcess, tmp_path: Path, name: str) -> None:
     program = EXAMPLES / name
     interpreter = sys.executable if program.suffix == ".py" else shutil.which("node")

@@ -28,6 +28,7 @@ async def starve(directory: Path, kind: str, *urls: str) -> tuple[dict[str, Any]
     return dict(json.loads(out)), err.decode()
 
 
+@pytest.mark.slow
 async def test_instances_that_cannot_be_launched_are_launched_when_the_shortage_is_over(
     tmp_path: Path,
 ) -> None:

@@ -100,6 +100,7 @@ async def test_dataset_urls_in_quotes_delay_no_uploads(patient: ServiceProcess) 
         assert not any(task.done() for task in hanging)
 
 
+@pytest.mark.slow
 async def test_accounts_with_slow_urls_together_do_not_delay_another_one(patient: ServiceProcess) -> None:
     """Four quotes of datasets take all slots of their kind, until they count as slow."""
     async with serving(hang) as slow, serving(answer(zipped())) as quick, AsyncExitStack() as stack:

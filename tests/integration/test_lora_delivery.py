@@ -70,6 +70,7 @@ def files_in(directory: Path) -> set[str]:
     return {path.stem for path in directory.glob("sim-0/output/loras/*")}
 
 
+@pytest.mark.slow
 async def test_keeps_those_that_were_used_last(
     objects: ObjectStore, fleet: LocalFleet, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ async def test_keeps_those_that_were_used_last(
     assert name in files_in(tmp_path)
 
 
+@pytest.mark.slow
 async def test_a_file_that_runs_need_stays(objects: ObjectStore, fleet: LocalFleet, tmp_path: Path) -> None:
     delivery, session = LoraDelivery(objects, fleet), fleet.session("sim-0")
     key, needed = await store_lora(objects, 0)

@@ -298,6 +298,7 @@ async def test_a_deleted_lora_is_unknown(http: aiohttp.ClientSession) -> None:
         assert response.status == 404
 
 
+@pytest.mark.slow
 async def test_a_shared_file_for_another_architecture_is_refused(
     described: ServiceProcess,
 ) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.images import png, size_of
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
@@ -52,7 +53,9 @@ def test_makes_an_image_of_the_requested_size(client: httpx.Client, fields: dict
     assert usage["warnings"] == []
 
 
-@pytest.mark.parametrize("name", ["wan-2.2-standard", "wan-2.2-extended", "wan-2.2-plus", "ltx-2-pro-i2v"])
+@pytest.mark.parametrize(
+    "name", first_always(["wan-2.2-standard", "wan-2.2-extended", "wan-2.2-plus", "ltx-2-pro-i2v"])
+)
 def test_a_video_starts_with_its_image(client: httpx.Client, name: str) -> None:
     fields = {"model": name, "image": PHOTO, "steps": 2, "num_frames": 9}
     video, usage = generate(client, **fields)

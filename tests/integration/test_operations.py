@@ -167,6 +167,7 @@ def adopter(service: ServiceProcess, tmp_path_factory: pytest.TempPathFactory) -
         yield started
 
 
+@pytest.mark.slow
 async def test_adopted_instance_cannot_be_restarted(adopter: ServiceProcess) -> None:
     await all_ready(adopter)
     done = instances(adopter, "restart", "adopted-0", check=False)

@@ -562,6 +562,7 @@ async def all_models(http: aiohttp.ClientSession) -> list[dict[str, Any]]:
         cursor = f"&cursor={page['next_cursor']}"
 
 
+@pytest.mark.slow
 async def test_closes_open_sockets_when_the_service_stops(host: ServiceProcess, key: str) -> None:
     """The last test of the module: it starts the service again, for the audit at the end."""
     async with host.client(key) as http, http.ws_connect("/ws?clientId=open") as socket:

@@ -253,6 +253,7 @@ def job_of(body: dict[str, Any]) -> str:
     return f"job_{body['request_id'].rpartition('_')[2].replace('-', '')}"
 
 
+@pytest.mark.slow
 async def test_waits_for_the_result_until_the_timeout(
     offering: ServiceProcess, paced: ServiceProcess
 ) -> None:

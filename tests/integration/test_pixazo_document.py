@@ -21,6 +21,7 @@ from tests.support.callers import new_key, run_program, wait_for_status
 from tests.support.datasets import is_trained, zipped
 from tests.support.images import png, size_of
 from tests.support.photos import hosting
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess
 from tests.support.webhook_receiver import WebhookReceiver, receiving
 
@@ -127,7 +128,7 @@ async def test_runs_the_examples_that_queue_and_poll(
             assert json.loads(delivery.body)["request_id"] == found[4][0]
 
 
-@pytest.mark.parametrize("name", SYNCHRONOUS)
+@pytest.mark.parametrize("name", first_always(SYNCHRONOUS))
 async def test_runs_the_examples_that_return_the_result(
     offering: ServiceProcess, tmp_path: Path, name: str
 ) -> None:

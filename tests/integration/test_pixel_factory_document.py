@@ -162,6 +162,7 @@ except APIError as error:
     assert told == "Insufficient balance - add funds at dashboard\nAPIStatusError 402\n"
 
 
+@pytest.mark.slow
 def test_javascript_reports_errors(desk: Path, service: ServiceProcess, key: str) -> None:
     ask = "\nconsole.log(await generateImage('a cat').then((made) => made.data.length, (e) => e.message));"
     told = {

@@ -107,6 +107,7 @@ async def test_links_of_jobs_answer_get_ranges_and_head(service: ServiceProcess,
         await wait_until(lambda: bytes_sent(service, model) - before == sent)
 
 
+@pytest.mark.slow
 async def test_every_dialect_and_format_has_links_that_answer_head(service: ServiceProcess) -> None:
     key = new_key(service, "50.00")
     async with service.client(key) as http:

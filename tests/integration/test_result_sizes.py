@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.support.images import png, png_with_hole, size_of
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
@@ -112,7 +113,7 @@ def test_rejects_other_sizes_with_the_two_nearest(
         assert quote.status_code == 200
 
 
-@pytest.mark.parametrize("model", ["flux-1-kontext-dev", "qwen-image-edit", "flux-2-klein-4b"])
+@pytest.mark.parametrize("model", first_always(["flux-1-kontext-dev", "qwen-image-edit", "flux-2-klein-4b"]))
 def test_edits_keep_the_shape_of_their_image(client: httpx.Client, model: str) -> None:
     image, _ = edit(client, png(640, 360), model=model)
     assert size_of(image) == (640, 360)
@@ -190,7 +191,7 @@ def test_outpainting_adds_margins_up_to_the_size(client: httpx.Client) -> None:
     assert (response.status_code, response.json()["error"]["code"]) == (400, "conflicting_fields")
 
 
-@pytest.mark.parametrize("model", ["wan2.1-i2v-480p", "wan2.2-5b", "ltx2.3-i2v"])
+@pytest.mark.parametrize("model", first_always(["wan2.1-i2v-480p", "wan2.2-5b", "ltx2.3-i2v"]))
 def test_videos_have_the_shape_of_their_image(client: httpx.Client, model: str) -> None:
     video, usage = generate(client, model=model, image=encoded(png(360, 640)), num_frames=9)
     made = film(video)

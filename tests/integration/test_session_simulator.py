@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from comfy_instances.protocol.errors import (
     OutOfMemory,
 )
 from comfy_instances.session.session import InstanceSession, SessionSettings
+from tests.support.cli import start_simulator
 from tests.support.polling import TIMEOUT_SECONDS
 
 SETTINGS = SessionSettings(silence_s=0.3, gone_after_s=8.0, backoff_max_s=0.2)
@@ -49,7 +49,7 @@ class Simulator:
 
     def start(self) -> None:
         arguments = ["--port", str(self._port), "--base-directory", str(self._base)]
-        self._process = subprocess.Popen([sys.executable, "-m", "comfy_instances.simulator", *arguments])
+        self._process = start_simulator(*arguments, environment=dict(os.environ), output=self._base / "log")
 
     def arm(self, kind: str) -> None:
         body = json.dumps({"kind": kind, "count": 1}).encode()

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support.images import base64_png
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess
 
 PATH = "/api/v1/images/generations"
@@ -35,11 +36,13 @@ def test_a_resolution_keeps_the_shape_of_the_picture(
 
 @pytest.mark.parametrize(
     ("model", "resolution", "size"),
-    [
-        ("ltx2.3-t2v", "1080p", "1920x1080"),
-        ("ltx2.3-t2v", "720p", "1280x720"),
-        ("wan2.2-5b", "720p", "1280x720"),
-    ],
+    first_always(
+        [
+            ("ltx2.3-t2v", "1080p", "1920x1080"),
+            ("ltx2.3-t2v", "720p", "1280x720"),
+            ("wan2.2-5b", "720p", "1280x720"),
+        ]
+    ),
 )
 def test_a_video_has_the_resolution_that_its_name_says(
     service: ServiceProcess, key: str, model: str, resolution: str, size: str

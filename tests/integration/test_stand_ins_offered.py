@@ -14,6 +14,7 @@ import pytest
 from tests.integration.test_dashboard import API, ask, browser, sign_in
 from tests.support.callers import new_key
 from tests.support.images import base64_png, png, png_with_hole, size_of
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess, pixelfactory
 
 #: The SDK warns that OpenAI itself gives these operations up.
@@ -161,7 +162,7 @@ VIDEO_BODIES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("fields", VIDEO_BODIES)
+@pytest.mark.parametrize("fields", first_always(VIDEO_BODIES))
 def test_quotes_the_price_of_a_body_of_a_video(
     offering: ServiceProcess, offering_key: str, fields: dict[str, Any]
 ) -> None:

@@ -218,6 +218,7 @@ async def test_a_webhook_is_delivered_once_although_that_cannot_be_recorded(
         assert len(received) == 1
 
 
+@pytest.mark.slow
 def test_no_failed_write_leaves_a_traceback_in_the_log(trouble: tuple[ServiceProcess, StoreFailure]) -> None:
     service, failure = trouble
     if isinstance(failure, FullDisk):  # the other one keeps the log from growing, too

@@ -116,6 +116,7 @@ def test_safetensors_are_complete_and_hold_numbers(models: Path) -> None:
         assert any(array.any() for array in tensors.values())
 
 
+@pytest.mark.slow
 def test_the_video_denoiser_has_the_text_width_of_its_encoder(models: Path) -> None:
     header, tensors = read_safetensors(
         models / "diffusion_models" / "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors"
@@ -146,6 +147,7 @@ def read_safetensors(file: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     return header, tensors
 
 
+@pytest.mark.slow
 def test_every_writing_gives_the_same_bytes(models: Path, tmp_path: Path) -> None:
     assert run(tmp_path, "--only", "4x-ultrasharp").returncode == 0
     (file,) = tmp_path.rglob("*.pth")

@@ -28,6 +28,7 @@ _FORKS.set_forkserver_preload(
         "comfy_instances.simulator.__main__",
         "tests.support.shipped",  # parses the shipped models
         *("av", "numpy"),  # which a service imports when it needs them
+        "tests.support.frozen_modules",  # last: exempts all of these from garbage collections
     ]
 )
 #: A bound for commands that hang; one that installs takes a minute under load.

@@ -52,7 +52,7 @@ class ServiceProcess:
     """
 
     data_dir: Path
-    options: Sequence[str] = ("--simulate", "2")
+    options: Sequence[str] = ("--simulate", "1")
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=find_lasting_port)
     process: CommandProcess | None = None

@@ -19,6 +19,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.media.marks.provenance import strip_graph_metadata
 from orchestrator.media.sniffing import detect_content_type
 from tests.support.drafts import CATALOG
+from tests.support.repeats import one_of_each_kind
 from tests.unit.simulator.model_graphs import sdxl
 from tests.unit.simulator.simulator_bench import ExecutorHarness, node
 
@@ -60,7 +61,7 @@ MODELS = [
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)
+@pytest.mark.parametrize("model", one_of_each_kind(MODELS))
 def test_results_change_with_what_the_real_ones_change_with(model: Model, bench: ExecutorHarness) -> None:
     (bench.folders.input / "example.png").write_bytes(half_transparent_png())
     params = small_params(model)

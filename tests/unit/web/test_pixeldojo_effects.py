@@ -18,9 +18,9 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
+from tests.support.repeats import one_of_each_kind
 from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
-MODELS = [pytest.param(model, id=model.id) for model in CATALOG]
 #: Fields that concern the job, not what it makes.
 JOB_FIELDS = {"webhook_url", "n", "lora_name"}
 IMAGES = {"image", "image_url", "images", "reference_images"}
@@ -109,7 +109,7 @@ def values_of(schema: dict[str, Any]) -> Iterator[Any]:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", one_of_each_kind(CATALOG))
 def test_every_field_has_an_effect_or_is_said_to_have_none(model: Model) -> None:
     for name, schema in run_schema(model)["properties"].items():
         if name in JOB_FIELDS:

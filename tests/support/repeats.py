@@ -1,0 +1,31 @@
+"""Parameters of tests that repeat the same promise: some run always, the others with `scripts/test --all`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from orchestrator.catalog import Model
+
+
+def first_always(values: Iterable[Any], *, always: int = 1) -> list[Any]:
+    """Return parameters of which the first run always."""
+    return [value if place < always else _slow(value) for place, value in enumerate(values)]
+
+
+def one_of_each_kind(models: Iterable[Model]) -> list[Any]:
+    """Return parameters of which a model runs always unless an earlier one has the same parameter names."""
+    kinds = set[frozenset[str]]()
+    chosen = []
+    for model in models:
+        kind = frozenset(model.parameters)
+        chosen.append(pytest.param(model, id=model.id, marks=pytest.mark.slow if kind in kinds else ()))
+        kinds.add(kind)
+    return chosen
+
+
+def _slow(value: Any) -> Any:
+    values = value if isinstance(value, tuple) else (value,)
+    return pytest.param(*values, marks=pytest.mark.slow)

@@ -22,6 +22,8 @@ IMAGES_CLASS, FILES_CLASS = "PixelFactoryDeliverImages", "PixelFactoryDeliverFil
 #: A class that every version of the pack has.
 OLDEST_CLASS = "PixelFactoryOutput"
 PROTOCOL_INPUT = "protocol"
+#: The message by which the pack tells the client of a prompt that results are encoded, with their state.
+ENCODED_EVENT = "pixel_factory.encoded"
 #: Whether previews are wanted from the start, in the `extra_data` of a prompt.
 PREVIEWS_KEY = "pixel_factory_previews"
 
@@ -162,6 +164,8 @@ class DeliveredFile:
     size: int = 0
     sha256: str = ""
     md5: str = ""
+    #: What object storage called the object when it was stored; empty if the pack is older or it gives none.
+    tag: str = ""
     width: int | None = None
     height: int | None = None
     frames: int | None = None
@@ -199,6 +203,7 @@ def _parse_file(row: Mapping[str, Any]) -> DeliveredFile:
         size=int(row.get("size") or 0),
         sha256=str(row.get("sha256") or ""),
         md5=str(row.get("md5") or ""),
+        tag=str(row.get("tag") or ""),
         width=_number(row.get("width")),
         height=_number(row.get("height")),
         frames=_number(row.get("frames")),

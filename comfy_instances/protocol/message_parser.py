@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from comfy_instances.protocol.delivery import ENCODED_EVENT, parse_snapshot
 from comfy_instances.protocol.messages import (
     Executed,
     Executing,
@@ -24,6 +25,7 @@ from comfy_instances.protocol.messages import (
     NodeProgress,
     NodeState,
     ProgressState,
+    ResultsEncoded,
     StatusMessage,
     TextFrame,
     UnknownMessage,
@@ -117,6 +119,10 @@ def _parse_execution_interrupted(data: Any) -> ExecutionInterrupted:
     )
 
 
+def _parse_results_encoded(data: Any) -> ResultsEncoded:
+    return ResultsEncoded(str(data["prompt_id"]), parse_snapshot(data))
+
+
 _EVENT_PARSERS: Mapping[str, Callable[[Any], Message]] = {
     "status": _parse_status,
     "feature_flags": _parse_feature_flags,
@@ -129,6 +135,7 @@ _EVENT_PARSERS: Mapping[str, Callable[[Any], Message]] = {
     "execution_success": _parse_execution_success,
     "execution_error": _parse_execution_error,
     "execution_interrupted": _parse_execution_interrupted,
+    ENCODED_EVENT: _parse_results_encoded,
 }
 
 #: Event codes, the first four bytes of a binary frame.

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from comfy_instances.protocol.delivery import DeliverySnapshot
+
 
 @dataclass(frozen=True, slots=True)
 class StatusMessage:
@@ -148,6 +150,14 @@ class TextFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultsEncoded:
+    """Our node pack has encoded results of a prompt, which wait for their presigned requests."""
+
+    prompt_id: str
+    snapshot: DeliverySnapshot
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownMessage:
     """Any other message. `type` is the server's name for it, or empty."""
 
@@ -168,5 +178,6 @@ Message = (
     | ExecutionInterrupted
     | ImageFrame
     | TextFrame
+    | ResultsEncoded
     | UnknownMessage
 )

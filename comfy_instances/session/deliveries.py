@@ -7,6 +7,7 @@ on the instance: a later process that follows a delivery continues where an earl
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +21,15 @@ from comfy_instances.protocol.delivery import (
     parse_snapshot,
 )
 from comfy_instances.protocol.errors import InstanceGone
+from comfy_instances.protocol.messages import ResultsEncoded
 from comfy_instances.session.client import ComfyUIClient
 from comfy_instances.session.settings import SessionSettings
 from comfy_instances.tasks import loop_time
 
 _HEADER = "X-Pixel-Factory-Delivery"
 _RETRY_SECONDS = 0.25
+#: Prompts whose message that results are encoded is kept, until their results are collected.
+_KEPT_MESSAGES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,22 @@ class Deliveries:
         self._settings = settings
         #: Prompts whose results are being collected.
         self._collecting: set[str] = set()
+        #: The latest message about the results of each prompt, and what waits for one.
+        self._encoded: OrderedDict[str, DeliverySnapshot] = OrderedDict()
+        self._arrivals: dict[str, asyncio.Event] = {}
+        #: Whether the node pack sends such messages. Older ones do not.
+        self._sends_messages = False
         #: False once an older node pack has refused to forget several prompts in one request.
         self._can_forget = True
+
+    def note_encoded(self, message: ResultsEncoded) -> None:
+        """Note that results of a prompt are encoded, and in which state all of them are."""
+        self._sends_messages = True
+        self._encoded[message.prompt_id] = message.snapshot
+        while len(self._encoded) > _KEPT_MESSAGES:
+            self._encoded.popitem(last=False)
+        if (arrival := self._arrivals.get(message.prompt_id)) is not None:
+            arrival.set()
 
     @property
     def is_in_use(self) -> bool:
@@ -95,12 +113,15 @@ class Deliveries:
             return await self._collect(prompt_id, grant)
         finally:
             self._collecting.discard(prompt_id)
+            self._encoded.pop(prompt_id, None)
 
     async def _collect(self, prompt_id: str, grant: GrantUpload) -> tuple[DeliveredFile, ...]:
         revision, grants = 0, dict[int, UploadGrant]()
         taken = set[int]()
+        found = await self._wait_for_message(prompt_id)
         while True:
-            found = await self._follow_patiently(prompt_id, revision, grants)
+            if found is None or revision:
+                found = await self._follow_patiently(prompt_id, revision, grants)
             # A request that an earlier process granted may have expired, or name an earlier address.
             states = (DeliveryState.ENCODED, *((DeliveryState.UPLOADING,) if revision == 0 else ()))
             waiting = [file for file in found.files if file.state in states and file.number not in taken]
@@ -111,6 +132,23 @@ class Deliveries:
             if all(file.state.is_final or file.number in taken for file in found.files):
                 return found.files
             revision = found.revision
+
+    async def _wait_for_message(self, prompt_id: str) -> DeliverySnapshot | None:
+        """Return the state in the message that results are encoded; None if none comes, or not soon.
+
+        The message of a result that is encoded after `encoded_wait_s` is not waited for: the answer to a
+        request says the same.
+        """
+        if prompt_id not in self._encoded and self._sends_messages:
+            arrival = self._arrivals[prompt_id] = asyncio.Event()
+            try:
+                async with asyncio.timeout(self._settings.encoded_wait_s):
+                    await arrival.wait()
+            except TimeoutError:
+                return None
+            finally:
+                del self._arrivals[prompt_id]
+        return self._encoded.get(prompt_id)
 
     async def _follow_patiently(
         self, prompt_id: str, after: int, grants: Mapping[int, UploadGrant]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.protocol.history import InstanceQueue
@@ -16,6 +16,7 @@ from comfy_instances.protocol.messages import (
     Executing,
     FeatureFlags,
     Message,
+    ResultsEncoded,
     StatusMessage,
     TextFrame,
     UnknownMessage,
@@ -33,7 +34,11 @@ logger = logging.getLogger(__name__)
 class Reconciler:
     """The `SocketHandler` of a session. `run()` is a task that lives as long as the session."""
 
-    def __init__(self, client: ComfyUIClient, settings: SessionSettings) -> None:
+    def __init__(
+        self, client: ComfyUIClient, settings: SessionSettings, on_encoded: Callable[[ResultsEncoded], None]
+    ) -> None:
+        """`on_encoded` is called when results are encoded, which may be after the end of their prompt."""
+        self._on_encoded = on_encoded
         self.prompt_runs: dict[str, PromptRun] = {}
         self._client = client
         self._settings = settings
@@ -61,6 +66,9 @@ class Reconciler:
     def on_message(self, message: Message) -> None:
         match message:
             case StatusMessage() | FeatureFlags() | UnknownMessage() | Executing(node=None):
+                return
+            case ResultsEncoded():
+                self._on_encoded(message)
                 return
             case TextFrame():
                 prompt_id = self._current_prompt_id

@@ -93,9 +93,9 @@ class InstanceSession:
         self.url = url
         self._settings = settings or SessionSettings()
         self._client = ComfyUIClient(root, self._settings)
-        self._reconciler = Reconciler(self._client, self._settings)
         #: Results and input files that the node pack of the instance moves itself.
         self.deliveries = Deliveries(self._client, self._settings)
+        self._reconciler = Reconciler(self._client, self._settings, self.deliveries.note_encoded)
         self._event_socket = EventSocket(root, self._settings, rng or SystemRandom(), self._reconciler)
         #: Prompts that were cancelled before they were submitted, latest last.
         self._cancelled_early = deque[str](maxlen=_MAX_CANCELLED_EARLY)

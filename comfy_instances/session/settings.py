@@ -17,6 +17,8 @@ class SessionSettings:
     gone_after_s: float = 30.0
     #: Longest time for which one request waits for a change of a delivery. Below what proxies cut off.
     delivery_wait_s: float = 5.0
+    #: After this long without the message that results are encoded, their instance is asked.
+    encoded_wait_s: float = 0.25
     #: A prompt may wait this long on an instance that runs nothing; then its worker counts as dead.
     stalled_after_s: float = 15.0
     #: `cancel_prompt` waits this long for the prompt to stop (a long node stops only at its end).

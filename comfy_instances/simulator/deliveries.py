@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from comfy_instances.protocol.delivery import ENCODED_EVENT
 from comfy_instances.tasks import spawn
 
 PROTOCOL = 2
@@ -48,6 +49,7 @@ class SimulatedFile:
     size: int = 0
     sha256: str = ""
     md5: str = ""
+    tag: str = ""
 
     def __post_init__(self) -> None:
         self.size = len(self.data)
@@ -57,8 +59,8 @@ class SimulatedFile:
     def report(self, number: int) -> dict[str, Any]:
         """Return what the service may know."""
         names = (
-            "node", "state", "rejected", "error", "content_type", "size", "sha256", "md5", "width", "height",
-            "frames", "fps",
+            "node", "state", "rejected", "error", "content_type", "size", "sha256", "md5", "tag", "width",
+            "height", "frames", "fps",
         )  # fmt: skip
         row = {name: getattr(self, name) for name in names}
         timings = {"blocked": self.encode_seconds, "queued": 0.0, "encode": self.encode_seconds}
@@ -75,6 +77,11 @@ class _Delivery:
     revision: int = 1
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def report(self) -> dict[str, Any]:
+        """Return what the service may know."""
+        rows = [file.report(number) for number, file in enumerate(self.files)]
+        return {"protocol": PROTOCOL, "revision": self.revision, "files": rows}
+
     def touch(self) -> None:
         self.revision += 1
         self.changed.set()
@@ -84,24 +91,30 @@ class _Delivery:
 class SimulatedDeliveries:
     """The deliveries of one instance. Use it on the event loop; `add` may be called from any thread."""
 
-    def __init__(self, input_folder: Path) -> None:
+    def __init__(self, input_folder: Path, send: Callable[[str, Any, str | None], None]) -> None:
+        """`send` queues a message, by its name and its content, for a client."""
+        self._send = send
         self._loop = asyncio.get_running_loop()
         self._input_folder = input_folder
         self._deliveries: dict[str, _Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Opened by the first upload.
+        self._http: aiohttp.ClientSession | None = None
         #: By prompt, whether a client listens to its previews.
         self.listening: dict[str, bool] = {}
         self.inputs_fetched = 0
         self.input_hits = 0
 
-    def add(self, prompt_id: str, files: Sequence[SimulatedFile]) -> None:
-        """Deliver files of a prompt."""
-        self._loop.call_soon_threadsafe(self._add, prompt_id, files)
+    def add(self, prompt_id: str, client_id: str | None, files: Sequence[SimulatedFile]) -> None:
+        """Deliver files of a prompt, and tell the client that queued it."""
+        self._loop.call_soon_threadsafe(self._add, prompt_id, client_id, files)
 
-    def _add(self, prompt_id: str, files: Sequence[SimulatedFile]) -> None:
+    def _add(self, prompt_id: str, client_id: str | None, files: Sequence[SimulatedFile]) -> None:
         delivery = self._deliveries.setdefault(prompt_id, _Delivery())
         delivery.files.extend(files)
         delivery.touch()
+        if client_id is not None:
+            self._send(ENCODED_EVENT, {"prompt_id": prompt_id, **delivery.report()}, client_id)
 
     async def follow(self, prompt_id: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take grants, wait for a change and return the state of a prompt; None if it is unknown."""
@@ -115,8 +128,7 @@ class SimulatedDeliveries:
                 await asyncio.wait_for(delivery.changed.wait(), min(20.0, float(body.get("wait", 0))))
         if prompt_id not in self._deliveries:
             return None
-        rows = [file.report(number) for number, file in enumerate(delivery.files)]
-        return {"protocol": PROTOCOL, "revision": delivery.revision, "files": rows}
+        return delivery.report()
 
     def _grant(self, delivery: _Delivery, file: SimulatedFile, grant: Mapping[str, Any]) -> None:
         if file.state in ("encoded", "uploading"):
@@ -144,18 +156,23 @@ class SimulatedDeliveries:
             file.error = "" if file.state == "stored" else f"object storage answers {status}"
             delivery.touch()
 
-    @staticmethod
-    async def _put(file: SimulatedFile) -> int:
+    async def _put(self, file: SimulatedFile) -> int:
         """Return the status of a try to store a file; 0 without an answer."""
         headers = {str(name): str(value) for name, value in (file.grant.get("headers") or {}).items()}
+        if self._http is None:
+            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+        url = URL(file.grant["url"], encoded=True)
         try:
-            async with (
-                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as http,
-                http.put(URL(file.grant["url"], encoded=True), data=file.data, headers=headers) as response,
-            ):
+            async with self._http.put(url, data=file.data, headers=headers) as response:
+                file.tag = response.headers.get("ETag", "").strip('"')
                 return response.status
         except (aiohttp.ClientError, TimeoutError, OSError):
             return 0
+
+    async def close(self) -> None:
+        """Close the connections to object storage."""
+        if self._http is not None:
+            await self._http.close()
 
     def fetch(self, prompt_id: str, number: int) -> SimulatedFile | None:
         """Return a file with its bytes; None if there is none."""

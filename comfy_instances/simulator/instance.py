@@ -26,7 +26,9 @@ class SimulatedInstance:
         self.hub = WebsocketHub(self.queue_info)
         self.queue = PromptQueue(self._on_queue_changed)
         #: What our node pack delivers; None if the instance is to be without it.
-        self.deliveries = SimulatedDeliveries(options.folders.input) if options.delivers else None
+        self.deliveries = (
+            SimulatedDeliveries(options.folders.input, self.hub.send) if options.delivers else None
+        )
         self.worker = ExecutionWorker(facts, options, self.hub, self.deliveries)
         self._next_number = 0
         self._prompt_queued = asyncio.Event()

@@ -30,6 +30,7 @@ from aiohttp import web
 from comfy_instances.protocol.delivery import FILES_CLASS, IMAGES_CLASS, PROTOCOL
 from comfy_instances.simulator.deliveries import SimulatedDeliveries, SimulatedFile
 from comfy_instances.simulator.server.delivery_routes import DeliveryRoutes
+from comfy_instances.tasks import spawn
 
 #: Bytes of a PNG's signature and of its first chunk.
 _HEADER_BYTES = 33
@@ -54,10 +55,11 @@ class NullInstances:
         self._history: dict[str, dict[str, Any]] = {}
         self._pictures: dict[str, bytes] = {}
         self._folder = tempfile.TemporaryDirectory()
-        self._deliveries = SimulatedDeliveries(Path(self._folder.name))
+        self._deliveries = SimulatedDeliveries(Path(self._folder.name), self._send)
 
     def application(self) -> web.Application:
         app = web.Application(client_max_size=2**26)
+        app.on_cleanup.append(self._close)
         app.add_routes(DeliveryRoutes(self._deliveries, self._history).routes())
         app.add_routes(
             [
@@ -72,6 +74,15 @@ class NullInstances:
             ]
         )
         return app
+
+    async def _close(self, _: web.Application) -> None:
+        await self._deliveries.close()
+
+    def _send(self, event: str, data: Any, client_id: str | None) -> None:
+        socket = self._sockets.get(client_id or "")
+        if socket is not None:
+            message = json.dumps({"type": event, "data": data})
+            spawn(socket.send_str(message), "message", event, group=self._runs)
 
     async def _get_fact(self, request: web.Request) -> web.Response:
         body = self._facts.get(request.path)
@@ -112,7 +123,7 @@ class NullInstances:
         """Send all messages of a prompt, as ComfyUI does for a graph that takes no time."""
         prompt_id, graph = body["prompt_id"], body["prompt"]
         outputs = {
-            node: self._make_output(prompt_id, node, entry["class_type"])
+            node: self._make_output(body, node, entry["class_type"])
             for node, entry in graph.items()
             if entry["class_type"] in _SAVERS
         }
@@ -146,12 +157,13 @@ class NullInstances:
         yield "execution_success", times
         yield "executing", {"prompt_id": prompt_id, "node": None}
 
-    def _make_output(self, prompt_id: str, node: str, kind: str) -> dict[str, Any]:
+    def _make_output(self, body: dict[str, Any], node: str, kind: str) -> dict[str, Any]:
+        prompt_id, client_id = body["prompt_id"], body["client_id"]
         data = _add_text(self._picture, str(next(self._numbers)).encode())
         if kind == IMAGES_CLASS:
             width, height = self._size
             file = SimulatedFile(node=node, data=data, content_type="image/png", width=width, height=height)
-            self._deliveries.add(prompt_id, [file])
+            self._deliveries.add(prompt_id, client_id, [file])
             return {"pixel_factory": [{"delivery": PROTOCOL, "files": []}]}
         name = f"{prompt_id}-{node}.png"
         self._pictures[name] = data

@@ -36,6 +36,7 @@ OFFERED = ("sd-1.5", "4x-ultrasharp")
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """A server with tiny models and the example inputs; a test that kills it must start it again."""
+    _require_comfyui()  # before the models are made, which takes seconds
     base = tmp_path_factory.mktemp("comfyui")
     subprocess.run([sys.executable, "-m", "scripts.tiny_models", base / "models"], cwd=ROOT, check=True)
     (base / "input" / EXAMPLE_DATASET_FOLDER).mkdir(parents=True)
@@ -86,11 +87,17 @@ def open_service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) 
         yield OpenService(service, front)
 
 
-@contextmanager
-def _running(base: Path, *packs: Path) -> Iterator[RealServer]:
+def _require_comfyui() -> Path:
+    """Return the folder of the installed ComfyUI; skip the test without one."""
     install = installation()
     if install is None:
         pytest.skip("no ComfyUI is installed (pixelfactory comfyui install)")
+    return install
+
+
+@contextmanager
+def _running(base: Path, *packs: Path) -> Iterator[RealServer]:
+    install = _require_comfyui()
     server = RealServer(install, base)
     link_node_packs(base / "custom_nodes", packs)
     server.start()

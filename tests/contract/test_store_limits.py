@@ -262,6 +262,7 @@ async def test_due_messages_are_counted_and_listed_by_receiver(world: StoreHarne
     assert len(await due_messages(world.store, later, 1, ada)) == 1
 
 
+@pytest.mark.slow
 async def test_an_account_with_many_receivers_leaves_room_for_the_others(world: StoreHarness) -> None:
     other = await world.store.add_account("Bob", "free", START)
     for number in range(MAX_DUE_RECEIVERS + 5):

@@ -22,6 +22,7 @@ from orchestrator.jobs import (
 from orchestrator.store.memory import MemoryStore
 from orchestrator.store.memory.tables import MemoryTables
 from orchestrator.store.sql.store import SqlStore
+from tests.support.repeats import first_always
 from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness
 
 LASTING_FAILURES = [kind for kind in FailureKind if kind not in REPEATABLE_FAILURES]
@@ -54,7 +55,7 @@ async def finish_and_break(world: StoreHarness, record: JobRecord) -> None:
     await damage(world, f"UPDATE shards SET status = 'succeeded', outputs = '{outputs}'", change)
 
 
-@pytest.mark.parametrize("kind", sorted(REPEATABLE_FAILURES))
+@pytest.mark.parametrize("kind", first_always(sorted(REPEATABLE_FAILURES), always=2))
 async def test_a_failure_that_may_have_passed_frees_the_key(world: StoreHarness, kind: FailureKind) -> None:
     first = await world.add(idempotency_key="k", request_digest="same")
     await world.store.fail_job(first.job.id, JobError(code=kind.value, message="!"), world.later())
@@ -67,7 +68,7 @@ async def test_a_failure_that_may_have_passed_frees_the_key(world: StoreHarness,
     assert await world.store.add_job(again, create_shards(again, 1)) == (second, False)
 
 
-@pytest.mark.parametrize("kind", LASTING_FAILURES)
+@pytest.mark.parametrize("kind", first_always(LASTING_FAILURES, always=2))
 async def test_a_lasting_failure_keeps_the_key(world: StoreHarness, kind: FailureKind) -> None:
     first = await world.add(idempotency_key="k", request_digest="same")
     failed = await world.store.fail_job(first.job.id, JobError(code=kind.value, message="!"), world.later())

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.images import png, png_with_hole, size_of
 from tests.support.polling import wait_until_sync
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess
 from tests.support.videos import film
 
@@ -58,7 +59,9 @@ def sizes_of_links(response: dict[str, Any]) -> list[tuple[int, int]]:
 # Open WebUI, engine `openai`: backend/open_webui/routers/images.py.
 
 
-@pytest.mark.parametrize("model", ["dall-e-2", "dall-e-3", "flux-1-schnell", "qwen-image"])
+@pytest.mark.parametrize(
+    "model", first_always(["dall-e-2", "flux-1-schnell", "dall-e-3", "qwen-image"], always=2)
+)
 def test_open_webui_makes_images_as_base64(http: httpx.Client, model: str) -> None:
     made = post(
         http,

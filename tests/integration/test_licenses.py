@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.callers import new_key
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess, running
 
 MODEL = "flux-1-dev"
@@ -64,7 +65,7 @@ async def ask(
         return response.status, await response.json()
 
 
-@pytest.mark.parametrize("dialect", REQUESTS)
+@pytest.mark.parametrize("dialect", first_always(REQUESTS, always=6))
 async def test_refuses_a_paid_request_in_the_shape_of_its_dialect(
     strict: ServiceProcess, dialect: str
 ) -> None:

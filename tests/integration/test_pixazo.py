@@ -19,6 +19,7 @@ from orchestrator.web.dialects.pixazo import schemas as answers
 from tests.support.callers import new_key, set_back, wait_for_status
 from tests.support.datasets import data_url, is_trained, zipped
 from tests.support.images import base64_png, size_of
+from tests.support.repeats import first_always
 from tests.support.service import ServiceProcess
 from tests.support.webhook_receiver import ReceivedWebhook, receiving
 
@@ -185,7 +186,7 @@ FORMATS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "format"), FORMATS)
+@pytest.mark.parametrize(("path", "body", "format"), first_always(FORMATS, always=3))
 async def test_delivers_the_requested_format(
     offering: ServiceProcess, path: str, body: dict[str, Any], format: str
 ) -> None:

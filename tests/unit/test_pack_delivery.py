@@ -10,11 +10,15 @@ import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from PIL import Image
 
 from custom_nodes.pixel_factory.delivery.budget import Budget
@@ -23,6 +27,7 @@ from custom_nodes.pixel_factory.delivery.encoding import EncodedFile, encode_ima
 from custom_nodes.pixel_factory.delivery.inputs import InputCache, InputFailed
 from custom_nodes.pixel_factory.delivery.png import encode_png
 from custom_nodes.pixel_factory.delivery.state import Grant
+from custom_nodes.pixel_factory.delivery.upload import put_file
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.storage.object_store import ObjectStore
 from tests.support.failing_disk import small_disk
@@ -81,6 +86,7 @@ async def test_a_granted_file_is_stored_and_its_memory_given_back(
     snapshot = courier.deliveries.snapshot(PROMPT)
     assert snapshot is not None
     assert snapshot["files"][0]["sha256"] == hashlib.sha256(DATA).hexdigest()
+    assert snapshot["files"][0]["tag"] == hashlib.md5(DATA, usedforsecurity=False).hexdigest()
     assert "X-Amz" not in str(snapshot)
 
 
@@ -350,3 +356,27 @@ async def _put_input(store: ObjectStore, data: bytes) -> dict[str, Any]:
     await store.put(key, data, "image/png")
     url = store.presign_for_instances(key)
     return {"url": url, "sha256": sha256, "size": len(data), "extension": "png"}
+
+
+async def test_uploads_use_one_connection_and_open_another_one_when_it_was_closed() -> None:
+    connections: list[object] = []
+
+    async def store_file(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        connections.append(request.transport.get_extra_info("peername"))
+        assert await request.read() == DATA
+        if request.path == "/2":
+            # As a server does that closes a connection which is idle for too long.
+            asyncio.get_running_loop().call_later(0.05, request.transport.close)
+        return web.Response(headers={"ETag": f'"tag-of-{request.path[1:]}"'})
+
+    app = web.Application()
+    app.router.add_put("/{number}", store_file)
+    with ThreadPoolExecutor(1) as uploads:
+        async with TestServer(app) as server:
+            for number in range(1, 5):
+                put = partial(put_file, Grant(str(server.make_url(f"/{number}"))), DATA)
+                assert await asyncio.get_running_loop().run_in_executor(uploads, put) == f"tag-of-{number}"
+                await asyncio.sleep(0.2)
+    first, second, third, fourth = connections
+    assert first == second != third == fourth

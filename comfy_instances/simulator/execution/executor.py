@@ -209,7 +209,7 @@ class _PromptExecution:
     def deliver(self, files: Sequence[SimulatedFile]) -> None:
         """Hand files of this prompt over to our node pack."""
         assert self.executor.deliveries is not None
-        self.executor.deliveries.add(self.prompt.prompt_id, files)
+        self.executor.deliveries.add(self.prompt.prompt_id, self.prompt.client_id, files)
 
     def resolve_inputs(self, node_id: str) -> dict[str, list[Any]]:
         """Return the values of all inputs that the class knows and that are available, by name."""

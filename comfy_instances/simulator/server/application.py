@@ -101,6 +101,8 @@ async def _run_background_tasks(application: web.Application) -> AsyncIterator[N
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+    if instance.deliveries is not None:
+        await instance.deliveries.close()
 
 
 @web.middleware

@@ -37,6 +37,8 @@ HEAD_START_SECONDS = 0.01
 Encode = Callable[[], Sequence[EncodedFile]]
 #: Learns that a file has reached a final state.
 Observer = Callable[[Delivery, DeliveryFile], None]
+#: Learns the state of a delivery when files of it are encoded, or cannot be.
+Announcer = Callable[[Delivery, dict[str, Any]], None]
 
 
 class Courier:
@@ -48,13 +50,14 @@ class Courier:
         memory: int,
         threads: int,
         observer: Observer = lambda *_: None,
+        announcer: Announcer = lambda *_: None,
         upload_seconds: float = UPLOAD_SECONDS,
         head_start: float = HEAD_START_SECONDS,
     ) -> None:
         self._upload_seconds, self._head_start = upload_seconds, head_start
         self.deliveries = Deliveries()
         self.budget = Budget(memory)
-        self._observer = observer
+        self._observer, self._announcer = observer, announcer
         self._encoding: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._uploading: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.threads = threads
@@ -157,6 +160,7 @@ class Courier:
         except BaseException as error:
             log.exception("cannot encode a result of prompt %s", prompt_id)
             self._finish(prompt_id, file, state.FAILED, f"{type(error).__name__}: {error}"[:2000])
+            self._announce(prompt_id)
             return
         file.timings["encode"] = time.monotonic() - started
         self._add_encoded(prompt_id, file, made)
@@ -178,6 +182,7 @@ class Courier:
 
         if not self.deliveries.change(prompt_id, add):
             self._free(file)
+        self._announce(prompt_id)
         for one in offered:
             self._observe(prompt_id, one)
 
@@ -188,7 +193,7 @@ class Courier:
             if grant is None or encoded is None:
                 return
             try:
-                upload.put_file(grant, encoded.data)
+                file.tag = upload.put_file(grant, encoded.data)
             except upload.UploadUnavailable as error:
                 if time.monotonic() - started > self._upload_seconds:
                     self._finish(prompt_id, file, state.OFFERED, str(error))
@@ -234,6 +239,15 @@ class Courier:
         reserved, file.reserved = file.reserved, 0
         self.budget.release(reserved)
 
+    def _announce(self, prompt_id: str) -> None:
+        delivery, snapshot = self.deliveries.find(prompt_id), self.deliveries.snapshot(prompt_id)
+        if delivery is None or snapshot is None:
+            return
+        try:
+            self._announcer(delivery, snapshot)
+        except Exception:
+            log.exception("cannot announce a result of prompt %s", prompt_id)
+
     def _observe(self, prompt_id: str, file: DeliveryFile) -> None:
         delivery = self.deliveries.find(prompt_id)
         if delivery is None:
@@ -262,8 +276,8 @@ def read_number(variable: str, default: int) -> int:
 @lru_cache(maxsize=1)
 def get_courier() -> Courier:
     """Return the courier of this server; its threads start with the first result."""
-    from .reports import report_to_client
+    from .reports import announce_to_client, report_to_client
 
     memory = read_number(MEMORY_VARIABLE, DEFAULT_MEMORY_MB) * 2**20
     threads = read_number(THREADS_VARIABLE, default_threads())
-    return Courier(memory=memory, threads=threads, observer=report_to_client)
+    return Courier(memory=memory, threads=threads, observer=report_to_client, announcer=announce_to_client)

@@ -8,6 +8,7 @@ from typing import Any
 from .state import PROTOCOL, Delivery, DeliveryFile
 
 EVENT = "pixel_factory.delivery"
+ENCODED_EVENT = "pixel_factory.encoded"
 
 
 def new_row() -> dict[str, Any]:
@@ -23,3 +24,10 @@ def report_to_client(delivery: Delivery, file: DeliveryFile) -> None:
     server = import_module("server").PromptServer.instance
     if delivery.client_id is not None:
         server.send_sync(EVENT, {"prompt_id": delivery.prompt_id, **report}, delivery.client_id)
+
+
+def announce_to_client(delivery: Delivery, snapshot: dict[str, Any]) -> None:
+    """Send the state of a delivery to the client that queued the prompt: results wait for their requests."""
+    server = import_module("server").PromptServer.instance
+    if delivery.client_id is not None:
+        server.send_sync(ENCODED_EVENT, {"prompt_id": delivery.prompt_id, **snapshot}, delivery.client_id)

@@ -52,6 +52,8 @@ class DeliveryFile:
     #: How many requests were rejected, such as expired ones.
     rejected: int = 0
     error: str = ""
+    #: What object storage calls the stored object: the MD5 of its bytes, unless it encrypts them.
+    tag: str = ""
     #: Bytes that it has reserved.
     reserved: int = 0
     #: Seconds by step: `blocked` of the graph's thread, `queued`, `encode`, `upload`.
@@ -68,6 +70,7 @@ class DeliveryFile:
             "state": self.state,
             "rejected": self.rejected,
             "error": self.error,
+            "tag": self.tag,
             "timings": {name: round(seconds, 5) for name, seconds in self.timings.items()},
         }
         if (file := self.encoded) is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import ssl
+import threading
+import time
 from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
@@ -11,6 +13,8 @@ from .state import Grant
 
 #: Long enough for a stalled network, short enough to notice a server that is gone.
 TIMEOUT_SECONDS = 30.0
+#: How long a connection may be idle before another one is opened, in seconds: networks forget idle ones.
+KEEP_SECONDS = 15.0
 #: Statuses after which the same request may succeed later.
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 #: Statuses of a request that has expired or was not signed for this file.
@@ -29,22 +33,68 @@ class UploadRefused(Exception):
     """Object storage will not take the file in this way."""
 
 
-def put_file(grant: Grant, data: bytes) -> None:
-    """Send the bytes. Raises UploadUnavailable, UploadRejected, UploadRefused."""
+class _KeptConnection:
+    """The connection of a thread, which its next upload to the same address uses; closed with its thread."""
+
+    def __init__(self, connection: http.client.HTTPConnection, address: tuple[str, str]) -> None:
+        self.connection, self.address = connection, address
+        self.used_at = 0.0
+
+    def suits(self, address: tuple[str, str]) -> bool:
+        is_recent = time.monotonic() - self.used_at < KEEP_SECONDS
+        return is_recent and self.address == address and self.connection.sock is not None
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
+_thread = threading.local()
+
+
+def put_file(grant: Grant, data: bytes) -> str:
+    """Send the bytes; return the tag that object storage gives the object, empty if it gives none.
+
+    Raises UploadUnavailable, UploadRejected, UploadRefused.
+    """
     parts = urlsplit(grant.url)
+    kept = _take_connection(parts)
+    is_used = kept.used_at > 0
+    try:
+        try:
+            response = _send(kept.connection, grant, parts, data)
+        except ConnectionError:
+            if not is_used:
+                raise
+            # Servers close connections that were idle. The object is the same if it is sent twice.
+            kept.connection.close()
+            response = _send(kept.connection, grant, parts, data)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise UploadUnavailable(f"{parts.hostname}: {type(error).__name__}") from error
+    kept.used_at = time.monotonic()
+    _thread.kept = kept
+    raise_for_status(response.status)
+    return (response.headers["ETag"] or "").strip('"')
+
+
+def _take_connection(parts: SplitResult) -> _KeptConnection:
+    """Return the connection that this thread has kept, or another one. Raises UploadRefused."""
+    address = (parts.scheme, parts.netloc)
+    kept: _KeptConnection | None = _thread.__dict__.pop("kept", None)
+    if kept is not None and kept.suits(address):
+        return kept
     connection = open_connection(parts)
     if connection is None:
         raise UploadRefused("the address of object storage is not http or https")
-    target = f"{parts.path}?{parts.query}"
-    try:
-        connection.request("PUT", target, body=data, headers=dict(grant.headers))
-        response = connection.getresponse()
-        response.read()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise UploadUnavailable(f"{parts.hostname}: {type(error).__name__}") from error
-    finally:
-        connection.close()
-    raise_for_status(response.status)
+    return _KeptConnection(connection, address)
+
+
+def _send(
+    connection: http.client.HTTPConnection, grant: Grant, parts: SplitResult, data: bytes
+) -> http.client.HTTPResponse:
+    connection.request("PUT", f"{parts.path}?{parts.query}", body=data, headers=dict(grant.headers))
+    response = connection.getresponse()
+    response.read()
+    return response
 
 
 def raise_for_status(status: int) -> None:

@@ -102,13 +102,18 @@ class OutputStorage:
         """
         target = OutputTarget(prompt_id, instance_id, prefix, encoding, origin, is_own_graph)
         delivered: tuple[DeliveredFile, ...] = ()
+        granted: set[int] = set()
         if any(item.delivered for item in result.outputs):
-            delivered = await self._collect_delivered(session, target)
+            delivered = await self._collect_delivered(session, target, granted)
         stores = [
             store
             for node in node_ids
             for store in (
-                *(self._accept_delivered(session, file, target) for file in delivered if file.node == node),
+                *(
+                    self._accept_delivered(session, file, target, granted_now=file.number in granted)
+                    for file in delivered
+                    if file.node == node
+                ),
                 *(self._store_output(session, item, target) for item in _results_of(node, result)),
             )
         ]
@@ -117,26 +122,37 @@ class OutputStorage:
         return list(await asyncio.gather(*stores))
 
     async def _collect_delivered(
-        self, session: InstanceSession, target: OutputTarget
+        self, session: InstanceSession, target: OutputTarget, granted: set[int]
     ) -> tuple[DeliveredFile, ...]:
-        """Return all files of the prompt once they are stored, offered or failed."""
+        """Return all files of the prompt once they are stored, offered or failed.
+
+        Adds the numbers of those whose upload it has granted.
+        """
         try:
             async with asyncio.timeout(LONGEST_DELIVERY_SECONDS):
-                return await session.deliveries.collect(target.prompt_id, partial(self._grant, target))
+                return await session.deliveries.collect(
+                    target.prompt_id, partial(self._grant, target, granted)
+                )
         except TimeoutError as error:
             raise NoOutput(
                 f"the instance has not delivered its results within {LONGEST_DELIVERY_SECONDS:g} s"
             ) from error
 
-    async def _grant(self, target: OutputTarget, file: DeliveredFile) -> UploadGrant | None:
+    async def _grant(
+        self, target: OutputTarget, granted: set[int], file: DeliveredFile
+    ) -> UploadGrant | None:
         if self._marker.must_mark(file.content_type):
             return None
+        granted.add(file.number)
         return self._delivery.grant_upload(target.key(file.sha256, extension_of(file)), file)
 
     async def _accept_delivered(
-        self, session: InstanceSession, file: DeliveredFile, target: OutputTarget
+        self, session: InstanceSession, file: DeliveredFile, target: OutputTarget, *, granted_now: bool
     ) -> Output:
-        """Return an output that the instance has stored; store it here if the instance could not."""
+        """Return an output that the instance has stored; store it here if the instance could not.
+
+        One whose upload was not `granted_now` may have been stored, and deleted, long ago.
+        """
         if file.state is DeliveryState.FAILED:
             raise to_instance_error(file)
         self._on_delivered(
@@ -153,7 +169,8 @@ class OutputStorage:
                 await session.deliveries.fetch(target.prompt_id, file.number), file.node, target
             )
         key = target.key(file.sha256, extension_of(file))
-        if not await self._delivery.check_stored(key, file, timeout=self._timeout):
+        is_acknowledged = granted_now and file.tag == file.md5
+        if not is_acknowledged and not await self._delivery.check_stored(key, file, timeout=self._timeout):
             self._delivery.reject(target.instance_id, "what it reported as stored is not in object storage")
             raise NoOutput(f"node {file.node}: what the instance reported as stored is not in object storage")
         if self._marker.must_mark(file.content_type):

@@ -146,7 +146,9 @@ class Settings(
     )
 
     thumbnails: bool = Field(
-        True, description="Whether thumbnails are made when a job succeeds, not when they are looked at."
+        True,
+        description="Whether thumbnails are made soon after a job succeeds, while the service has little to"
+        " do; otherwise when they are looked at.",
     )
 
     instances: Annotated[tuple[str, ...], NoDecode] = Field(

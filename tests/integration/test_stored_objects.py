@@ -334,12 +334,12 @@ async def count_delivered(service: ServiceProcess) -> float:
     return (await scrape(service)).value("pixelfactory_outputs_delivered_total", way="stored")
 
 
-async def test_an_outage_when_a_stored_result_is_looked_for_costs_no_run(
+async def test_an_outage_while_an_instance_stores_its_result_costs_no_run(
     service: ServiceProcess, proxy: HoldingProxy, http: aiohttp.ClientSession
 ) -> None:
-    """The instance has stored its result; the service cannot see it for a while."""
+    """The instance keeps its result and tries again."""
     before = await count_delivered(service)
-    with proxy.refuse(OUTPUT_PREFIX, "HEAD") as refusal:
+    with proxy.refuse(OUTPUT_PREFIX, "PUT") as refusal:
         job_id = await submit_job(http, IMAGE | {"seed": 71})
         await wait_until(lambda: refusal.count >= 3)
     job = await wait_for_job(http, job_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -25,7 +26,9 @@ from orchestrator.jobs import Output
 from orchestrator.media.marks.content_credentials import MediaOrigin
 from orchestrator.media.marks.marking import MediaMarker
 from orchestrator.storage.object_store import ObjectStore
+from tests.support.holding_proxy import HoldingProxy
 from tests.support.images import png
+from tests.support.polling import wait_until
 from tests.support.s3_server import S3Server
 
 DATA = png(64, 48)
@@ -90,7 +93,7 @@ async def collect(
     """Return the output of a run on the instance, which has sent `message`, and sends `later`."""
     app = web.Application()
     app.router.add_post("/pixelfactory/delivery/{id}", instance.follow)
-    outputs = OutputStorage(store, 5.0, DirectDelivery(store), MediaMarker())
+    outputs = OutputStorage(store, 60.0, DirectDelivery(store), MediaMarker())
     async with TestServer(app) as server, InstanceSession(str(server.make_url("/"))) as session:
         if message is not None:
             session.deliveries.note_encoded(message)
@@ -125,6 +128,22 @@ async def test_looks_for_what_object_storage_has_not_acknowledged(
 ) -> None:
     with pytest.raises(NoOutput, match="is not in object storage"):
         await collect(store, ReportingInstance(stores=False, tag=tag))
+
+
+async def test_looks_until_object_storage_answers(s3: S3Server, store: ObjectStore) -> None:
+    proxy = HoldingProxy(s3.embedded.endpoint)
+    try:
+        config = replace(s3.access("stored-reports"), endpoint=proxy.url)
+        async with ObjectStore(config) as refused_store:
+            with proxy.refuse("stored-reports", "HEAD") as refusal:
+                collected = asyncio.create_task(
+                    collect(refused_store, ReportingInstance(stores=True, tag=None))
+                )
+                await wait_until(lambda: refusal.count >= 3)
+                assert not collected.done()
+            assert await store.get((await collected).key) == DATA
+    finally:
+        proxy.close()
 
 
 async def test_looks_for_what_was_stored_before_this_process_asked(store: ObjectStore) -> None:

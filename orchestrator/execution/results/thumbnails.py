@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from time import monotonic
+from time import monotonic, process_time
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: Jobs that wait for their thumbnails; those beyond get them when they are looked at.
 MAX_WAITING_JOBS = 1000
+#: How long this process is watched before each thumbnail, in seconds, and what part of a core it may use.
+WATCHED_SECONDS, QUIET_SHARE = 0.1, 0.3
 #: Results that are decoded at the same time on request, and per account.
 MAX_DECODERS, DECODERS_PER_ACCOUNT, MAX_WAITING_REQUESTS = 2, 1, 2048
 
@@ -75,7 +77,10 @@ class Thumbnails:
 
 
 class ThumbnailMaker:
-    """Makes the thumbnails of each job that succeeds, one after the other, while its context is active."""
+    """Makes the thumbnails of each job that succeeds, one after the other, while its context is active.
+
+    It waits while the process has much else to do: a thumbnail takes as much CPU as the rest of its image.
+    """
 
     def __init__(self, thumbnails: Thumbnails, events: EventHub) -> None:
         self._thumbnails = thumbnails
@@ -105,10 +110,8 @@ class ThumbnailMaker:
             for output in record.outputs:
                 if not has_thumbnail(output.content_type):
                     continue
-                began = monotonic()
+                await _wait_until_quiet()
                 await self._make(record, output)
-                # Half of a core at most, whatever the fleet makes.
-                await asyncio.sleep(monotonic() - began)
 
     async def _make(self, record: JobRecord, output: Output) -> None:
         try:
@@ -117,3 +120,12 @@ class ThumbnailMaker:
             pass  # The caller has deleted the job at once.
         except (CorruptMedia, ImageTooLarge, ObjectStoreError, ServiceError) as error:
             log.info("no thumbnail of %s yet: %s", output.key, error)
+
+
+async def _wait_until_quiet() -> None:
+    """Wait until this process does little: requests and results come first."""
+    is_quiet = False
+    while not is_quiet:
+        used, began = process_time(), monotonic()
+        await asyncio.sleep(WATCHED_SECONDS)
+        is_quiet = process_time() - used < QUIET_SHARE * (monotonic() - began)

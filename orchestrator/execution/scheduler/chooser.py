@@ -64,7 +64,7 @@ class PlacementChooser:
         free, is_eligible = self._find_eligible(queued.spec, fleet.free)
         if not free:
             return None
-        free = _first_of_equals(free, queued.spec.model)
+        free = _without_dominated(free, queued.spec.model)
         times = {speed: self._estimate_seconds(queued.spec, speed) for speed in {one.speed for one in free}}
         placements = [self._place(queued, one, times[one.speed], fleet.now) for one in free]
         best = min(placements, key=lambda found: (found.cost_seconds, found.instance.id))
@@ -144,16 +144,16 @@ class PlacementChooser:
         return reload_seconds(instance, spec, self.instances.values(), self.queue.backlog_seconds)
 
 
-def _first_of_equals(free: Sequence[Instance], model: str) -> list[Instance]:
-    """Keep only the first, by id, of instances on which a shard of the model costs the same.
+def _without_dominated(free: Sequence[Instance], model: str) -> list[Instance]:
+    """Leave out instances on which a shard of the model costs no less than on another one.
 
-    Those are idle instances of the same speed that hold the model: most of a fleet that serves one model.
+    An idle instance that holds the model needs only the run. Of those of a speed the first, by id, stands for
+    all others of that speed: most of a fleet that serves one model.
     """
-    others = []
     first: dict[float, Instance] = {}
     for instance in free:
-        if instance.assignments or model not in instance.loaded_models:
-            others.append(instance)
-        elif instance.speed not in first or instance.id < first[instance.speed].id:
-            first[instance.speed] = instance
-    return [*others, *first.values()]
+        if not instance.assignments and model in instance.loaded_models:
+            known = first.get(instance.speed)
+            if known is None or instance.id < known.id:
+                first[instance.speed] = instance
+    return [*(one for one in free if one.speed not in first), *first.values()]

@@ -98,7 +98,9 @@ async def count_costs(directory: Path, images: int) -> dict[str, int]:
     async with AsyncExitStack() as stack:
         nulls = TestServer(NullInstances(facts, picture, (SIDE, SIDE)).application())
         instance = await stack.enter_async_context(nulls)
-        settings = Settings.load(data_dir=data, instances=str(instance.make_url("")).rstrip("/"))
+        url = str(instance.make_url("")).rstrip("/")
+        # Thumbnails are made when the process is quiet, which may be in the middle of the next image.
+        settings = Settings.load(data_dir=data, instances=url, thumbnails=False)
         service = await stack.enter_async_context(run_service(settings))
         server = await stack.enter_async_context(TestServer(service.app))
         ports = json.loads((data / "s3" / "ports.json").read_text())

@@ -221,7 +221,7 @@ def test_a_stream_of_states_sends_each_line_of_the_logs_once(paced: ServiceProce
         with own.stream("GET", f"{queued['status_url']}/stream", params={"logs": "1"}) as stream:
             states = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
     lines = [line["message"] for state in states for line in state["logs"]]
-    assert len(states) > 2
+    assert len(states) > 1
     assert lines.count("Using seed: 7") == 1
     assert len(set(lines)) == len(lines) > 2
     assert states[-1]["status"] == "COMPLETED"

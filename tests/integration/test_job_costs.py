@@ -12,19 +12,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-#: For an image as a URL, on an instance that stores its results itself.
+#: For an image as a URL, on an instance that stores its results itself; without its thumbnail.
 BUDGET = {
-    # The job with its hold and attempt, the result with the capture; later the response, the thumbnail's key.
-    "commits": 4,
+    # The job with its hold and attempt, the result with the capture; later the response.
+    "commits": 3,
     # Those of the commits, and what is read for the key and the job.
-    "statements of SQL": 39,
+    "statements of SQL": 34,
     # The prompt; the grant for its result, answered when it is stored; its end.
     "requests to the instance": 3,
-    # The instance stores the result; for its thumbnail the result and a PUT. None is a HEAD: nothing is
-    # looked for before it is stored, and object storage has acknowledged it with its MD5.
-    "requests to object storage": 3,
-    # The job that is waited for; its thumbnail is made, and marked.
-    "switches to a thread": 3,
+    # The instance stores the result. There is no HEAD: nothing is looked for before it is stored, and object
+    # storage has acknowledged it with its MD5.
+    "requests to object storage": 1,
+    # The job that is waited for.
+    "switches to a thread": 1,
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from time import monotonic, process_time
 from types import TracebackType
 from typing import Self
@@ -29,8 +30,10 @@ log = logging.getLogger(__name__)
 
 #: Jobs that wait for their thumbnails; those beyond get them when they are looked at.
 MAX_WAITING_JOBS = 1000
-#: How long this process is watched before each thumbnail, in seconds, and what part of a core it may use.
+#: How long this process is watched before each thumbnail, in seconds, and what part of a core it may need.
 WATCHED_SECONDS, QUIET_SHARE = 0.1, 0.3
+#: Nanoseconds for which the main thread has run, and has waited for a processor.
+_SCHEDULING = Path("/proc/self/schedstat")
 #: Results that are decoded at the same time on request, and per account.
 MAX_DECODERS, DECODERS_PER_ACCOUNT, MAX_WAITING_REQUESTS = 2, 1, 2048
 
@@ -126,6 +129,15 @@ async def _wait_until_quiet() -> None:
     """Wait until this process does little: requests and results come first."""
     is_quiet = False
     while not is_quiet:
-        used, began = process_time(), monotonic()
+        needed, began = _read_needed_seconds(), monotonic()
         await asyncio.sleep(WATCHED_SECONDS)
-        is_quiet = process_time() - used < QUIET_SHARE * (monotonic() - began)
+        is_quiet = _read_needed_seconds() - needed < QUIET_SHARE * (monotonic() - began)
+
+
+def _read_needed_seconds() -> float:
+    """Return for how long this process has used processors, and its event loop has waited for one (Linux)."""
+    try:
+        waited = int(_SCHEDULING.read_text().split()[1])
+    except (OSError, LookupError, ValueError):
+        waited = 0
+    return process_time() + waited / 1e9

@@ -226,7 +226,10 @@ class GenerationService:
     async def wait_for_job(self, job_id: str) -> JobRecord:
         """Wait until a job finishes and return it. Raises ServiceUnavailable if the service stops first."""
         with self.events.subscribe(job_id, StateSubscription()) as subscription:
-            record = await until_store_answers(lambda: self.store.find_job(job_id), "find_job")
+            if self.events.expects_end(job_id):
+                record = self.events.take_end(job_id)
+            else:
+                record = await until_store_answers(lambda: self.store.find_job(job_id), "find_job")
             if record and record.job.is_finished:
                 return record
             async for event in subscription:
@@ -297,6 +300,9 @@ class GenerationService:
         shards, plan = create_shards(job, job.params["n"]), self.accounts.get_plan(account)
         reservation = self.dispatcher.reserve_job(job, shards, plan)
         attempts, created = reservation.attempts if reservation else (), False
+        if reservation and job.pending_response is PendingResponse.RESULT:
+            # It runs in this process, which learns of its end.
+            self.events.expect_end(job.id)
         try:
             with span("accept", {"pixelfactory.job.id": job.id}):
                 record, created = await self.store.add_job(job, shards, input_keys, attempts)
@@ -306,6 +312,7 @@ class GenerationService:
         finally:
             if reservation and not created:
                 self.dispatcher.withdraw_job(job.id)
+                self.events.take_end(job.id)
         if created:
             self.dispatcher.schedule_job(record, plan)
         else:

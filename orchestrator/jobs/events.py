@@ -197,6 +197,8 @@ ExecutionEvent = (
 Observer = Callable[[ExecutionEvent], None]
 #: Maximum number of jobs whose latest events are kept.
 MAX_TRACKED_JOBS = 4096
+#: Jobs that were stored, and for which a request has not begun to wait yet.
+MAX_EXPECTED_ENDS = 256
 
 
 def _slot_key(event: JobEvent) -> Hashable:
@@ -259,6 +261,8 @@ class EventHub:
         self._subscriptions: dict[str, set[Subscription]] = {}
         #: The latest event of each slot, by running job.
         self._latest_by_job: OrderedDict[str, dict[Hashable, JobEvent]] = OrderedDict()
+        #: The end of jobs for which a request will wait; None until they end.
+        self._ends: OrderedDict[str, JobRecord | None] = OrderedDict()
         self._observers: list[Observer] = []
         #: Called with the id of a job whose latest events are read.
         self.on_read: Callable[[str], None] = lambda _: None
@@ -291,10 +295,26 @@ class EventHub:
         self.on_read(job_id)
         return list(self._latest_by_job.get(job_id, {}).values())
 
+    def expect_end(self, job_id: str) -> None:
+        """Keep the end of a job that is about to be stored, for the request that will wait for it."""
+        self._ends[job_id] = None
+        if len(self._ends) > MAX_EXPECTED_ENDS:
+            self._ends.popitem(last=False)
+
+    def expects_end(self, job_id: str) -> bool:
+        """Return whether the end of a job is kept, so that the store need not be asked for it."""
+        return job_id in self._ends
+
+    def take_end(self, job_id: str) -> JobRecord | None:
+        """Return the job if it has ended since `expect_end`, and keep its end no longer."""
+        return self._ends.pop(job_id, None)
+
     def _remember(self, job_id: str, event: JobEvent) -> None:
         if isinstance(event, JobChanged):
             if event.record.job.is_finished:
                 self._latest_by_job.pop(job_id, None)
+                if job_id in self._ends:
+                    self._ends[job_id] = event.record
             return
         self._latest_by_job.setdefault(job_id, {})[_slot_key(event)] = event
         if len(self._latest_by_job) > MAX_TRACKED_JOBS:

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.jobs.events import (
+    MAX_EXPECTED_ENDS,
     MAX_TRACKED_JOBS,
     EventHub,
     JobChanged,
@@ -76,3 +77,24 @@ def test_names_the_jobs_whose_subscribers_must_be_told_of_their_end() -> None:
         with hub.subscribe("j"):
             assert hub.subscribed_job_ids() == {"j"}
         assert hub.subscribed_job_ids() == set()
+
+
+def test_keeps_the_end_of_a_job_for_the_request_that_will_wait() -> None:
+    hub, end = EventHub(), changed(JobStatus.SUCCEEDED)
+    hub.publish("other", end)
+    assert not hub.expects_end("other")
+    hub.expect_end("j")
+    hub.publish("j", changed(JobStatus.RUNNING))
+    assert hub.expects_end("j")
+    hub.publish("j", end)
+    assert hub.take_end("j") is end.record
+    assert not hub.expects_end("j"), "others ask the store"
+    hub.expect_end("j")
+    assert hub.take_end("j") is None, "it has not ended"
+
+
+def test_keeps_few_ends() -> None:
+    hub = EventHub()
+    for number in range(MAX_EXPECTED_ENDS + 1):
+        hub.expect_end(f"j{number}")
+    assert [number for number in range(MAX_EXPECTED_ENDS + 1) if not hub.expects_end(f"j{number}")] == [0]

@@ -69,7 +69,9 @@ class ServiceProcess:
 
     def start(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        defaults = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0", **self.object_storage}
+        # Expected waits are those of real cards, for work that takes a simulated one no time.
+        simulated = {"PIXELFACTORY_SIMULATOR_TIME_SCALE": "0", "PIXELFACTORY_MAX_WAIT_SECONDS": "1000000"}
+        defaults = {**simulated, **self.object_storage}
         self.process = self.launch(defaults | dict(self.environment))
         self.wait_ready()
 

@@ -165,8 +165,8 @@ class RayFleetHarness:
 @pytest.fixture(
     params=[
         LaunchedFleetHarness,
-        AdoptedFleetHarness,
-        # test_ray_instances.py runs such fleets in every run.
+        # Other tests run services on adopted instances, and fleets of Ray, in every run.
+        pytest.param(AdoptedFleetHarness, marks=pytest.mark.slow),
         pytest.param(RayFleetHarness, marks=pytest.mark.slow),
     ]
 )

@@ -68,7 +68,7 @@ def check_files(name: str, directory: Path, printed: str) -> None:
             assert size == IMAGE_SIZES.get(file, size)
 
 
-@pytest.mark.parametrize("name", first_always(existing(".py"), always=3))
+@pytest.mark.parametrize("name", first_always(existing(".py"), always=2))
 def test_python_example_saves_its_results(
     service: ServiceProcess, key: str, tmp_path: Path, name: str
 ) -> None:

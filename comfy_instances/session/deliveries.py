@@ -198,6 +198,7 @@ class Deliveries:
 
         Raises InstanceGone.
         """
+        self._encoded.pop(prompt_id, None)
         try:
             await self._call("DELETE", f"pixelfactory/delivery/{prompt_id}")
         except DeliveryUnsupported:
@@ -209,6 +210,8 @@ class Deliveries:
         False if its node pack is older and cannot: then `release` does it, prompt by prompt, without the
         history. Raises InstanceGone.
         """
+        for prompt_id in prompt_ids:
+            self._encoded.pop(prompt_id, None)
         if self._can_forget:
             try:
                 await self._call("POST", "pixelfactory/ended", {"prompts": list(prompt_ids)})

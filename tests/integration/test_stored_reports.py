@@ -89,14 +89,20 @@ async def collect(
     *,
     message: ResultsEncoded | None = None,
     later: ResultsEncoded | None = None,
+    forgets: bool = False,
 ) -> Output:
-    """Return the output of a run on the instance, which has sent `message`, and sends `later`."""
+    """Return the output of a run on the instance, which has sent `message`, and sends `later`.
+
+    With `forgets`, the prompt was forgotten between the two.
+    """
     app = web.Application()
     app.router.add_post("/pixelfactory/delivery/{id}", instance.follow)
     outputs = OutputStorage(store, 60.0, DirectDelivery(store), MediaMarker())
     async with TestServer(app) as server, InstanceSession(str(server.make_url("/"))) as session:
         if message is not None:
             session.deliveries.note_encoded(message)
+        if forgets:
+            await session.deliveries.forget([RESULT.prompt_id])
         if later is not None:
             asyncio.get_running_loop().call_later(0.01, session.deliveries.note_encoded, later)
         (output,) = await outputs.store_outputs(
@@ -167,4 +173,10 @@ async def test_waits_for_that_message_where_the_pack_sends_such(store: ObjectSto
 async def test_asks_where_the_message_was_lost(store: ObjectStore) -> None:
     instance = ReportingInstance(stores=True, tag=MD5)
     await collect(store, instance, message=instance.message("another prompt"))
+    assert instance.asked == [0, 1]
+
+
+async def test_a_message_about_a_prompt_is_forgotten_with_the_prompt(store: ObjectStore) -> None:
+    instance = ReportingInstance(stores=True, tag=MD5)
+    await collect(store, instance, message=instance.message(), forgets=True)
     assert instance.asked == [0, 1]

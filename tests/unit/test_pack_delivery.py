@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from PIL import Image
 
+from custom_nodes.pixel_factory.delivery import prompt_ends
 from custom_nodes.pixel_factory.delivery.budget import Budget
 from custom_nodes.pixel_factory.delivery.courier import Courier
 from custom_nodes.pixel_factory.delivery.encoding import EncodedFile, encode_image
@@ -31,7 +32,7 @@ from custom_nodes.pixel_factory.delivery.upload import put_file
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.storage.object_store import ObjectStore
 from tests.support.failing_disk import small_disk
-from tests.support.polling import wait_until
+from tests.support.polling import TIMEOUT_SECONDS, wait_until
 from tests.support.s3_server import S3Server, running_s3, s3
 
 __all__ = ["s3"]
@@ -380,3 +381,33 @@ async def test_uploads_use_one_connection_and_open_another_one_when_it_was_close
                 await asyncio.sleep(0.2)
     first, second, third, fourth = connections
     assert first == second != third == fourth
+
+
+async def test_encodes_at_once_when_the_end_of_the_prompt_is_reported() -> None:
+    courier = Courier(memory=10_000, threads=1, head_start=TIMEOUT_SECONDS)
+    queue = PromptQueue()
+    prompt_ends.install(queue, courier.end_prompt)
+    queue.currently_running[7] = (0, PROMPT, {}, {}, [])
+    deliver(courier, text)
+    assert queue.task_done(8) == "done with 8", "another prompt"
+    await asyncio.sleep(0.1)
+    assert states(courier) == ["working"]
+    assert queue.task_done(7) == "done with 7"
+    await wait_until(lambda: states(courier) == ["encoded"], TIMEOUT_SECONDS / 2)
+
+
+class PromptQueue:
+    """Ends prompts as ComfyUI's queue does."""
+
+    def __init__(self) -> None:
+        self.currently_running: dict[int, tuple[Any, ...]] = {}
+
+    def task_done(self, item_id: int) -> str:
+        self.currently_running.pop(item_id, None)
+        return f"done with {item_id}"
+
+
+def test_a_queue_of_another_kind_stays_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    queue = object()
+    prompt_ends.install(queue, lambda _: None)
+    assert "ends prompts in an unknown way" in caplog.text

@@ -29,8 +29,8 @@ UPLOAD_SECONDS = 90.0
 #: Rejected requests after which the service fetches the file.
 MAX_REJECTED = 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
-#: How long an encoder lets the graph's thread go first, in seconds. That thread reports the end of its
-#: prompt, which takes a millisecond, and several if it shares interpreter and processors with an encoder.
+#: How long an encoder lets the graph's thread go first at most, in seconds: until that has reported the end
+#: of its prompt, which takes a millisecond, and several beside an encoder that needs the interpreter.
 HEAD_START_SECONDS = 0.01
 
 #: Makes the files of one result. Called in an encoder thread.
@@ -123,6 +123,11 @@ class Courier:
             return None
         return delivery.files[number].encoded
 
+    def end_prompt(self, prompt_id: str) -> None:
+        """Let encoders begin with the results of a prompt whose end is reported."""
+        if (delivery := self.deliveries.find(prompt_id)) is not None:
+            delivery.ended.set()
+
     def release(self, prompt_id: str) -> bool:
         """Forget a delivery, whatever its state, and give its memory back."""
         delivery = self.deliveries.remove(prompt_id)
@@ -147,7 +152,8 @@ class Courier:
             self.release(prompt_id)
 
     def _encode(self, prompt_id: str, file: DeliveryFile, encode: Encode) -> None:
-        time.sleep(max(0.0, file.created_at + self._head_start - time.monotonic()))
+        if (delivery := self.deliveries.find(prompt_id)) is not None:
+            delivery.ended.wait(max(0.0, file.created_at + self._head_start - time.monotonic()))
         started = time.monotonic()
         file.timings["queued"] = started - file.created_at
         if self.deliveries.find(prompt_id) is None:

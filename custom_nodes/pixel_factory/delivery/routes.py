@@ -29,7 +29,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from . import garbage, previews
+from . import garbage, previews, prompt_ends
 from .courier import Courier, get_courier
 from .inputs import InputFailed, get_inputs
 from .png import fast_deflate
@@ -41,6 +41,8 @@ HEADER = "X-Pixel-Factory-Delivery"
 #: Longest time that a request waits for a change, in seconds.
 LONGEST_WAIT = 20.0
 _ERROR_CODE = re.compile(rb"<Code>(\w{1,60})</Code>")
+#: How long the event loop takes at most to send a message that is queued, in seconds.
+SENT_SECONDS = 0.001
 _CHECK_TIMEOUT = aiohttp.ClientTimeout(total=4)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -64,9 +66,20 @@ def register_routes() -> None:
     routes.post("/pixelfactory/inputs/{prompt_id}")(_for_service(fetch_inputs))
     routes.post("/pixelfactory/previews/{prompt_id}")(_for_service(set_previews))
     previews.install()
+    prompt_ends.install(instance.prompt_queue, _end_soon(instance.loop))
     instance.app.on_startup.append(garbage.exempt_modules)
     if fast_deflate() is None:
         log.warning("pixel_factory: PNG files are compressed by zlib, which is slower: pip install isal")
+
+
+def _end_soon(loop: asyncio.AbstractEventLoop) -> Callable[[str], None]:
+    """Return a function that tells the courier of a prompt's end once the loop has sent its message."""
+
+    def end_soon(prompt_id: str) -> None:
+        if get_courier.cache_info().currsize:  # there are results
+            loop.call_soon_threadsafe(loop.call_later, SENT_SECONDS, get_courier().end_prompt, prompt_id)
+
+    return end_soon
 
 
 def _for_service(handler: Handler) -> Handler:

@@ -96,6 +96,8 @@ class Delivery:
     files: list[DeliveryFile] = field(default_factory=list)
     revision: int = 1
     touched_at: float = field(default_factory=time.monotonic)
+    #: Set when the graph's thread has reported the end of the prompt.
+    ended: threading.Event = field(default_factory=threading.Event)
     #: Called, once each, at the next change.
     listeners: list[Callable[[], None]] = field(default_factory=list)
 

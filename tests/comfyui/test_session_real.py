@@ -6,6 +6,7 @@ import asyncio
 import io
 import signal
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -312,13 +313,16 @@ async def test_reads_system_statistics_and_features(session: InstanceSession) ->
     assert await session.get_queue_depth() == 0
 
 
-async def test_receives_the_steps_of_a_node(session: InstanceSession) -> None:
+async def test_receives_the_steps_of_a_node(server: RealServer) -> None:
     batch = blank(8)
     batch["inputs"]["batch_size"] = 3
     heard: list[Any] = []
     graph = {"1": batch, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
     prompt_id = new_id()
-    await session.run_prompt(prompt_id, graph, heard.append)
+    # A session that hears nothing for a second reads the result instead, without the steps.
+    async with InstanceSession(server.url, settings=replace(SETTINGS, silence_s=60.0)) as session:
+        await session.wait_connected(60)
+        await session.run_prompt(prompt_id, graph, heard.append)
     steps = [event for event in heard if isinstance(event, StepProgress)]
     assert steps == [StepProgress(prompt_id, "2", step, 3) for step in (0, 1, 2)]
 

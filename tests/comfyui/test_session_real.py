@@ -51,6 +51,14 @@ async def session(server: RealServer) -> AsyncIterator[InstanceSession]:
         yield session
 
 
+@pytest.fixture
+async def patient_session(server: RealServer) -> AsyncIterator[InstanceSession]:
+    """A session that waits for all messages; others read the result when they hear nothing for a second."""
+    async with InstanceSession(server.url, settings=replace(SETTINGS, silence_s=60.0)) as session:
+        await session.wait_connected(60)
+        yield session
+
+
 def new_id() -> str:
     return str(uuid4())
 
@@ -91,16 +99,16 @@ def opened(data: bytes | None) -> Image.Image:
     return Image.open(io.BytesIO(data or b"")).convert("RGB")
 
 
-async def test_runs_a_graph_and_fetches_its_image(session: InstanceSession) -> None:
+async def test_runs_a_graph_and_fetches_its_image(patient_session: InstanceSession) -> None:
     heard: list[Any] = []
     prompt_id = new_id()
-    result = await session.run_prompt(prompt_id, picture(), heard.append)
+    result = await patient_session.run_prompt(prompt_id, picture(), heard.append)
     (output,) = result.outputs
     assert (output.node, output.key) == ("2", "images")
     assert output.file is not None
     assert output.file.subfolder == "pf"
     assert prompt_id in output.file.filename
-    image = opened(await session.fetch_file(output.file))
+    image = opened(await patient_session.fetch_file(output.file))
     assert image.size == (16, 16)
     assert image.getpixel((3, 3)) == (255, 128, 0)
     assert heard == [NodeStarted(prompt_id, "1"), NodeStarted(prompt_id, "2")]
@@ -313,16 +321,13 @@ async def test_reads_system_statistics_and_features(session: InstanceSession) ->
     assert await session.get_queue_depth() == 0
 
 
-async def test_receives_the_steps_of_a_node(server: RealServer) -> None:
+async def test_receives_the_steps_of_a_node(patient_session: InstanceSession) -> None:
     batch = blank(8)
     batch["inputs"]["batch_size"] = 3
     heard: list[Any] = []
     graph = {"1": batch, "2": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}}}
     prompt_id = new_id()
-    # A session that hears nothing for a second reads the result instead, without the steps.
-    async with InstanceSession(server.url, settings=replace(SETTINGS, silence_s=60.0)) as session:
-        await session.wait_connected(60)
-        await session.run_prompt(prompt_id, graph, heard.append)
+    await patient_session.run_prompt(prompt_id, graph, heard.append)
     steps = [event for event in heard if isinstance(event, StepProgress)]
     assert steps == [StepProgress(prompt_id, "2", step, 3) for step in (0, 1, 2)]
 

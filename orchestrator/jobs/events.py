@@ -235,6 +235,10 @@ class Subscription:
         self._pending[slot] = event
         self._wake.set()
 
+    def has_pending(self, event: JobEvent) -> bool:
+        """Return whether an event was added and not read yet."""
+        return self._pending.get(self.slot(event)) is event
+
     async def __aiter__(self) -> AsyncIterator[JobEvent]:
         while True:
             await self._wake.wait()

@@ -88,7 +88,9 @@ class JobUpdates:
             if record.job.is_finished:
                 return
             for event in self._latest_shard_events(record):
-                yield event
+                # What was published since the subscription comes in its order.
+                if not subscription.has_pending(event):
+                    yield event
             async with aclosing(self._stream_changes(job_id, aiter(subscription))) as changes:
                 async for change in changes:
                     yield change

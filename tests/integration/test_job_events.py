@@ -107,7 +107,7 @@ async def test_streams_queue_position_while_waiting(one_card: ServiceProcess, ca
 
 async def test_reconnect_continues_event_ids(one_card: ServiceProcess, caller: str) -> None:
     async with one_card.client(caller) as http:
-        job = await submit(http, n=2, steps=40)
+        job = await submit(http, n=4, steps=100)
         reader = SseReader(http, job)
         async with aclosing(reader.read()) as events:
             async for event in events:

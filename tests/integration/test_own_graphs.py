@@ -56,7 +56,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
         "PIXELFACTORY_FAILURES_PER_MINUTE": "100000",
         "PIXELFACTORY_GRAPH_FILE_COUNT": "5",
     }
-    with running(ServiceProcess(tmp_path_factory.mktemp("graphs"), environment=environment)) as started:
+    directory = tmp_path_factory.mktemp("graphs")
+    with running(ServiceProcess(directory, ("--simulate", "2"), environment)) as started:
         yield started
 
 

@@ -116,14 +116,11 @@ class Deliveries:
             self._encoded.pop(prompt_id, None)
 
     async def _collect(self, prompt_id: str, grant: GrantUpload) -> tuple[DeliveredFile, ...]:
-        revision, grants = 0, dict[int, UploadGrant]()
         taken = set[int]()
-        found = await self._wait_for_message(prompt_id)
+        found = await self._wait_for_message(prompt_id) or await self._follow_patiently(prompt_id, 0, {})
+        # A request that an earlier process granted may have expired, or name an earlier address.
+        states = {DeliveryState.ENCODED, DeliveryState.UPLOADING}
         while True:
-            if found is None or revision:
-                found = await self._follow_patiently(prompt_id, revision, grants)
-            # A request that an earlier process granted may have expired, or name an earlier address.
-            states = (DeliveryState.ENCODED, *((DeliveryState.UPLOADING,) if revision == 0 else ()))
             waiting = [file for file in found.files if file.state in states and file.number not in taken]
             given = await asyncio.gather(*(grant(file) for file in waiting))
             grants = {file.number: one for file, one in zip(waiting, given, strict=True) if one is not None}
@@ -131,7 +128,8 @@ class Deliveries:
             taken |= encoded - grants.keys()
             if all(file.state.is_final or file.number in taken for file in found.files):
                 return found.files
-            revision = found.revision
+            states = {DeliveryState.ENCODED}
+            found = await self._follow_patiently(prompt_id, found.revision, grants)
 
     async def _wait_for_message(self, prompt_id: str) -> DeliverySnapshot | None:
         """Return the state in the message that results are encoded; None if none comes, or not soon.

@@ -99,7 +99,7 @@ async def download(url: str) -> bytes:
         return await response.read()
 
 
-@pytest.mark.parametrize("name", [*QUEUED, *(pytest.param(name, marks=pytest.mark.slow) for name in ALIKE)])
+@pytest.mark.parametrize("name", first_always([*QUEUED, *ALIKE], always=len(QUEUED)))
 async def test_runs_the_examples_that_queue_and_poll(
     offering: ServiceProcess, tmp_path: Path, name: str
 ) -> None:

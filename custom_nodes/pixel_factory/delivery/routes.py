@@ -41,7 +41,7 @@ HEADER = "X-Pixel-Factory-Delivery"
 #: Longest time that a request waits for a change, in seconds.
 LONGEST_WAIT = 20.0
 _ERROR_CODE = re.compile(rb"<Code>(\w{1,60})</Code>")
-#: How long the event loop takes at most to send a message that is queued, in seconds.
+#: How long the event loop is given to send a message that is queued, in seconds.
 SENT_SECONDS = 0.001
 _CHECK_TIMEOUT = aiohttp.ClientTimeout(total=4)
 

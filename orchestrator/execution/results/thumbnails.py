@@ -82,7 +82,7 @@ class Thumbnails:
 class ThumbnailMaker:
     """Makes the thumbnails of each job that succeeds, one after the other, while its context is active.
 
-    It waits while the process has much else to do: a thumbnail takes as much CPU as the rest of its image.
+    It waits while the process has much else to do.
     """
 
     def __init__(self, thumbnails: Thumbnails, events: EventHub) -> None:

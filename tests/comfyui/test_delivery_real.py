@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import io
 import subprocess
@@ -198,11 +197,15 @@ async def previews_of(session: InstanceSession, steps: int, extra: dict[str, Any
     return [event for event in found if isinstance(event, Preview)]
 
 
-async def test_previews_are_made_for_listeners_at_a_bounded_rate(
-    session: InstanceSession, comfyui: RealServer
-) -> None:
+@pytest.fixture(scope="module")
+def tiny_models(comfyui: RealServer) -> None:
+    """Make models that a CPU samples with."""
     command = [sys.executable, "-m", "scripts.tiny_models", str(comfyui.base / "models")]
-    await asyncio.to_thread(subprocess.run, command, cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("tiny_models")
+async def test_previews_are_made_for_listeners_at_a_bounded_rate(session: InstanceSession) -> None:
     assert len(await previews_of(session, 12, {})) == 12, "prompts of others are as they were"
     assert await previews_of(session, 13, {PREVIEWS_KEY: False}) == []
     bounded = await previews_of(session, 60, {PREVIEWS_KEY: True})
@@ -211,24 +214,26 @@ async def test_previews_are_made_for_listeners_at_a_bounded_rate(
     assert max(Image.open(io.BytesIO(bounded[0].data)).size) <= 512
 
 
+@pytest.mark.usefixtures("tiny_models")
 async def test_prompts_that_have_ended_are_forgotten_in_one_request(
     session: InstanceSession, comfyui: RealServer
 ) -> None:
     ended = {str(uuid4()) for _ in range(2)}
     for prompt_id in ended:
         await session.run_prompt(prompt_id, replace_savers(sampled(1), ["9"]), lambda _: None)
-    async with aiohttp.ClientSession(comfyui.url) as http:
-
-        async def history() -> set[str]:
-            async with http.get("/history") as response:
-                return set(await response.json())
-
-        assert ended <= await history()
-        assert await session.deliveries.forget(sorted(ended))
-        assert not ended & await history()
+    # ComfyUI reports the end of a prompt before it adds the prompt to its history.
+    await poll(lambda: history_of(comfyui), lambda history: ended <= set(history))
+    assert await session.deliveries.forget(sorted(ended))
+    assert not ended & set(await history_of(comfyui))
     for prompt_id in ended:
         with pytest.raises(InstanceGone, match="no longer knows"):
             await session.deliveries.collect(prompt_id, grant_nowhere)
+
+
+async def history_of(comfyui: RealServer) -> dict[str, Any]:
+    """Return the history by prompt id."""
+    async with aiohttp.ClientSession(comfyui.url) as http, http.get("/history") as response:
+        return dict(await response.json())
 
 
 async def grant_nowhere(file: DeliveredFile) -> UploadGrant:
@@ -315,9 +320,7 @@ async def test_history_has_the_report_and_no_request(session: InstanceSession, c
         "9": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "two"}},
     }
     first, second = await offered(session, graph)
-    async with aiohttp.ClientSession(comfyui.url) as http, http.get("/history") as response:
-        text = await response.text()
-    assert first[0].sha256 in text
+    history = await poll(lambda: history_of(comfyui), lambda history: first[0].sha256 in str(history))
     assert (first[0].width, first[0].height, first[1]) == (64, 64, second[1])
-    assert "secret-of-the-request" not in text
+    assert "secret-of-the-request" not in str(history)
     assert "secret-of-the-request" not in (comfyui.base / "log").read_text()

@@ -318,7 +318,7 @@ async def test_reads_system_statistics_and_features(session: InstanceSession) ->
     info = await session.get_object_info()
     assert "SaveImage" in info
     await session.free_memory()
-    assert await session.get_queue_depth() == 0
+    await poll(session.get_queue_depth, lambda depth: depth == 0)  # an earlier prompt may just have ended
 
 
 async def test_receives_the_steps_of_a_node(patient_session: InstanceSession) -> None:

@@ -229,6 +229,14 @@ class ObjectStore:
         """Return the data under `key` as it is now, also if another process has replaced it."""
         return await self._requests.get(key)
 
+    async def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """Return the bytes of an object from `start` to `stop` (exclusive), which must not be empty."""
+        recent = self._cache.get(key)
+        if recent is not None:
+            return recent[start:stop]
+        async with self._requests.open_range(key, start, stop) as content:
+            return await content.read()
+
     async def read_chunks(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes]:
         """Yield the bytes of an object from `start` to `stop` (exclusive) in chunks."""
         if start >= stop:

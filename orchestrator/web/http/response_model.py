@@ -29,14 +29,15 @@ def json_response(
 ) -> web.Response:
     """Return `body` as a JSON response, without the fields that were never set."""
     return web.Response(
-        text=_to_json(body),
+        text=to_json(body),
         status=status,
         content_type="application/json",
         headers=headers,
     )
 
 
-def _to_json(body: BaseModel) -> str:
+def to_json(body: BaseModel) -> str:
+    """Return `body` as JSON, without the fields that were never set."""
     try:
         return body.model_dump_json(exclude_unset=True)
     except PydanticSerializationError:

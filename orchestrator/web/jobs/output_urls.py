@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -21,11 +22,16 @@ from orchestrator.jobs.objects import OUTPUT_PREFIX, owned_object_key
 from orchestrator.media.errors import ImageTooLarge, LosesFrames
 from orchestrator.media.formats import EXTENSIONS, ImageEncoding
 from orchestrator.storage.object_store import ObjectStore
+from orchestrator.storage.retrying import retry_while_unavailable
 from orchestrator.store.files import FileStore
+from orchestrator.web.http.embedded_files import PIECE_BYTES, FileContent
 from orchestrator.web.http.public_url import public_base_url
 
-#: Files below this size (in bytes) are encoded inline; a thread would take longer.
-MAX_INLINE_ENCODE_BYTES = 256 * 1024
+T = TypeVar("T")
+
+#: How long a part of a file is asked for while object storage is unavailable, once its response has begun, in
+#: seconds.
+READ_PATIENCE_SECONDS = 20.0
 
 
 class OutputDelivery:
@@ -56,27 +62,37 @@ class OutputDelivery:
         self.expiry = expiry
         self.marker = marker
 
-    async def load_data_items(
+    async def load_files(
+        self, record: JobRecord, *, encoding: ImageEncoding | None = None
+    ) -> list[FileContent]:
+        """Return the content of each output; images are converted to `encoding`.
+
+        Images of a job that stored them in a format stay as they are.
+
+        Raises ObjectStoreError, InvalidRequest.
+        """
+        return await self._for_each_output(record, partial(self._load_file, record.job), encoding)
+
+    async def store_files(self, record: JobRecord, *, encoding: ImageEncoding | None = None) -> list[str]:
+        """Return the key of each output. A converted image is stored as a new object of the job first.
+
+        Raises ObjectStoreError, InvalidRequest, and Gone if the job was removed meanwhile.
+        """
+        return await self._for_each_output(record, partial(self._deliverable_key, record.job), encoding)
+
+    async def _for_each_output(
         self,
         record: JobRecord,
-        *,
-        to_url: Callable[[str], str] | None = None,
-        encoding: ImageEncoding | None = None,
-    ) -> list[dict[str, str]]:
-        """Return one `{"url": ...}` or `{"b64_json": ...}` per output; images are converted to `encoding`.
-
-        `to_url` returns the URL of an object's key; None: base64. Images of a job that stored them in a
-        format stay as they are.
-        """
+        take: Callable[[Output, ImageEncoding | None], Awaitable[T]],
+        encoding: ImageEncoding | None,
+    ) -> list[T]:
         encoding = None if record.job.output_type is not None else encoding
 
-        async def load(output: Output) -> dict[str, str]:
+        async def take_in_turn(output: Output) -> T:
             async with self._slots.slot(record.job.account_id):
-                if to_url is not None:
-                    return {"url": to_url(await self._deliverable_key(record.job, output, encoding))}
-                return await self._to_base64_item(record.job, output, encoding)
+                return await take(output, encoding)
 
-        return list(await asyncio.gather(*(load(output) for output in record.outputs)))
+        return list(await asyncio.gather(*(take_in_turn(output) for output in record.outputs)))
 
     async def load_file(self, key: str) -> bytes:
         """Return an object of a job. Raises ObjectStoreError."""
@@ -109,10 +125,6 @@ class OutputDelivery:
         return self._links.path_of(ResultLink(job_id, key), end)
 
     async def _deliverable_key(self, job: Job, output: Output, encoding: ImageEncoding | None) -> str:
-        """Return the key of the output; a converted image is stored as a new object of the job first.
-
-        Raises Gone if the job was removed meanwhile.
-        """
         if encoding is None or encoding.keeps(output.content_type):
             return output.key
         data = await self._convert(job, output, encoding)
@@ -122,14 +134,20 @@ class OutputDelivery:
         await self._files.add_job_file(job.id, key)
         return key
 
-    async def _to_base64_item(
-        self, job: Job, output: Output, encoding: ImageEncoding | None
-    ) -> dict[str, str]:
-        if encoding is None or encoding.keeps(output.content_type):
-            data = await self._objects.get(output.key)
-        else:
-            data = await self._convert(job, output, encoding)
-        return {"b64_json": await encode_base64(data)}
+    async def _load_file(self, job: Job, output: Output, encoding: ImageEncoding | None) -> FileContent:
+        key, size = output.key, output.size
+        if encoding is not None and not encoding.keeps(output.content_type):
+            return FileContent.of(await self._convert(job, output, encoding))
+        if size <= PIECE_BYTES:
+            return FileContent.of(await self._objects.get(key))
+
+        async def read(start: int, stop: int) -> bytes:
+            async with self._slots.slot(job.account_id):
+                return await retry_while_unavailable(
+                    lambda: self._objects.read_range(key, start, stop), key, READ_PATIENCE_SECONDS
+                )
+
+        return FileContent(size, await self._objects.read_range(key, 0, PIECE_BYTES), read)
 
     async def _convert(self, job: Job, output: Output, encoding: ImageEncoding) -> bytes:
         """Return a converted image. Raises InvalidRequest if the format does not hold all of its frames."""
@@ -144,10 +162,3 @@ class OutputDelivery:
                 param="output_format",
             ) from error
         return await self.marker.mark(job, converted, encoding.content_type)
-
-
-async def encode_base64(data: bytes) -> str:
-    """Encode bytes as base64; large ones in a thread."""
-    if len(data) < MAX_INLINE_ENCODE_BYTES:
-        return base64.b64encode(data).decode("ascii")
-    return (await asyncio.to_thread(base64.b64encode, data)).decode("ascii")

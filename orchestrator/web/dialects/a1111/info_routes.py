@@ -34,6 +34,7 @@ from orchestrator.web.dialects.a1111.schemas import (
     ValuesResponse,
 )
 from orchestrator.web.dialects.run_input import to_run_request
+from orchestrator.web.http.embedded_files import EmbeddedFiles, FileContent
 from orchestrator.web.http.request_model import read_request_model
 from orchestrator.web.http.response_model import json_response, to_json_dict
 from orchestrator.web.jobs.output_urls import OutputDelivery
@@ -208,7 +209,7 @@ class A1111InfoRoutes:
     @openapi_operation(
         body=ExtraImageBody, response=ExtraImageResponse, access=Access.BASIC, creates_job=True, tag="a1111"
     )
-    async def upscale(self, request: web.Request) -> web.Response:
+    async def upscale(self, request: web.Request) -> web.StreamResponse:
         """Create an enlarged image, and wait for it."""
         key = await authenticate_a1111(request, ApiKeyScope.GENERATE)
         body = await read_request_model(request, ExtraImageBody)
@@ -237,9 +238,10 @@ class A1111InfoRoutes:
         resized = await asyncio.to_thread(resize_result, data, size, crops=body.upscaling_crop is not False)
         if resized is not data:
             data = resized if job is None else await self._delivery.marker.mark(job, resized, "image/png")
-        shown = "" if body.show_extras_results is False else base64.b64encode(data).decode("ascii")
-        info = f"{name}, {size[0]}x{size[1]}"
-        return json_response(ExtraImageResponse(html_info=info, image=shown), headers=headers)
+        embedded = EmbeddedFiles()
+        shown = "" if body.show_extras_results is False else embedded.add(FileContent.of(data))
+        response = ExtraImageResponse(html_info=f"{name}, {size[0]}x{size[1]}", image=shown)
+        return await embedded.to_response(response, headers=headers)
 
     @openapi_operation(body=PngInfoBody, response=PngInfoResponse, access=Access.BASIC, tag="a1111")
     async def read_png(self, request: web.Request) -> web.Response:

@@ -40,6 +40,7 @@ from orchestrator.web.dialects.a1111.schemas import (
     ValuesResponse,
     WebUiImagesResponse,
 )
+from orchestrator.web.http.embedded_files import EmbeddedFiles, FileContent
 from orchestrator.web.http.request_model import read_request_model
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.job_updates import JobUpdates
@@ -110,7 +111,7 @@ class A1111Routes:
     @openapi_operation(
         body=TextToImageBody, response=WebUiImagesResponse, access=Access.BASIC, creates_job=True, tag="a1111"
     )
-    async def text_to_image(self, request: web.Request) -> web.Response:
+    async def text_to_image(self, request: web.Request) -> web.StreamResponse:
         """Create images from a text, and wait for them.
 
         The model is `sd_model_checkpoint` of `override_settings`, or of `POST /sdapi/v1/options`.
@@ -135,7 +136,7 @@ class A1111Routes:
         creates_job=True,
         tag="a1111",
     )
-    async def image_to_image(self, request: web.Request) -> web.Response:
+    async def image_to_image(self, request: web.Request) -> web.StreamResponse:
         """Create images from an image and a text, and wait for them.
 
         With a `mask`, its white part is redrawn.
@@ -207,7 +208,8 @@ class A1111Routes:
         body: GenerationBody,
         files: list[bytes],
         source: SourceType = SourceType.GENERATED,
-    ) -> web.Response:
+    ) -> web.StreamResponse:
+        embedded = EmbeddedFiles()
         sizes = [await asyncio.to_thread(size_of, file) for file in files]
         texts = a1111.to_infotexts(record, sizes)
         model = self._service.get_model(record.job)
@@ -215,7 +217,7 @@ class A1111Routes:
             []
             if body.send_images is False
             else [
-                base64.b64encode(await self._finish(record, file, text, source)).decode("ascii")
+                embedded.add(FileContent.of(await self._finish(record, file, text, source)))
                 for file, text in zip(files, texts, strict=True)
             ]
         )
@@ -225,7 +227,7 @@ class A1111Routes:
             parameters=a1111.to_parameters(body),
             info=a1111.to_info(record, model, sizes, texts),
         )
-        return await asyncio.to_thread(json_response, response, headers=job_headers(record))
+        return await embedded.to_response(response, headers=job_headers(record))
 
     async def _load(self, key: str) -> bytes:
         return await self._delivery.load_file(key)

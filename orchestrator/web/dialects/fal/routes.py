@@ -19,6 +19,7 @@ from orchestrator.web.dialects.fal.streams import stream_request, stream_status
 from orchestrator.web.dialects.fal.views import FalViews
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
 from orchestrator.web.http.bodies import read_json
+from orchestrator.web.http.embedded_files import EmbeddedFiles
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.first_looks import FirstLooks
 from orchestrator.web.jobs.job_updates import JobUpdates
@@ -155,7 +156,7 @@ class FalRoutes:
         return await stream_status(request, record, self._updates, self._views, with_logs=with_logs)
 
     @openapi_operation(response=FalResult, access=Access.FAL, tag="fal")
-    async def get_result(self, request: web.Request) -> web.Response:
+    async def get_result(self, request: web.Request) -> web.StreamResponse:
         """Get the result of a completed request.
 
         400 while it is in progress; the error of a request that failed.
@@ -200,9 +201,10 @@ class FalRoutes:
             )
         return await submit_job(request, self._service, key, generation, waits_for_result=not is_queued)
 
-    async def _respond_with_result(self, request: web.Request, record: JobRecord) -> web.Response:
-        result = await self._views.result(record, request)
-        return json_response(result, headers=_headers(record))
+    async def _respond_with_result(self, request: web.Request, record: JobRecord) -> web.StreamResponse:
+        embedded = EmbeddedFiles()
+        result = await self._views.result(record, request, embedded)
+        return await embedded.to_response(result, headers=_headers(record))
 
     async def _get_own(self, request: web.Request, scope: ApiKeyScope = ApiKeyScope.READ) -> JobRecord:
         """Return the request in the path. Raises NotFound, Gone."""

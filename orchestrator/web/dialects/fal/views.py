@@ -15,6 +15,7 @@ from orchestrator.jobs.options import options_of
 from orchestrator.web.dialects.fal import translation as fal
 from orchestrator.web.dialects.fal.schemas import FalQueueStatus, FalResult, QueueUrls
 from orchestrator.web.dialects.ids import job_id_to_uuid
+from orchestrator.web.http.embedded_files import EmbeddedFiles
 from orchestrator.web.http.response_model import to_json_dict
 from orchestrator.web.jobs.job_updates import JobUpdates
 from orchestrator.web.jobs.output_urls import OutputDelivery
@@ -46,14 +47,20 @@ class FalViews:
             events=list(updates.events.latest_events(job_id)) if with_logs else None,
         )
 
-    async def result(self, record: JobRecord, request: web.Request) -> FalResult:
-        """Return the result of a request that has one, with data URLs if it asks for them."""
+    async def result(
+        self, record: JobRecord, request: web.Request, embedded: EmbeddedFiles | None = None
+    ) -> FalResult:
+        """Return the result of a request that has one, with data URLs if it asks for them.
+
+        `embedded` gets their files where the response can hold them.
+        """
         if not options_of(record.job).request.get("sync_mode"):
             return self._result(record, self._links(record, request))
-        items = await self.delivery.load_data_items(record)
+        files = await self.delivery.load_files(record)
+        texts = [embedded.add(file) if embedded else await file.to_base64() for file in files]
         urls = [
-            f"data:{output.content_type};base64,{item['b64_json']}"
-            for output, item in zip(record.outputs, items, strict=True)
+            f"data:{output.content_type};base64,{text}"
+            for output, text in zip(record.outputs, texts, strict=True)
         ]
         return self._result(record, urls)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,6 +29,7 @@ from orchestrator.web.dialects.openai.stream_events import EventPrefix
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.request_body import parse_body
 from orchestrator.web.http.bodies import is_form, read_fields
+from orchestrator.web.http.embedded_files import EmbeddedFiles
 from orchestrator.web.http.response_model import json_response
 from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import submit_job
@@ -163,19 +163,17 @@ class ImageRoutes:
             )
             return await responder.stream_response(request, record)
         record = await wait_for_result(self._service, record)
-        job_id = record.job.id
-        files = await self._delivery.load_data_items(
-            record,
-            to_url=(lambda key: self._delivery.url_of(job_id, key, request)) if body.wants_urls else None,
-            encoding=body.encoding,
-        )
-        if not body.wants_urls:
-            self._service.record_bytes_sent(record)
-        images = pixel_factory.to_response(record, self._service.get_model(record.job), body, files)
+        model, headers = self._service.get_model(record.job), job_headers(record)
         if body.wants_urls:
-            return json_response(images, headers=job_headers(record))
-        # Results may be many megabytes of base64 text.
-        return await asyncio.to_thread(json_response, images, headers=job_headers(record))
+            keys = await self._delivery.store_files(record, encoding=body.encoding)
+            links = [{"url": self._delivery.url_of(record.job.id, key, request)} for key in keys]
+            return json_response(pixel_factory.to_response(record, model, body, links), headers=headers)
+        files = await self._delivery.load_files(record, encoding=body.encoding)
+        self._service.record_bytes_sent(record)
+        embedded = EmbeddedFiles()
+        texts = [{"b64_json": embedded.add(file)} for file in files]
+        images = pixel_factory.to_response(record, model, body, texts)
+        return await embedded.to_response(images, headers=headers)
 
 
 def to_generation_request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from orchestrator.web.http.errors import object_storage_unavailable
 from orchestrator.web.http.event_stream import EventStream, open_event_stream
 from orchestrator.web.http.response_model import ResponseModel
 from orchestrator.web.http.stream_access import end_on_revocation
-from orchestrator.web.jobs.output_urls import OutputDelivery, encode_base64
+from orchestrator.web.jobs.output_urls import OutputDelivery
 from orchestrator.web.jobs.pending_responses import keep_pending
 from orchestrator.web.jobs.wait_for_result import cancel_on_disconnect, job_headers, require_success
 from orchestrator.web.protocols import Clock, GenerationApi
@@ -142,18 +143,18 @@ class ImageStreamResponder:
             record,
             image_index=preview.index,
             partial_index=preview.preview_index,
-            b64_json=await encode_base64(data),
+            b64_json=base64.b64encode(data).decode("ascii"),
             now=self._clock(),
         )
         await _send_event(stream, event.type, event)
 
     async def _send_completed_images(self, stream: EventStream, record: JobRecord) -> None:
         usage = to_usage(record, self._service.get_model(record.job))
-        files = await self._delivery.load_data_items(record, encoding=self._body.encoding)
+        files = await self._delivery.load_files(record, encoding=self._body.encoding)
         now = self._clock()
         for index, file in enumerate(files):
             event = self._events.completed(
-                record, image_index=index, b64_json=file["b64_json"], usage=usage, now=now
+                record, image_index=index, b64_json=await file.to_base64(), usage=usage, now=now
             )
             await _send_event(stream, event.type, event)
         self._service.record_bytes_sent(record)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from comfy_instances.process.child import find_free_port
+from tests.support.ports import find_lasting_port, reserve_port
+from tests.support.service import ROOT
 
 CHOOSE = "from comfy_instances.process.child import find_free_port as f; print(*[f() for _ in range(50)])"
 
@@ -25,6 +27,15 @@ def test_processes_that_start_together_choose_different_ports() -> None:
     chosen = [set(process.communicate()[0].split()) for process in running]
     assert [len(ports) for ports in chosen] == [50, 50, 50]
     assert len(set.union(*chosen)) == 150
+
+
+def test_a_port_of_a_test_is_not_chosen_by_another_worker() -> None:
+    """Between the choice and the start of a server its port is free."""
+    port = find_lasting_port()
+    assert not reserve_port(port)
+    code = f"from tests.support.ports import reserve_port; print(reserve_port({port}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_port_in_use_is_passed_over() -> None:

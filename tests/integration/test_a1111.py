@@ -439,7 +439,8 @@ def test_progress_and_interrupt(paced: ServiceProcess, paced_key: str) -> None:
         assert http.get("/progress").json()["progress"] == 0
 
         def run() -> None:
-            ended.append(draw(http, steps=20))
+            # A second of the simulated card: requests of a loaded machine must find it running.
+            ended.append(draw(http, steps=100, width=1024, height=1024))
 
         thread = threading.Thread(target=run)
         thread.start()

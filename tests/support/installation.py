@@ -82,7 +82,13 @@ class Installation:
 
     def _start(self, role: str, name: str, *options: str) -> ServiceProcess:
         process = self.prepare(role, name, *options)
-        process.start()
+        try:
+            process.start()
+        except AssertionError as error:
+            # It may wait for one that has ended.
+            others = [one for one in self.processes if one is not process and one.process is not None]
+            logs = [f"{one.data_dir.name}: {one.log[-2000:]}" for one in others]
+            raise AssertionError("\n".join([str(error), *logs])) from error
         return process
 
     def close(self) -> None:

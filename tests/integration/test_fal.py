@@ -223,20 +223,21 @@ def test_a_stream_of_states_sends_each_line_of_the_logs_once(paced: ServiceProce
     lines = [line["message"] for state in states for line in state["logs"]]
     assert len(states) > 1
     assert lines.count("Using seed: 7") == 1
-    assert len(set(lines)) == len(lines) > 2
+    # A reader that is late gets the latest progress only.
+    assert len(set(lines)) == len(lines) > 1
     assert states[-1]["status"] == "COMPLETED"
 
 
 def test_previews_are_streamed(paced: ServiceProcess, paced_key: str) -> None:
     headers = {"Authorization": f"Key {paced_key}"}
-    body = {"prompt": "a cat", "num_inference_steps": 30, "image_size": {"width": 512, "height": 512}}
+    body = {"prompt": "a cat", "num_inference_steps": 100, "image_size": "square_hd"}
     url = f"{paced.url}/fal/fal-ai/fast-sdxl/stream"
     with httpx.stream("POST", url, json=body, headers=headers, timeout=60) as stream:
         events = [json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: ")]
     *partial, last = events
     assert partial
     assert all(event["images"][0]["url"].startswith("data:image/") for event in partial)
-    assert size_of(httpx.get(last["images"][0]["url"]).content) == (512, 512)
+    assert size_of(httpx.get(last["images"][0]["url"]).content) == (1024, 1024)
 
 
 def test_a_request_that_does_not_start_in_time_is_a_504(paced: ServiceProcess, paced_key: str) -> None:

@@ -33,7 +33,7 @@ ODD = Path(__file__).parents[1] / "support" / "odd_instance.py"
 QUICK = RestartPolicy(
     startup_seconds=20,
     probe_seconds=0.2,
-    hang_timeout_seconds=0.5,
+    hang_timeout_seconds=10,
     stuck_timeout_seconds=0.5,
     stop_timeout_seconds=0.5,
     backoff_seconds=0.05,
@@ -113,7 +113,8 @@ async def test_restarts_killed_instances_without_their_prompts(tmp_path: Path) -
 
 
 async def test_a_stopped_instance_is_found_hung_and_replaced(tmp_path: Path) -> None:
-    fleet = LocalFleet.simulated(1, directory=tmp_path, policy=QUICK)
+    policy = replace(QUICK, hang_timeout_seconds=1)
+    fleet = LocalFleet.simulated(1, directory=tmp_path, policy=policy)
     async with running(fleet) as told:
         await wait_until_ready(fleet)
         process_of(fleet.instances()[0]).send_signal(signal.SIGSTOP)

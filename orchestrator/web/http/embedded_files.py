@@ -1,7 +1,7 @@
 """JSON responses with files as base64 text, which is made while it is sent.
 
-Results may be many megabytes, and several. A response holds at most a piece of each file, and no text of a file
-is copied on its way through the JSON document: its place there is marked.
+Results may be many megabytes, and several. A response holds at most a piece of each file, and no text of a
+file is copied on its way through the JSON document: its place there is marked.
 """
 
 from __future__ import annotations

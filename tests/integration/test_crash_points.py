@@ -221,6 +221,8 @@ async def test_a_job_that_waited_for_an_instance_completes_and_is_charged_once(
             for place in ("held", "behind")
         ]
         await client.wait(held, "processing")
+        # A prompt that the instance has not begun is deleted, and the fault is for the next one.
+        await _wait_until_queue(instance, lambda queue: bool(queue["queue_running"]))
         waiting = await client.submit(f"{moment} waiting")
         assert (await client.wait(waiting, "pending", "processing"))["status"] == "pending"
         service.arm(moment, "start the attempt")

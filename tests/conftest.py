@@ -29,6 +29,9 @@ TESTS = Path(__file__).resolve().parent
 #: Files that share a server of tests/comfyui/conftest.py are on one worker.
 REAL_SERVERS = {
     "comfyui": (
+        # These two wait most of their time, for a process that is stopped: beside the others, not after them.
+        "comfyui/test_fleet_real.py",
+        "comfyui/test_session_real.py",
         "comfyui/test_service_real.py",
         "comfyui/test_catalogue_real.py",
         "comfyui/test_openai_real.py",
@@ -36,8 +39,6 @@ REAL_SERVERS = {
         "comfyui/test_dialects_real.py",
         "contract/test_comfyui_conformance.py",
         "contract/test_uploaded_loras.py",
-        "comfyui/test_fleet_real.py",
-        "comfyui/test_session_real.py",
     ),
     "comfyui with our pack": (
         "comfyui/test_delivery_real.py",

@@ -230,12 +230,8 @@ class ObjectStore:
         return await self._requests.get(key)
 
     async def read_range(self, key: str, start: int, stop: int) -> bytes:
-        """Return the bytes of an object from `start` to `stop` (exclusive), which must not be empty."""
-        recent = self._cache.get(key)
-        if recent is not None:
-            return recent[start:stop]
-        async with self._requests.open_range(key, start, stop) as content:
-            return await content.read()
+        """Return the bytes of an object from `start` to `stop` (exclusive)."""
+        return b"".join([chunk async for chunk in self.read_chunks(key, start, stop)])
 
     async def read_chunks(self, key: str, start: int, stop: int) -> AsyncGenerator[bytes]:
         """Yield the bytes of an object from `start` to `stop` (exclusive) in chunks."""

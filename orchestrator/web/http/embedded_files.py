@@ -15,6 +15,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from orchestrator.media.errors import ObjectStoreError
+from orchestrator.web.http.errors import cut_off
 from orchestrator.web.http.response_model import to_json
 
 #: Bytes of a file that are in memory at a time. Like `_SLICE_BYTES` a multiple of three, which makes four
@@ -121,9 +122,8 @@ class _PiecewiseResponse(web.StreamResponse):
                 async for part in _encode(parts):
                     await self.write(part)
             except ObjectStoreError as error:
-                if self._req is not None and self._req.transport is not None:
-                    self._req.transport.abort()
-                raise ConnectionResetError(f"object storage failed during a response: {error}") from error
+                assert self._req is not None  # a response that has begun has a request
+                raise cut_off(self._req, error) from error
         await super().write_eof(data)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from orchestrator.errors import NotFound, ServiceUnavailable
+from orchestrator.media.errors import ObjectStoreError
 
 #: `Retry-After` while object storage does not answer, in seconds.
 OBJECT_STORAGE_RETRY_SECONDS = 5
@@ -24,6 +25,13 @@ def object_storage_unavailable() -> ServiceUnavailable:
         code="store_unavailable",
         retry_after=OBJECT_STORAGE_RETRY_SECONDS,
     )
+
+
+def cut_off(request: web.BaseRequest, error: ObjectStoreError) -> ConnectionResetError:
+    """Close the connection of a response that has begun, and return the error that ends its handler."""
+    if request.transport is not None:
+        request.transport.abort()
+    return ConnectionResetError(f"object storage failed during a response: {error}")
 
 
 def job_not_found(job_id: str) -> NotFound:

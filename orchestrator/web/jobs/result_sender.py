@@ -11,6 +11,7 @@ from orchestrator.fair_slots import FairSlots, SlowUses
 from orchestrator.jobs import JobRecord
 from orchestrator.media.errors import ObjectStoreError
 from orchestrator.storage.object_store import ObjectStore
+from orchestrator.web.http.errors import cut_off
 from orchestrator.web.http.ranges import (
     FileInfo,
     build_head_response,
@@ -88,9 +89,7 @@ class ResultSender:
         except ObjectStoreError as error:
             if not response.prepared:
                 raise
-            if request.transport is not None:
-                request.transport.abort()
-            raise ConnectionResetError(f"object storage failed during a download: {error}") from error
+            raise cut_off(request, error) from error
         finally:
             if sent:
                 self._record_bytes_sent(record, sent)

@@ -15,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from tests.support.author_studio import Studio, open_studio
 from tests.support.comfyui_page import add_nodes, open_page
-from tests.support.real_comfyui import installation
+from tests.support.comfyui_server import installed_comfyui
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 WAIT_MS = 60_000
@@ -54,7 +54,7 @@ LAY_OUT = """async () => {
 
 
 def main() -> None:
-    install = installation()
+    install = installed_comfyui()
     if install is None:
         sys.exit("no ComfyUI is installed; run: pixelfactory comfyui install")
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES

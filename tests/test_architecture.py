@@ -194,6 +194,31 @@ def test_our_tests_patch_nothing() -> None:
     assert [str(file) for file in tests if any(word in file.read_text() for word in words)] == []
 
 
+#: What starts a process or a server, in this repository's tests.
+STARTERS = frozenset(
+    (
+        "subprocess",
+        "TestServer",
+        "ServiceProcess",
+        "pixelfactory",
+        "S3Server",
+        "ScriptedComfyUI",
+        "run_program",
+    )
+)
+
+
+def test_unit_tests_start_no_processes_and_no_servers() -> None:
+    starting = [
+        str(file)
+        for file in (ROOT / "tests" / "unit").rglob("*.py")
+        for statement in ast.walk(ast.parse(file.read_text()))
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+        if not STARTERS.isdisjoint(alias.name for alias in statement.names)
+    ]
+    assert starting == []
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_module_says_what_it_is(package: str) -> None:
     silent = [

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.support.author_studio import Studio, open_studio
 from tests.support.browser import admin
 from tests.support.comfyui_page import add_nodes, drop_file, open_page, read_titles, run_on_canvas, set_widget
-from tests.support.real_comfyui import installation
+from tests.support.comfyui_server import installed_comfyui
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
@@ -64,7 +64,7 @@ DURATION = """(player) => new Promise((resolve) => {
 
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    install = installation()
+    install = installed_comfyui()
     if install is None:
         pytest.skip("no ComfyUI is installed")
     with open_studio(install, tmp_path_factory.mktemp("studio")) as started:

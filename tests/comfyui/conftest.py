@@ -22,9 +22,10 @@ from orchestrator.catalog.parameters.example_values import (
     EXAMPLE_IMAGE,
     EXAMPLE_VIDEO,
 )
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.node_project import comfy_packages, node_project  # noqa: F401 - fixtures for tests here
 from tests.support.ports import find_lasting_port
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.tls_front import TlsFront, tls_front
 
@@ -89,7 +90,7 @@ def open_service(comfyui: RealServer, tmp_path_factory: pytest.TempPathFactory) 
 
 def _require_comfyui() -> Path:
     """Return the folder of the installed ComfyUI; skip the test without one."""
-    install = installation()
+    install = installed_comfyui()
     if install is None:
         pytest.skip("no ComfyUI is installed (pixelfactory comfyui install)")
     return install

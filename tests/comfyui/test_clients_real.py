@@ -16,15 +16,15 @@ import pytest
 
 from tests.comfyui.conftest import OpenService
 from tests.support.callers import new_key
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.images import png, png_with_hole
 from tests.support.programs import run_command
 from tests.support.python_client import require_client
-from tests.support.real_comfyui import installation
 
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(
-        installation() is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"
+        installed_comfyui() is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"
     ),
     pytest.mark.timeout(600),
 ]

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.support.real_comfyui import installation
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.service import ROOT
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
@@ -20,7 +20,7 @@ REST_BYTES = 300 * MIB
 
 def test_four_images_of_8192_pixels_are_delivered_in_bounded_memory() -> None:
     """Each has 805 MB as ComfyUI holds it, and 201 MB as it is delivered; two of them fit."""
-    install = installation()
+    install = installed_comfyui()
     if install is None:
         pytest.skip("no ComfyUI is installed")
     done = subprocess.run(

@@ -21,13 +21,14 @@ from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, Preview
 from orchestrator.media.formats import probe_media
 from orchestrator.media.marks.source_marks import SourceType, read_source
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.failing_disk import small_disk
 from tests.support.polling import poll
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.videos import film
 
-INSTALL = installation()
+INSTALL = installed_comfyui()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),

@@ -10,12 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.encoder_hold import EncoderHold
 from tests.support.polling import poll
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 from tests.support.service import ROOT, ServiceProcess, running
 
-INSTALL = installation()
+INSTALL = installed_comfyui()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),

@@ -29,14 +29,15 @@ from tests.integration.test_pixazo import (
     mask,
 )
 from tests.support.callers import new_key, wait_for_status
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.images import png, size_of
 from tests.support.photos import hosting
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.videos import film
 from tests.support.webhook_receiver import receiving
 
-INSTALL = installation()
+INSTALL = installed_comfyui()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),

@@ -17,9 +17,9 @@ from comfy_instances.process.installation import find_installation
 from comfy_instances.process.restart_policy import RestartPolicy
 from comfy_instances.protocol.errors import InstanceGone
 from comfy_instances.session.session import FileRef
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.polling import wait_until
 from tests.support.processes import child_processes, find_processes
-from tests.support.real_comfyui import installation
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.timeout(600)]
 
@@ -48,7 +48,7 @@ LONG_GRAPH = {
 
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[LocalFleet]:
-    directory = installation()
+    directory = installed_comfyui()
     install = find_installation(directory) if directory is not None else None
     if install is None:
         pytest.skip("ComfyUI is not installed")

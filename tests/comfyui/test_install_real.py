@@ -10,7 +10,7 @@ from comfy_instances.hardware.profiles import GpuProfile, load_gpu_profiles
 from comfy_instances.install.lock import load_comfyui_lock
 from comfy_instances.process.installation import Installation, find_installation, hash_requirements
 from comfy_instances.process.launch import COMFYUI_FLAGS
-from tests.support.real_comfyui import installation
+from tests.support.comfyui_server import installed_comfyui
 
 pytestmark = pytest.mark.comfyui
 
@@ -20,7 +20,7 @@ PARSE = "import comfy.options as o; o.enable_args_parsing(); import comfy.cli_ar
 
 @pytest.fixture(scope="module")
 def install() -> Installation:
-    directory = installation()
+    directory = installed_comfyui()
     found = find_installation(directory) if directory is not None else None
     if found is None:
         pytest.skip("ComfyUI is not installed")

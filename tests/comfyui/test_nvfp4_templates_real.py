@@ -23,9 +23,10 @@ from orchestrator.weights.quantized_checks import find_quantized_layers
 from scripts.tiny.formats import write_safetensors
 from scripts.tiny.networks import clip_l, stable_diffusion_3
 from tests.support.cli import command
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.drafts import node, saving, write
 from tests.support.polling import poll
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 from tests.support.service import ROOT
 from tests.support.weight_files import weight
 from tests.support.weight_host import hosting
@@ -117,7 +118,7 @@ async def test_wan_22_in_nvfp4_films_nearly_the_same(comfyui: RealServer) -> Non
 @pytest.fixture
 def z_image(tmp_path: Path) -> Iterator[RealServer]:
     """A server with Z-Image cut down in depth, which keeps it in 16 bits: 1.1 billion numbers."""
-    install = installation()
+    install = installed_comfyui()
     if install is None:
         pytest.skip("no ComfyUI is installed")
     models = tmp_path / "comfyui" / "models"
@@ -186,7 +187,7 @@ def run_in_comfyui(install: Path, *arguments: str) -> str:
 
 
 def test_a_flux_network_in_nvfp4_computes_nearly_the_same(tmp_path: Path) -> None:
-    install = installation()
+    install = installed_comfyui()
     if install is None:
         pytest.skip("no ComfyUI is installed")
     wide, narrow = tmp_path / "flux.safetensors", tmp_path / "flux_nvfp4.safetensors"
@@ -199,7 +200,7 @@ def test_a_flux_network_in_nvfp4_computes_nearly_the_same(tmp_path: Path) -> Non
 
 
 async def test_pull_downloads_the_source_and_makes_the_file(tmp_path: Path) -> None:
-    if installation() is None:
+    if installed_comfyui() is None:
         pytest.skip("no ComfyUI is installed")
     wide = tmp_path / "wide.safetensors"
     matrix = np.random.default_rng(1).standard_normal((128, 128)).astype(np.float16)

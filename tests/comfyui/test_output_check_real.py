@@ -13,10 +13,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.comfyui_server import installed_comfyui
+from tests.support.real_comfyui import RealServer
 from tests.support.service import ROOT, ServiceProcess, running
 
-INSTALL = installation()
+INSTALL = installed_comfyui()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),

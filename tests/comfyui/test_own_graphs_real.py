@@ -21,14 +21,15 @@ from orchestrator.own_graphs.policy import GraphPolicy
 from orchestrator.own_graphs.rejections import GraphRejected
 from tests.comfyui.conftest import OpenService
 from tests.support.callers import new_key
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.installation import installed
 from tests.support.polling import wait_until_sync
 from tests.support.python_client import require_client, run_python
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 from tests.support.s3_server import S3Server
 from tests.support.service import ServiceProcess, running
 
-INSTALL = installation()
+INSTALL = installed_comfyui()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),

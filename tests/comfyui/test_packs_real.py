@@ -22,9 +22,9 @@ from comfy_instances.process.installed_packs import (
     read_pack_record,
 )
 from comfy_instances.process.restart_policy import RestartPolicy
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.pack_comfyui import make_pack, make_wheel
 from tests.support.packs import RecordingPackReporter
-from tests.support.real_comfyui import installation
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -80,7 +80,7 @@ GRAPH = {
 @pytest.fixture
 def comfyui_dir(tmp_path: Path) -> Path:
     """A directory with links to the installed ComfyUI, which stays as it is."""
-    real = installation()
+    real = installed_comfyui()
     if real is None or find_installation(real) is None:
         pytest.skip("no ComfyUI is installed")
     if real.stat().st_dev != tmp_path.stat().st_dev:

@@ -17,8 +17,8 @@ from orchestrator.weights.quantizing.running import WORKER
 from scripts.tiny import wan
 from scripts.tiny.formats import write_safetensors
 from tests.support.cli import command, start_command
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.polling import wait_until_sync
-from tests.support.real_comfyui import installation
 from tests.support.service import ROOT
 from tests.support.weight_files import weight
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.comfyui
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if installation() is None:
+    if installed_comfyui() is None:
         pytest.skip("no ComfyUI is installed")
     file = tmp_path_factory.mktemp("source") / "wide.safetensors"
     write_safetensors(file, wan.text_to_video_denoiser(), wan.DENOISER_METADATA)
@@ -49,7 +49,7 @@ def quantize(source: Path, target: Path, *options: str) -> dict[str, Any]:
 
 
 def compare(first: Path, second: Path) -> dict[str, Any]:
-    install = installation()
+    install = installed_comfyui()
     assert install is not None
     done = subprocess.run(
         [install / "venv" / "bin" / "python", SCRIPT, first, second, "1,16,1,16,16", "1,8,768"],
@@ -105,7 +105,7 @@ def test_scrambled_scales_change_the_output_and_are_noticed(source: Path, tmp_pa
 
 @pytest.mark.slow
 def test_a_killed_quantization_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    if installation() is None:
+    if installed_comfyui() is None:
         pytest.skip("no ComfyUI is installed")
     source, target, whole = (tmp_path / f"{name}.safetensors" for name in ("source", "target", "whole"))
     tensors = {
@@ -134,7 +134,7 @@ def test_a_killed_quantization_goes_on_where_it_stopped(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_recorded_activations_give_scales_of_inputs(source: Path, tmp_path: Path) -> None:
     recorded = tmp_path / "activations.safetensors"
-    install = installation()
+    install = installed_comfyui()
     assert install is not None
     environment = {**os.environ, "COMFYUI_RECORD_ACTIVATIONS": str(recorded)}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(install / "source")])
@@ -171,7 +171,7 @@ def random_matrix(seed: int) -> Any:
 
 
 def test_the_worker_reports_what_went_wrong_within_it(tmp_path: Path) -> None:
-    install = installation()
+    install = installed_comfyui()
     if install is None:
         pytest.skip("no ComfyUI is installed")
     (tmp_path / "part").touch()
@@ -198,7 +198,7 @@ def test_the_worker_reports_what_went_wrong_within_it(tmp_path: Path) -> None:
 
 
 def test_a_source_with_nan_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    if installation() is None:
+    if installed_comfyui() is None:
         pytest.skip("no ComfyUI is installed")
     source = tmp_path / "source.safetensors"
     matrix = random_matrix(1)
@@ -212,7 +212,7 @@ def test_a_source_with_nan_is_refused_and_nothing_is_left(tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_inputs_of_fp8_layers_without_a_recorded_scale_are_clipped() -> None:
     """What our report says of cards that multiply fp8; on the CPU ComfyUI does not quantize inputs."""
-    install = installation()
+    install = installed_comfyui()
     if install is None:
         pytest.skip("no ComfyUI is installed")
     program = """

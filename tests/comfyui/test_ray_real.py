@@ -14,9 +14,9 @@ from comfy_instances.fleet.ray.fleet import RayFleet
 from comfy_instances.fleet.ray.options import RayFleetOptions
 from comfy_instances.session.session import FileRef
 from tests.support.agent_cluster import AgentCluster, agent_options
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.images import png
 from tests.support.polling import wait_until
-from tests.support.real_comfyui import installation
 
 pytestmark = pytest.mark.comfyui
 
@@ -33,7 +33,7 @@ def saving(name: str) -> dict[str, object]:
 @pytest.mark.timeout(600)
 async def test_an_agent_runs_a_real_instance_and_ends_it_with_itself(tmp_path: Path) -> None:
     """One test, because a start takes ten seconds: files both ways, a killed agent, a card that is none."""
-    comfyui = installation()
+    comfyui = installed_comfyui()
     if comfyui is None:
         pytest.skip("ComfyUI is not installed")
     cluster = AgentCluster()

@@ -21,14 +21,15 @@ from PIL import Image, ImageChops
 
 from scripts.tiny_models import TINY_MODELS
 from tests.support.api import all_idle, wait_for_instances
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.datasets import data_url, is_trained, zipped
 from tests.support.metrics import scrape
 from tests.support.polling import poll
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 from tests.support.service import ROOT, ServiceProcess, running
 from tests.support.videos import VideoInfo, film
 
-INSTALL = installation()
+INSTALL = installed_comfyui()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),

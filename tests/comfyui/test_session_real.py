@@ -22,11 +22,12 @@ from comfy_instances.session.session import (
     SessionSettings,
     StepProgress,
 )
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.faulty_proxy import FaultyProxy
 from tests.support.polling import poll
-from tests.support.real_comfyui import RealServer, installation
+from tests.support.real_comfyui import RealServer
 
-INSTALL = installation()
+INSTALL = installed_comfyui()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),

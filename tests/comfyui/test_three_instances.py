@@ -23,13 +23,13 @@ import pytest
 from PIL import Image
 
 from tests.support.api import submit_job, wait_for_instances, wait_for_job
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.metrics import scrape
 from tests.support.polling import poll
 from tests.support.processes import child_processes, find_processes
-from tests.support.real_comfyui import installation
 from tests.support.service import ROOT, ServiceProcess, pixelfactory, running
 
-INSTALL = installation()
+INSTALL = installed_comfyui()
 pytestmark = [
     pytest.mark.comfyui,
     pytest.mark.skipif(INSTALL is None, reason="no ComfyUI is installed (pixelfactory comfyui install)"),

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.storage.embedded_server import EmbeddedS3
 from scripts.bench import gpu_time
 from scripts.bench.gpu_time_flux import BusyMeter
-from tests.support.real_comfyui import installation
+from tests.support.comfyui_server import installed_comfyui
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,7 +115,7 @@ def test_a_kind_of_weights_that_fails_is_a_row_and_loses_none_before_it(tmp_path
 @pytest.mark.slow
 def test_a_small_network_samples_in_all_ways_on_the_cpu() -> None:
     """Everything of the measurement on a GPU but the speed."""
-    if installation() is None:
+    if installed_comfyui() is None:
         pytest.skip("no ComfyUI is installed")
     words = ("--flux", "bf16,nvfp4", "--small", "--prompts", "2", "--steps", "1", "--depth", "1")
     done = subprocess.run(

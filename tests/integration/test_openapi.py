@@ -181,6 +181,15 @@ def test_code_samples_run_as_they_are(
         assert made["b64_json"]
 
 
+def test_every_code_sample_in_javascript_is_a_program(document: dict[str, Any], tmp_path: Path) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("needs Node.js (Debian: apt install nodejs)")
+    sources = [operation["x-codeSamples"][2]["source"] for operation in operations(document).values()]
+    functions = [f"async () => {{\n{source}\n}}" for source in sources]
+    (tmp_path / "samples.mjs").write_text(f"export default [\n{','.join(functions)}\n];\n")
+    run_program(tmp_path, "node", "--check", "samples.mjs")
+
+
 def test_unknown_paths_are_named_in_the_error(service: ServiceProcess) -> None:
     response = httpx.get(f"{service.url}/nope")
     assert response.status_code == 404

@@ -1,8 +1,10 @@
-"""The log of a running service: requests cannot forge its lines."""
+"""The log of a process: requests, warnings and exceptions cannot forge its lines."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +56,46 @@ async def test_paths_and_keys_of_requests_forge_no_line_and_show_no_secret(servi
         documents = [json.loads(line) for line in lines]
         assert all({"time", "level", "logger", "message"} <= set(document) for document in documents)
         assert set(ids) <= {document.get("request_id") for document in documents}
+
+
+PROCESS = """
+import logging, sys, threading, warnings
+logging.getLogger("library").addHandler(logging.StreamHandler())
+from orchestrator.logs import configure_logging
+configure_logging("INFO", sys.argv[1])
+logging.getLogger("library").warning("from a library\\n%s", "pk-Abcdefgh12345678")
+logging.getLogger("library").debug("not shown")
+warnings.warn("a warning\\nFORGED")
+thread = threading.Thread(target=lambda: 1 / 0, name="t\\nFORGED")
+thread.start()
+thread.join()
+class Bad:
+    def __del__(self):
+        raise ValueError("in del\\nFORGED")
+Bad()
+raise SystemExit if sys.argv[2:] else KeyError("last\\nFORGED")
+"""
+
+
+@pytest.fixture(params=["text", "json"])
+def process_lines(request: pytest.FixtureRequest) -> tuple[str, list[str]]:
+    command = [sys.executable, "-c", PROCESS, request.param]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    return request.param, done.stderr.splitlines()
+
+
+def test_all_loggers_warnings_and_uncaught_exceptions_use_the_format(
+    process_lines: tuple[str, list[str]],
+) -> None:
+    log_format, lines = process_lines
+    assert "pk-A" not in "".join(lines)
+    assert not [line for line in lines if line.startswith("FORGED")]
+    starts = [line for line in lines if not line.startswith(CONTINUATION)]
+    assert len(starts) == 5
+    found = "".join(lines)
+    assert all(
+        text in found for text in ("from a library", "a warning", "ZeroDivisionError", "in del", "last")
+    )
+    if log_format == "json":
+        assert {tuple(json.loads(line))[:4] for line in lines} == {("time", "level", "logger", "message")}

@@ -12,19 +12,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from platformdirs import user_data_path
-
 from tests.support.comfyui_server import COMFYUI_OPTIONS, ONE_THREAD
 from tests.support.ports import find_lasting_port
 
 START_TIMEOUT_S = 180
-
-
-def installation() -> Path | None:
-    """The folder with `source/` and `venv/` of an installed ComfyUI, if there is one."""
-    configured = os.environ.get("PIXELFACTORY_COMFYUI_DIR")
-    folder = Path(configured) if configured else user_data_path("pixelfactory") / "comfyui"
-    return folder if (folder / "source").is_dir() and (folder / "venv").is_dir() else None
 
 
 class RealServer:

@@ -6,8 +6,6 @@ import asyncio
 import io
 import json
 import logging
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -22,7 +20,6 @@ from orchestrator.logs import (
     hide_secret,
     log_request_id,
 )
-from orchestrator.settings import LogFormat
 
 #: What ends a line for some reader, moves a cursor, or changes the direction of text.
 HOSTILE = [
@@ -207,45 +204,3 @@ async def test_the_request_id_is_logged_by_its_task_and_its_threads_only(our_log
 
 
 NAMES = ("handler", "thread", "task", "after", "other")
-
-PROCESS = """
-import logging, sys, threading, warnings
-logging.getLogger("library").addHandler(logging.StreamHandler())
-from orchestrator.logs import configure_logging
-configure_logging("INFO", sys.argv[1])
-logging.getLogger("library").warning("from a library\\n%s", "pk-Abcdefgh12345678")
-logging.getLogger("library").debug("not shown")
-warnings.warn("a warning\\nFORGED")
-thread = threading.Thread(target=lambda: 1 / 0, name="t\\nFORGED")
-thread.start()
-thread.join()
-class Bad:
-    def __del__(self):
-        raise ValueError("in del\\nFORGED")
-Bad()
-raise SystemExit if sys.argv[2:] else KeyError("last\\nFORGED")
-"""
-
-
-@pytest.fixture(params=["text", "json"])
-def process_lines(request: pytest.FixtureRequest) -> tuple[LogFormat, list[str]]:
-    command = [sys.executable, "-c", PROCESS, request.param]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    return request.param, done.stderr.splitlines()
-
-
-def test_all_loggers_warnings_and_uncaught_exceptions_use_the_format(
-    process_lines: tuple[LogFormat, list[str]],
-) -> None:
-    log_format, lines = process_lines
-    assert "pk-A" not in "".join(lines)
-    assert not [line for line in lines if line.startswith("FORGED")]
-    starts = [line for line in lines if not line.startswith(CONTINUATION)]
-    assert len(starts) == 5
-    found = "".join(lines)
-    assert all(
-        text in found for text in ("from a library", "a warning", "ZeroDivisionError", "in del", "last")
-    )
-    if log_format == "json":
-        assert {tuple(json.loads(line))[:4] for line in lines} == {("time", "level", "logger", "message")}

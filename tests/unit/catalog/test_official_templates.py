@@ -10,11 +10,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from platformdirs import user_data_path
 
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
 from tests.support.canvas import import_pinned
+from tests.support.comfyui_server import installed_comfyui
 from tests.support.drafts import FACTS
 from tests.support.official_templates import official_templates
 
@@ -32,7 +32,9 @@ def templates() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def paid() -> frozenset[str]:
     """ComfyUI's own nodes that call other companies' paid services: our instances run without them."""
-    files = user_data_path("pixelfactory").glob("comfyui/source/comfy_api_nodes/*.py")
+    folder = installed_comfyui()
+    assert folder is not None
+    files = folder.glob("source/comfy_api_nodes/*.py")
     return frozenset(name for file in files for name in re.findall(r'"(\w+)"', file.read_text("utf-8")))
 
 

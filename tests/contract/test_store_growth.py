@@ -123,3 +123,23 @@ def test_a_finished_job_with_an_open_hold_is_found_among_many(grown: tuple[Grown
         db.execute("DELETE FROM entries WHERE key = 'capture:job-5000'")
         assert repairs.list_suspects(db) == ["job-5000"]
         db.execute("ROLLBACK")
+
+
+EARLIER_BALANCES: dict[str, tuple[Look, Look]] = {
+    # Ids of holds are by two higher than the numbers of their jobs: this one is near the end of its block.
+    "page of entries": (
+        lambda db, grown: wallet.list_entries(db, grown.account.id, 20, "hold:job-8180", False),
+        lambda db, grown: wallet.list_entries(db, grown.account.id, 20, None, False),
+    ),
+    "statement": (
+        # From the first charge of a block.
+        lambda db, grown: wallet.get_statement(db, grown.account.id, at(6_382), at(6_402)),
+        lambda db, grown: wallet.get_statement(db, grown.account.id, at(9_980), grown.ended_at),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EARLIER_BALANCES)
+def test_entries_that_followed_cost_nothing(grown: tuple[GrownStore, GrownStore], name: str) -> None:
+    earlier, newest = (measure(grown[1], look).steps for look in EARLIER_BALANCES[name])
+    assert earlier <= GROWTH * newest + 2 * RESOLUTION

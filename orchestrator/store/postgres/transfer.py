@@ -41,6 +41,7 @@ TABLES: Mapping[str, Sequence[str]] = {
     "attempts": ("prompt_id",),
     "entries": ("id",),
     "balances": ("account",),
+    "entry_blocks": ("account_id", "block"),
     "usage_days": ("day", "account_id", "key_id", "model", "simulated"),
     "meter_days": ("day", "model", "device"),
     "alerts": ("id",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.store.sql.database import Database
+from orchestrator.store.sql.wallet import BLOCK_SIZE, CHANGE
 from orchestrator.store.values import AuditViolation
 
 #: Sums over the entries of each job.
@@ -23,6 +24,12 @@ _ACCOUNT_SUMS = """
         UNION ALL SELECT source, -micros FROM entries
     ) AS moved GROUP BY account"""
 
+_BLOCK_COLUMNS = "account_id, block, micros, first_at, last_at"
+#: The rows that the table `entry_blocks` has to have.
+_BLOCKS = f"""
+    SELECT account_id, id / {BLOCK_SIZE} AS block, {CHANGE} AS micros, min(at) AS first_at, max(at) AS last_at
+    FROM entries WHERE kind NOT IN ('hold', 'release') GROUP BY account_id, id / {BLOCK_SIZE}"""
+
 #: Rule -> query for (subject, detail) of its violations.
 AUDIT_QUERIES: Mapping[str, str] = {
     "balances_sum_to_zero": """
@@ -34,7 +41,10 @@ AUDIT_QUERIES: Mapping[str, str] = {
                 SELECT account, micros AS kept, 0 AS booked FROM balances
                 UNION ALL SELECT account, 0, micros FROM ({_ACCOUNT_SUMS}) AS sums
             ) AS both_sides GROUP BY account
-        ) AS accounts WHERE kept <> booked""",
+        ) AS accounts WHERE kept <> booked
+        UNION ALL SELECT DISTINCT account_id, 'block ' || block || ' differs from its entries' FROM (
+            SELECT {_BLOCK_COLUMNS} FROM entry_blocks UNION ALL {_BLOCKS}
+        ) AS kept_and_booked GROUP BY {_BLOCK_COLUMNS} HAVING count(*) <> 2""",
     "no_wallet_below_zero": """
         SELECT account AS subject, 'holds ' || micros AS detail FROM balances
         WHERE micros < 0 AND (account LIKE 'wallet:%' OR account LIKE 'held:%')""",

@@ -164,9 +164,7 @@ class SqlStore(SqlFiles, SqlLoras, SqlOutbox, SqlJobSearch, SqlOperatorEvents):
     async def list_ledger_entries(
         self, account_id: str, limit: int = 50, cursor: str | None = None, *, changes_only: bool = False
     ) -> EntryPage:
-        # The balance after an earlier entry is added up from the entries since.
-        read = self._db.read if cursor is None else self._db.read_long
-        return await read(wallet.list_entries, account_id, limit, cursor, changes_only)
+        return await self._db.read(wallet.list_entries, account_id, limit, cursor, changes_only)
 
     async def get_statement(self, account_id: str, since: datetime, until: datetime) -> Statement:
         return await self._db.read_long(wallet.get_statement, account_id, since, until)

@@ -14,6 +14,14 @@ from pricing import ledger
 from pricing.ledger import Balance, LedgerEntry
 from pricing.statement import Statement
 
+#: Ids of entries in a block of the table `entry_blocks`, which triggers fill.
+BLOCK_SIZE = 8192
+#: What the entries of an account have added to its balance.
+CHANGE = """coalesce(sum(
+    CASE WHEN target IN ('wallet:' || account_id, 'held:' || account_id) THEN micros ELSE 0 END
+    - CASE WHEN source IN ('wallet:' || account_id, 'held:' || account_id) THEN micros ELSE 0 END
+), 0)"""
+
 
 def find_entry(db: Database, key: str) -> LedgerEntry | None:
     """Return the entry with this key."""
@@ -39,14 +47,14 @@ def list_entries(
 ) -> EntryPage:
     """Return a page of entries, newest first. Raises NotFound, and InvalidRequest for an unknown cursor."""
     get_account(db, account_id)
-    before = _cursor_position(db, account_id, cursor)
+    before = None if cursor is None else _cursor_position(db, account_id, cursor)
     condition = "AND kind NOT IN ('hold', 'release')" if changes_only else ""
     rows = db.execute(
         f"SELECT * FROM entries WHERE account_id = ? AND id < ? {condition} ORDER BY id DESC LIMIT ?",
-        (account_id, before, limit + 1),
+        (account_id, 2**63 - 1 if before is None else before, limit + 1),
     ).fetchall()
     items = [row_to_entry(row) for row in rows[:limit]]
-    newer = _sum_changes(db, account_id, "id >= ?", before)
+    newer = 0 if before is None else _sum_from_id(db, account_id, before)
     return EntryPage(
         items=items,
         cursor=items[-1].key if len(rows) > limit else None,
@@ -63,9 +71,7 @@ def _models_of(db: Database, job_ids: list[str]) -> dict[str, str]:
     return {row["id"]: row["model"] for row in rows}
 
 
-def _cursor_position(db: Database, account_id: str, cursor: str | None) -> int:
-    if cursor is None:
-        return 2**63 - 1
+def _cursor_position(db: Database, account_id: str, cursor: str) -> int:
     row = db.execute(
         "SELECT id FROM entries WHERE key = ? AND account_id = ?", (cursor, account_id)
     ).fetchone()
@@ -91,18 +97,43 @@ def get_statement(db: Database, account_id: str, since: datetime, until: datetim
 
 def _balance_total_at(db: Database, account_id: str, moment: datetime) -> int:
     """Return the balance at an earlier moment: today's balance minus all changes since."""
-    changes = _sum_changes(db, account_id, "at >= ?", format_time(moment))
-    return get_balance(db, account_id).total - changes
+    return get_balance(db, account_id).total - _sum_since(db, account_id, format_time(moment))
 
 
-def _sum_changes(db: Database, account_id: str, condition: str, value: object) -> int:
-    """Return what the entries that fulfil a condition have added to an account's balance."""
-    mine = (ledger.wallet_account(account_id), ledger.held_account(account_id))
+def _sum_from_id(db: Database, account_id: str, first: int) -> int:
+    """Return what the entry with the id `first` and later ones have added to an account's balance."""
+    block = first // BLOCK_SIZE
+    whole = _sum_blocks(db, account_id, "block > ?", block)
+    return whole + _sum_entries(db, account_id, range(first, (block + 1) * BLOCK_SIZE))
+
+
+def _sum_since(db: Database, account_id: str, at: str) -> int:
+    """Return what the entries since a time have added. Their ids need not be in the order of their times."""
+    divided = db.execute(
+        "SELECT block FROM entry_blocks WHERE account_id = ? AND first_at < ? AND last_at >= ?",
+        (account_id, at, at),
+    ).fetchall()
+    total = _sum_blocks(db, account_id, "first_at >= ?", at)
+    for row in divided:
+        first = row["block"] * BLOCK_SIZE
+        total += _sum_entries(db, account_id, range(first, first + BLOCK_SIZE), "AND at >= ?", at)
+    return total
+
+
+def _sum_blocks(db: Database, account_id: str, condition: str, value: object) -> int:
     row = db.execute(
-        f"""SELECT coalesce(sum(
-            CASE WHEN target IN (?, ?) THEN micros ELSE 0 END
-            - CASE WHEN source IN (?, ?) THEN micros ELSE 0 END
-        ), 0) AS change FROM entries WHERE account_id = ? AND {condition}""",
-        (*mine, *mine, account_id, value),
+        f"""SELECT coalesce(sum(micros), 0) AS change FROM entry_blocks
+        WHERE account_id = ? AND {condition}""",
+        (account_id, value),
+    ).fetchone()
+    return int(row["change"])
+
+
+def _sum_entries(db: Database, account_id: str, ids: range, condition: str = "", *values: str) -> int:
+    """Return what the entries with these ids have added to an account's balance."""
+    row = db.execute(
+        f"""SELECT {CHANGE} AS change FROM entries {db.use_index("entries_account")}
+        WHERE account_id = ? AND id >= ? AND id < ? {condition}""",
+        (account_id, ids.start, ids.stop, *values),
     ).fetchone()
     return int(row["change"])

@@ -11,7 +11,13 @@ from tests.support.store_harness import STORES, StoreHarness, open_world
 
 
 @pytest.fixture(params=STORES)
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """The name of each implementation of the store, in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def world(store_kind: str, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     """A store of each implementation, with one funded account; its ledger is audited afterwards."""
-    async with open_world(request.param, tmp_path) as world:
+    async with open_world(store_kind, tmp_path) as world:
         yield world

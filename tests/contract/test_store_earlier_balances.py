@@ -21,24 +21,19 @@ from orchestrator.store.sql.wallet import BLOCK_SIZE
 from orchestrator.store.sqlite.database import connect
 from pricing.ledger import LedgerEntry, balance_change
 from tests.support.postgres import database_url, shared_cluster
-from tests.support.store_harness import START, STORES, StoreHarness, open_world
+from tests.support.store_harness import START, StoreHarness, open_world
 
 #: Ids between two entries: each third ends a block.
 GAP = BLOCK_SIZE // 3
 
 
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
-async def world(kind: str, tmp_path: Path) -> AsyncIterator[StoreHarness]:
+async def world(store_kind: str, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     """A store whose accounts have entries in several blocks, some booked by clocks that were set back."""
-    async with open_world(kind, tmp_path) as world:
+    async with open_world(store_kind, tmp_path) as world:
         other, rng = await world.store.add_account("Bob", "free", world.now), Random(7)
         for number in range(12):
-            skip_ids(kind, tmp_path)
+            skip_ids(store_kind, tmp_path)
             await world.succeed(price=rng.randrange(1, 9_000))
             await world.store.credit(other.id, rng.randrange(1, 9_000), f"other {number}", world.now)
             await world.store.credit(world.account.id, rng.randrange(1, 9_000), f"more {number}", world.now)
@@ -46,12 +41,12 @@ async def world(kind: str, tmp_path: Path) -> AsyncIterator[StoreHarness]:
         yield world
 
 
-def skip_ids(kind: str, directory: Path) -> None:
+def skip_ids(store_kind: str, directory: Path) -> None:
     """Let the next entry have a much higher id, as if others had been booked. Memory has no ids."""
-    if kind == "sqlite":
+    if store_kind == "sqlite":
         with closing(sqlite3.connect(directory / "store.db")) as db, db:
             db.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'entries'", (GAP,))
-    elif kind == "postgres":
+    elif store_kind == "postgres":
         with psycopg.connect(database_url(directory)) as connection:
             sequence = "pg_get_serial_sequence('entries', 'id')"
             connection.execute(f"SELECT setval({sequence}, nextval({sequence}) + {GAP})")

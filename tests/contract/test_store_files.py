@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,21 +13,10 @@ import pytest
 from orchestrator.errors import Gone, NotFound, ServiceUnavailable
 from orchestrator.jobs import Attempt, JobError, JobRecord, JobStatus, Output, create_shards
 from orchestrator.jobs.objects import INPUT_PREFIX, DeletionReason, owned_object_key
-from tests.support.store_harness import PICTURE, STORES, USAGE, StoreHarness, open_store, open_world
+from tests.support.store_harness import PICTURE, USAGE, StoreHarness, open_store
 
 ALL = 100
 A, B = replace(PICTURE, key="outputs/aa/a.png"), replace(PICTURE, key="outputs/bb/b.png")
-
-
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def world(kind: str, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(kind, tmp_path) as world:
-        yield world
 
 
 async def done(world: StoreHarness, *outputs: Output) -> JobRecord:
@@ -116,11 +105,11 @@ async def test_a_removed_job_condemns_what_no_other_job_needs(world: StoreHarnes
     assert await expire(world, after(second)) == []
 
 
-async def test_deletions_survive_a_restart(kind: str, world: StoreHarness, tmp_path: Path) -> None:
+async def test_deletions_survive_a_restart(store_kind: str, world: StoreHarness, tmp_path: Path) -> None:
     record = await done(world, A)
     await world.store.remove_job(record.job.id, world.now)
     installation = await world.store.get_installation_id()
-    again = open_store(kind, tmp_path)
+    again = open_store(store_kind, tmp_path)
     try:
         assert [one.key for one in await again.list_due_deletions(world.now, ALL)] == [A.key]
         assert await again.get_installation_id() == installation

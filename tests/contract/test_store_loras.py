@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,22 +12,11 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.jobs import JobRecord, Output, create_shards
 from orchestrator.jobs.loras import Lora, TrainedLora
 from orchestrator.jobs.objects import DeletionReason
-from tests.support.store_harness import STORES, USAGE, StoreHarness, open_store, open_world
+from tests.support.store_harness import USAGE, StoreHarness, open_store
 
 ALL = 100
 FILE = Output(key="loras/aa/a.safetensors", content_type="application/octet-stream", size=7, sha256="ab" * 32)
 SKS = TrainedLora(name="sks", base="sd15", trigger_word="a sks fox")
-
-
-@pytest.fixture(params=STORES)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-async def world(kind: str, tmp_path: Path) -> AsyncIterator[StoreHarness]:
-    async with open_world(kind, tmp_path) as world:
-        yield world
 
 
 async def train(world: StoreHarness, trained: TrainedLora | None = SKS, file: Output = FILE) -> JobRecord:
@@ -53,7 +41,7 @@ async def condemned(world: StoreHarness) -> dict[str, DeletionReason]:
     return {deletion.key: deletion.reason for deletion in due}
 
 
-async def test_a_finished_training_is_a_lora(kind: str, world: StoreHarness, tmp_path: Path) -> None:
+async def test_a_finished_training_is_a_lora(store_kind: str, world: StoreHarness, tmp_path: Path) -> None:
     record = await train(world)
     expected = Lora(
         job_id=record.job.id,
@@ -68,7 +56,7 @@ async def test_a_finished_training_is_a_lora(kind: str, world: StoreHarness, tmp
         created_at=world.now,
     )
     assert await own(world, record.job.id) == await own(world, "sks") == expected
-    again = open_store(kind, tmp_path)
+    again = open_store(store_kind, tmp_path)
     try:
         assert list((await again.list_loras(world.account.id)).items) == [expected]
     finally:

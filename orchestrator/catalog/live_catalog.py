@@ -217,7 +217,7 @@ def fingerprint_directory(directory: Path, overlay: Path | None = None) -> Finge
 def _fingerprint_files(files: Iterable[str]) -> Fingerprint:
     """Return the fingerprint of those files that exist.
 
-    Most of what an idle service does, each second, is done here: with paths it took twice as long.
+    An idle service does nothing else that takes as long: with paths, all of it took 2.1 ms instead of 1.5.
     """
     marks = []
     for file in files:

@@ -20,7 +20,11 @@ import httpx._transports.default as httpx_transports
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from tests.support.s3_server import s3, stop_shared_s3  # noqa: F401 - `s3` is a fixture for all tests
+from tests.support.s3_server import (
+    s3,  # noqa: F401 - a fixture for all tests
+    share_s3_with_workers,
+    stop_shared_s3,
+)
 
 TESTS = Path(__file__).resolve().parent
 
@@ -73,7 +77,9 @@ SCOPES_OF_REAL_SERVERS = {f"tests/{file}": scope for scope, files in REAL_SERVER
 #: Fixtures of tests/integration/ that every worker would make and keep for itself (services, and npm packages
 #: to download), with the number of workers that run the files which use them. The first one that a file uses
 #: counts.
-SHARED_FIXTURES = {"node_project": 1, "offering": 2, "bank": 1, "paced": 1}
+SHARED_FIXTURES = {"node_project": 1, "offering": 1, "bank": 1, "paced": 1, "service": 2}
+#: Folders whose tests start services.
+SERVICE_TIERS = ("browser", "comfyui", "contract", "integration")
 #: Workers that run tests in Chromium, whose processes keep a core busy while a page loads.
 BROWSER_WORKERS = 2
 
@@ -134,12 +140,28 @@ def _find_shared_fixture(file: str) -> str | None:
     if not file.startswith("tests/integration/"):
         return None
     text = (TESTS.parent / file).read_text()
-    return next((name for name in SHARED_FIXTURES if re.search(rf"\b{name}(_key)?: ", text)), None)
+    used = (name for name in SHARED_FIXTURES if re.search(rf"\b{name}(_key)?: \w+[,)]", text))
+    return next((name for name in used if f"def {name}(" not in text), None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
     """Return our scheduler where tests run by files, which is `--dist loadfile`."""
     return SharedServerScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start what workers share before pytest-xdist starts them, unless only rules are tested."""
+    config = session.config
+    if config.getoption("numprocesses", None) and not config.getoption("--fast"):
+        tiers = {_tier(argument) for argument in config.args}
+        if tiers & {*SERVICE_TIERS, ""}:
+            share_s3_with_workers()
+
+
+def _tier(argument: str) -> str:
+    """Return the folder of tests/ that an argument of pytest is in; "" if that is no folder or not there."""
+    path = Path(argument.partition("::")[0]).absolute()
+    return path.relative_to(TESTS).parts[0] if path != TESTS and path.is_relative_to(TESTS) else ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -32,7 +32,9 @@ from orchestrator.storage.object_store import ObjectStore, S3Config
 log = logging.getLogger(__name__)
 
 _STARTUP_TIMEOUT_SECONDS = 30.0
-_STOP_TIMEOUT_SECONDS = 10.0
+#: What was stored is in files after the first second. The server would wait longer for connections that it
+#: keeps in reserve to itself, for as long as they have not been used.
+_STOP_TIMEOUT_SECONDS = 4.0
 #: Pause before a restart: after the first exit in a row, and the longest one.
 _MIN_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 0.25, 30.0
 #: Running time after which the count of failures in a row is reset.

@@ -28,6 +28,7 @@ _SERVICES = ("master", "volume", "filer", "s3", "admin")
 #: Ports and gRPC ports lie below the ephemeral port range, so that no outgoing connection takes one while the
 #: server restarts.
 _PORT_RANGE = range(12000, 22000)
+_MAX_VOLUMES = 10_000
 #: Sections of `security.toml` that hold signing keys.
 _SIGNING_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 #: Services and clients that need a certificate for gRPC and HTTPS, both as servers and as clients.
@@ -177,6 +178,9 @@ class SeaweedFSDirectory:
             # wait 15 seconds for others first, and delay every PUT.
             "-master.resumeState=false",
             "-volume.preStopSeconds=0",
+            # By itself the server allows as many volumes as the disk has room for when it starts, whatever is
+            # freed later, and each bucket takes one.
+            f"-volume.max={_MAX_VOLUMES}",
             *(f"-{name}.port={port}" for name, port in ports.items()),
             *(f"-{name}.port.grpc={port + _GRPC_PORT_OFFSET}" for name, port in ports.items()),
         ]

@@ -22,7 +22,7 @@ PAYMENT_SECRET = "whsec_of_the_provider"
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     directory = tmp_path_factory.mktemp("service")
-    with running(ServiceProcess(directory, ("--simulate", "2"), PATIENT, embedded_s3=True)) as started:
+    with running(ServiceProcess(directory, ("--simulate", "2"), PATIENT)) as started:
         yield started
 
 

@@ -151,10 +151,10 @@ async def test_an_orphan_is_removed(orphan: subprocess.Popen[bytes], tmp_path: P
 
 
 async def test_two_services_do_not_share_a_directory(s3: S3Server) -> None:
-    pid = s3.embedded.pid
+    pid = s3.pid
     with pytest.raises(S3ServerNotStarted, match="in use"):
         await EmbeddedS3(s3.directory).start()
-    assert s3.embedded.pid == pid
+    assert s3.pid == pid
     async with ObjectStore(s3.access(BUCKET)) as store:
         await store.ensure_bucket()
 
@@ -162,7 +162,7 @@ async def test_two_services_do_not_share_a_directory(s3: S3Server) -> None:
 async def test_everything_listens_on_the_loopback_only(s3: S3Server) -> None:
     listening = [
         found.laddr.ip
-        for found in psutil.Process(s3.embedded.pid).net_connections("inet")
+        for found in psutil.Process(s3.pid).net_connections("inet")
         if found.status == psutil.CONN_LISTEN
     ]
     assert len(listening) >= 8
@@ -204,9 +204,9 @@ async def test_internal_services_answer_nothing_without_the_certificate(s3: S3Se
             ("GET", f"{BUCKET}/outputs/secret"),
             ("DELETE", f"{BUCKET}/outputs/secret"),
         ):
-            async with http.request(method, f"{s3.embedded.endpoint}/{path}") as answer:
+            async with http.request(method, f"{s3.endpoint}/{path}") as answer:
                 assert answer.status == 403
-        async with http.post(s3.embedded.endpoint, data={"Action": "ListUsers"}) as answer:
+        async with http.post(s3.endpoint, data={"Action": "ListUsers"}) as answer:
             assert answer.status in (400, 403)
     async with ObjectStore(s3.access(BUCKET)) as store:
         assert await store.get("outputs/secret") == b"secret"
@@ -295,9 +295,9 @@ def test_secrets_are_private(s3: S3Server) -> None:
     assert s3.directory.stat().st_mode & 0o777 == 0o700
     for name in ("identities.json", "security.toml", "service.key", "weed.log", "pid", "lock"):
         assert (s3.directory / name).stat().st_mode & 0o777 == 0o600
-    secret = s3.embedded.secret_key
+    secret = s3.secret_key
     assert secret in (s3.directory / "identities.json").read_text()
-    assert secret not in " ".join(psutil.Process(s3.embedded.pid).cmdline())
+    assert secret not in " ".join(psutil.Process(s3.pid).cmdline())
     assert secret not in (s3.directory / "weed.log").read_text()
 
 

@@ -131,9 +131,9 @@ async def test_a_lost_file_is_an_error_of_its_own(objects: ObjectStore, fleet: L
 def slow(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service with one instance, on which a training takes some seconds."""
     environment = {
-        "PIXELFACTORY_S3_ENDPOINT": s3.embedded.endpoint,
-        "PIXELFACTORY_S3_ACCESS_KEY": s3.embedded.access_key,
-        "PIXELFACTORY_S3_SECRET_KEY": s3.embedded.secret_key,
+        "PIXELFACTORY_S3_ENDPOINT": s3.endpoint,
+        "PIXELFACTORY_S3_ACCESS_KEY": s3.access_key,
+        "PIXELFACTORY_S3_SECRET_KEY": s3.secret_key,
         "PIXELFACTORY_S3_BUCKET": "slow-loras",
         "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
     }

@@ -41,7 +41,7 @@ PAIRS, CONCURRENT_PAIRS, SPREAD_SECONDS = 40, 4, 0.15
 @pytest.fixture(scope="module")
 def proxy(s3: S3Server) -> Iterator[HoldingProxy]:
     """The way of the service to its S3 server."""
-    proxy = HoldingProxy(s3.embedded.endpoint)
+    proxy = HoldingProxy(s3.endpoint)
     yield proxy
     proxy.close()
 
@@ -52,8 +52,8 @@ def service(
 ) -> Iterator[ServiceProcess]:
     environment = {
         "PIXELFACTORY_S3_ENDPOINT": proxy.url,
-        "PIXELFACTORY_S3_ACCESS_KEY": s3.embedded.access_key,
-        "PIXELFACTORY_S3_SECRET_KEY": s3.embedded.secret_key,
+        "PIXELFACTORY_S3_ACCESS_KEY": s3.access_key,
+        "PIXELFACTORY_S3_SECRET_KEY": s3.secret_key,
         "PIXELFACTORY_S3_BUCKET": BUCKET,
         "PIXELFACTORY_ORPHAN_GRACE_SECONDS": str(GRACE_SECONDS),
         "PIXELFACTORY_ORPHAN_SWEEP_SECONDS": "0.5",

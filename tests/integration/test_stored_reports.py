@@ -137,7 +137,7 @@ async def test_looks_for_what_object_storage_has_not_acknowledged(
 
 
 async def test_looks_until_object_storage_answers(s3: S3Server, store: ObjectStore) -> None:
-    proxy = HoldingProxy(s3.embedded.endpoint)
+    proxy = HoldingProxy(s3.endpoint)
     try:
         config = replace(s3.access("stored-reports"), endpoint=proxy.url)
         async with ObjectStore(config) as refused_store:

@@ -27,7 +27,7 @@ _FORKS.set_forkserver_preload(
         *(f"orchestrator.cli.commands.{command}" for command in COMMANDS),
         "comfy_instances.simulator.__main__",
         "tests.support.shipped",  # parses the shipped models
-        *("av", "numpy"),  # which a service imports when it needs them
+        *("av", "numpy", "sqlite_utils"),  # which a service imports when it needs them
         "tests.support.frozen_modules",  # last: exempts all of these from garbage collections
     ]
 )

@@ -1,42 +1,78 @@
-"""A real S3 server for tests: the embedded one, in a loop of its own thread, so that tests share it."""
+"""A real S3 server for tests: the embedded one, which all tests of a run share."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from orchestrator.storage import seaweedfs
 from orchestrator.storage.embedded_server import EmbeddedS3
 from orchestrator.storage.object_store import S3Config
 
 T = TypeVar("T")
 
 
+@dataclass
 class S3Server:
-    """Blocking words for an EmbeddedS3; from a coroutine call them through `asyncio.to_thread`."""
+    """The server of a directory, which another process may have started."""
+
+    directory: Path
+
+    @property
+    def endpoint(self) -> str:
+        return seaweedfs.s3_endpoint(self._files.read_ports())
+
+    @property
+    def access_key(self) -> str:
+        return self._files.read_credentials().access_key
+
+    @property
+    def secret_key(self) -> str:
+        return self._files.read_credentials().secret_key
+
+    @property
+    def pid(self) -> int:
+        return int(self._files.pid_file.read_text())
+
+    def access(self, bucket: str, public_endpoint: str | None = None) -> S3Config:
+        return S3Config(
+            endpoint=self.endpoint,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            bucket=bucket,
+            public_endpoint=public_endpoint,
+        )
+
+    @property
+    def _files(self) -> seaweedfs.SeaweedFSDirectory:
+        return seaweedfs.SeaweedFSDirectory(self.directory)
+
+
+class OwnS3Server(S3Server):
+    """A server of this process. Its methods wait; from a coroutine call them through `asyncio.to_thread`."""
 
     def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="s3-server", daemon=True)
         self._thread.start()
-        self.directory = directory
-        self.embedded = EmbeddedS3(directory)
+        self._embedded = EmbeddedS3(directory)
 
     def start(self) -> None:
-        self._run(self.embedded.start())
+        self._run(self._embedded.start())
 
     def stop(self) -> None:
-        self._run(self.embedded.stop())
-
-    def access(self, bucket: str) -> S3Config:
-        return self.embedded.bucket_config(bucket)
+        self._run(self._embedded.stop())
 
     def close(self) -> None:
         self.stop()
@@ -49,8 +85,8 @@ class S3Server:
 
 
 @contextmanager
-def running_s3(directory: Path) -> Iterator[S3Server]:
-    server = S3Server(directory)
+def running_s3(directory: Path) -> Iterator[OwnS3Server]:
+    server = OwnS3Server(directory)
     try:
         server.start()
         yield server
@@ -58,18 +94,30 @@ def running_s3(directory: Path) -> Iterator[S3Server]:
         server.close()
 
 
+#: Where the server of the whole run is, for the workers of pytest-xdist.
+DIRECTORY = "TESTS_S3_DIRECTORY"
 _shared = ExitStack()
 
 
 @cache
 def start_shared_s3() -> S3Server:
-    """Return the server that the tests of this process share, started at the first call."""
-    directory = _shared.enter_context(tempfile.TemporaryDirectory(prefix="pf-s3-"))
-    return _shared.enter_context(running_s3(Path(directory)))
+    """Return the server that all tests of this run share, started at the first call.
+
+    With several workers their parent starts it before them: one server takes the CPU of six less than six do.
+    """
+    if directory := os.environ.get(DIRECTORY):
+        return S3Server(Path(directory))
+    created = Path(_shared.enter_context(tempfile.TemporaryDirectory(prefix="pf-s3-")))
+    return _shared.enter_context(running_s3(created))
+
+
+def share_s3_with_workers() -> None:
+    """Start the server of the run, for the workers that this process starts later."""
+    os.environ[DIRECTORY] = str(start_shared_s3().directory)
 
 
 def stop_shared_s3() -> None:
-    """Stop the shared server; does nothing if no test used it."""
+    """Stop the shared server; does nothing in a worker, or if no test used it."""
     _shared.close()
     start_shared_s3.cache_clear()
 

@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from urllib.parse import urlsplit
@@ -33,12 +34,12 @@ CONTENT_TYPES = {
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-#: An import of a module of the dashboard; comments only import types.
 #: Where the files are; followed by a version, they are kept.
 STATIC = "/dashboard/static"
 _VERSION_LENGTH = 16
 _VERSIONED = re.compile(rf"([0-9a-f]{{{_VERSION_LENGTH}}})/(.+)")
 _KEPT = {"Cache-Control": "public, max-age=31536000, immutable"}
+#: An import of a module of the dashboard; comments only import types.
 _IMPORT = re.compile(r'^(?:import|export) [^"]*"(\.{1,2}/[^"]+)";$', re.MULTILINE)
 
 
@@ -191,7 +192,8 @@ def list_modules(entry: str, files: Mapping[str, StaticFile]) -> list[str]:
     return found
 
 
-def render_pages() -> dict[str, StaticFile]:
+@cache
+def render_pages() -> Mapping[str, StaticFile]:
     """Render every page, by its path."""
     environment = Environment(
         loader=PackageLoader(PACKAGE),
@@ -215,7 +217,8 @@ def render_pages() -> dict[str, StaticFile]:
     return pages
 
 
-def load_static_files() -> dict[str, StaticFile]:
+@cache
+def load_static_files() -> Mapping[str, StaticFile]:
     """Load the files in `static`, by their path in it."""
     files = {}
     for path, entry in _iter_files(resources.files(PACKAGE) / "static"):

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -148,6 +149,27 @@ async def test_an_orphan_is_removed(orphan: subprocess.Popen[bytes], tmp_path: P
     assert orphan.poll() is not None
     assert server.pid != orphan.pid
     await server.stop()
+
+
+async def test_what_is_stored_at_once_is_there_after_a_stop(server: EmbeddedS3, store: ObjectStore) -> None:
+    """The server then waits for connections that nothing uses, until it is killed."""
+    stored = {f"outputs/{number}": os.urandom(1000) for number in range(8)}
+    await asyncio.gather(*(store.put(key, data, PNG) for key, data in stored.items()))
+    await server.stop()
+    await server.start()
+    for key, data in stored.items():
+        assert await store.get(key) == data
+
+
+async def test_has_room_for_more_volumes_than_the_disk_had_space_for(s3: S3Server) -> None:
+    identity = ssl.create_default_context(cafile=s3.directory / "authority.pem")
+    identity.load_cert_chain(s3.directory / "service.pem", s3.directory / "service.key")
+    ports = json.loads((s3.directory / "ports.json").read_text())
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(f"https://127.0.0.1:{ports['master']}/dir/status", ssl=identity) as answer,
+    ):
+        assert (await answer.json())["Topology"]["Max"] >= 10_000
 
 
 async def test_two_services_do_not_share_a_directory(s3: S3Server) -> None:

@@ -62,6 +62,7 @@ LONGEST_FIRST = (
     *REAL_SERVERS["comfyui"],
     *REAL_SERVERS["comfyui with our pack"],
     "integration/test_chaos.py",
+    "integration/test_weights_download.py",
     "integration/test_examples.py",
     "integration/test_roles.py",
     "integration/test_partition.py",

@@ -197,6 +197,8 @@ ExecutionEvent = (
 Observer = Callable[[ExecutionEvent], None]
 #: Maximum number of jobs whose latest events are kept.
 MAX_TRACKED_JOBS = 4096
+#: Jobs that ended last and whose progress is kept.
+MAX_ENDED_JOBS = 64
 #: Jobs that were stored, and for which a request has not begun to wait yet.
 MAX_EXPECTED_ENDS = 256
 
@@ -265,6 +267,8 @@ class EventHub:
         self._subscriptions: dict[str, set[Subscription]] = {}
         #: The latest event of each slot, by running job.
         self._latest_by_job: OrderedDict[str, dict[Hashable, JobEvent]] = OrderedDict()
+        #: The latest progress of each shard of the jobs that ended last.
+        self._ended_progress: OrderedDict[str, list[ShardProgress]] = OrderedDict()
         #: The end of jobs for which a request will wait; None until they end.
         self._ends: OrderedDict[str, JobRecord | None] = OrderedDict()
         self._observers: list[Observer] = []
@@ -289,10 +293,16 @@ class EventHub:
 
     def job_progress(self, job_id: str, shard_count: int) -> float:
         """Return the progress of a running job, 0 to 1; 0 if no progress was reported."""
-        fractions = (
-            event.fraction for event in self.latest_events(job_id) if isinstance(event, ShardProgress)
-        )
-        return sum(fractions) / max(shard_count, 1)
+        return sum(event.fraction for event in self.latest_progress(job_id)) / max(shard_count, 1)
+
+    def latest_progress(self, job_id: str) -> list[ShardProgress]:
+        """Return the latest progress of each shard of a job that was running when it was read.
+
+        It may have ended since: its progress does not fall to nothing for such a reader.
+        """
+        events = self.latest_events(job_id)
+        found = [event for event in events if isinstance(event, ShardProgress)]
+        return found or self._ended_progress.get(job_id, [])
 
     def latest_events(self, job_id: str) -> list[JobEvent]:
         """Return the latest event of each slot of a running job, for a subscriber that joins late."""
@@ -316,7 +326,7 @@ class EventHub:
     def _remember(self, job_id: str, event: JobEvent) -> None:
         if isinstance(event, JobChanged):
             if event.record.job.is_finished:
-                self._latest_by_job.pop(job_id, None)
+                self._keep_progress(job_id, self._latest_by_job.pop(job_id, {}))
                 if job_id in self._ends:
                     self._ends[job_id] = event.record
             return
@@ -324,6 +334,12 @@ class EventHub:
         if len(self._latest_by_job) > MAX_TRACKED_JOBS:
             # An event published after the end of its job is never removed otherwise.
             self._latest_by_job.popitem(last=False)
+
+    def _keep_progress(self, job_id: str, latest: Mapping[Hashable, JobEvent]) -> None:
+        if found := [event for event in latest.values() if isinstance(event, ShardProgress)]:
+            self._ended_progress[job_id] = found
+            if len(self._ended_progress) > MAX_ENDED_JOBS:
+                self._ended_progress.popitem(last=False)
 
     def publish(self, job_id: str, event: JobEvent) -> None:
         """Pass an event to the observers and to the subscribers of its job."""

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.jobs import Job, JobRecord, JobStatus
 from orchestrator.jobs.events import (
+    MAX_ENDED_JOBS,
     MAX_EXPECTED_ENDS,
     MAX_TRACKED_JOBS,
     EventHub,
@@ -57,6 +58,21 @@ def test_drops_the_events_of_a_finished_job() -> None:
     assert hub.latest_events("j")
     hub.publish("j", changed(JobStatus.CANCELLED))
     assert hub.latest_events("j") == []
+
+
+def test_the_progress_of_a_job_that_has_just_ended_does_not_fall() -> None:
+    """A request that has read the job as running may ask after its end."""
+    hub = EventHub()
+    hub.publish("j", progress(0, 0.5))
+    hub.publish("j", progress(1, 0.7))
+    hub.publish("j", changed(JobStatus.SUCCEEDED))
+    assert hub.job_progress("j", 2) == pytest.approx(0.6)
+    assert hub.latest_progress("j") == [progress(0, 0.5), progress(1, 0.7)]
+    for number in range(MAX_ENDED_JOBS):
+        hub.publish(f"j{number}", progress(0, 0.1))
+        hub.publish(f"j{number}", changed(JobStatus.SUCCEEDED))
+    assert hub.latest_progress("j") == []
+    assert hub.latest_progress("j0")
 
 
 def test_limits_the_number_of_jobs_with_kept_events() -> None:

@@ -15,7 +15,7 @@ from orchestrator.catalog.parameters.values import ImageParameter
 from orchestrator.errors import InvalidRequest, NotAuthenticated, invalid_field, missing_field
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.jobs import JobRecord, JobStatus
-from orchestrator.jobs.events import JobEvent, ShardPreview, ShardProgress
+from orchestrator.jobs.events import JobEvent, ShardPreview
 from orchestrator.media.inputs.input_images import ImageLimits, InputImage, read_image
 from orchestrator.media.marks.source_marks import SourceType
 from orchestrator.media.sniffing import detect_content_type
@@ -277,7 +277,7 @@ class A1111Routes:
             )
         job, events = record.job, self._updates.events
         latest = list(events.latest_events(job.id))
-        steps = next((one for one in reversed(latest) if isinstance(one, ShardProgress)), None)
+        steps = next(reversed(events.latest_progress(job.id)), None)
         preview = next((one for one in reversed(latest) if isinstance(one, ShardPreview)), None)
         queue = self._updates.get_queue_position(job.id)
         seconds = 0.0

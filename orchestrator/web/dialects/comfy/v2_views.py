@@ -115,14 +115,12 @@ class V2Views:
         )
 
     def latest_progress(self, record: JobRecord) -> V2Progress | None:
-        """Return how far a job is; None while it waits."""
+        """Return how far a job is; None while it waits, and if it has failed or was cancelled."""
         total = len(record.job.params[GRAPH_PARAM])
         if record.job.status is JobStatus.SUCCEEDED:
             return V2Progress(value=1.0, nodes_done=total, nodes_total=total)
-        for event in reversed(self.events.latest_events(record.job.id)):
-            if isinstance(event, ShardProgress):
-                return to_progress(record, event)
-        return None
+        latest = () if record.job.is_finished else self.events.latest_progress(record.job.id)
+        return to_progress(record, latest[-1]) if latest else None
 
     @staticmethod
     def _error(record: JobRecord) -> V2JobError | None:

@@ -184,7 +184,7 @@ def to_video_response(record: JobRecord, progress: float, retention_days: float)
             "object": "video",
             "model": job.shown_model,
             "status": VIDEO_STATUS_NAMES[job.status],
-            "progress": 100 if job.status is JobStatus.SUCCEEDED else min(99, int(progress * 100)),
+            "progress": _percent(job, progress),
             "prompt": job.params.get("prompt"),
             "size": _format_size(record),
             "seconds": _format_seconds(record),
@@ -195,6 +195,13 @@ def to_video_response(record: JobRecord, progress: float, retention_days: float)
             "error": _error_details(job),
         }
     )
+
+
+def _percent(job: Job, progress: float) -> int:
+    """Return the progress of a video: 100 is its end, and a failed or cancelled one has none."""
+    if job.is_finished:
+        return 100 if job.status is JobStatus.SUCCEEDED else 0
+    return min(99, int(progress * 100))
 
 
 def _candidate_models(catalog: Catalog, *, has_image: bool) -> list[Model]:

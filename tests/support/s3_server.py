@@ -103,7 +103,7 @@ _shared = ExitStack()
 def start_shared_s3() -> S3Server:
     """Return the server that all tests of this run share, started at the first call.
 
-    With several workers their parent starts it before them: one server takes the CPU of six less than six do.
+    With several workers their parent starts it before them, because six idle servers take more CPU than one.
     """
     if directory := os.environ.get(DIRECTORY):
         return S3Server(Path(directory))

@@ -248,18 +248,25 @@ class EmbeddedS3:
         return f"last lines of {self._server_dir.log_file}: " + " / ".join(lines[-3:])
 
 
-async def find_running_server(directory: Path, bucket: str) -> S3Config | None:
-    """Return access to the server that another process runs in this directory; None if none runs there."""
+def read_access(directory: Path, bucket: str) -> S3Config | None:
+    """Return access to the server of a directory where it ran last; None if it never did."""
     server_dir = seaweedfs.SeaweedFSDirectory(directory)
     ports = server_dir.read_ports()
     if not ports:
         return None
     credentials = server_dir.read_credentials()
-    config = S3Config(
+    return S3Config(
         endpoint=seaweedfs.s3_endpoint(ports),
         access_key=credentials.access_key,
         secret_key=credentials.secret_key,
         bucket=bucket,
     )
+
+
+async def find_running_server(directory: Path, bucket: str) -> S3Config | None:
+    """Return access to the server that another process runs in this directory; None if none runs there."""
+    config = read_access(directory, bucket)
+    if config is None:
+        return None
     async with ObjectStore(config) as object_store:
         return config if await object_store.is_healthy() else None

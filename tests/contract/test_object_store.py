@@ -206,7 +206,7 @@ async def test_a_presigned_address_opens_nothing_else(store: ObjectStore) -> Non
 async def test_presigned_addresses_are_for_the_public_endpoint(s3: S3Server, store: ObjectStore) -> None:
     await store.put("outputs/mine", b"mine", PNG)
     port = s3.endpoint.rpartition(":")[2]
-    async with ObjectStore(s3.access(BUCKET, f"http://localhost:{port}")) as public:
+    async with ObjectStore(replace(s3.access(BUCKET), public_endpoint=f"http://localhost:{port}")) as public:
         url = public.presign("outputs/mine", 60)
     assert url.startswith(f"http://localhost:{port}/{BUCKET}/outputs/mine?")
     assert await status_of(url) == 200

@@ -317,7 +317,7 @@ def test_secrets_are_private(s3: S3Server) -> None:
     assert s3.directory.stat().st_mode & 0o777 == 0o700
     for name in ("identities.json", "security.toml", "service.key", "weed.log", "pid", "lock"):
         assert (s3.directory / name).stat().st_mode & 0o777 == 0o600
-    secret = s3.secret_key
+    secret = s3.access(BUCKET).secret_key
     assert secret in (s3.directory / "identities.json").read_text()
     assert secret not in " ".join(psutil.Process(s3.pid).cmdline())
     assert secret not in (s3.directory / "weed.log").read_text()

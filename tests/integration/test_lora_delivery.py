@@ -132,8 +132,8 @@ def slow(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     """A service with one instance, on which a training takes some seconds."""
     environment = {
         "PIXELFACTORY_S3_ENDPOINT": s3.endpoint,
-        "PIXELFACTORY_S3_ACCESS_KEY": s3.access_key,
-        "PIXELFACTORY_S3_SECRET_KEY": s3.secret_key,
+        "PIXELFACTORY_S3_ACCESS_KEY": s3.access(BUCKET).access_key,
+        "PIXELFACTORY_S3_SECRET_KEY": s3.access(BUCKET).secret_key,
         "PIXELFACTORY_S3_BUCKET": "slow-loras",
         "PIXELFACTORY_SIMULATOR_TIME_SCALE": "0.05",
     }

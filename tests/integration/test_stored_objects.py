@@ -52,8 +52,8 @@ def service(
 ) -> Iterator[ServiceProcess]:
     environment = {
         "PIXELFACTORY_S3_ENDPOINT": proxy.url,
-        "PIXELFACTORY_S3_ACCESS_KEY": s3.access_key,
-        "PIXELFACTORY_S3_SECRET_KEY": s3.secret_key,
+        "PIXELFACTORY_S3_ACCESS_KEY": s3.access(BUCKET).access_key,
+        "PIXELFACTORY_S3_SECRET_KEY": s3.access(BUCKET).secret_key,
         "PIXELFACTORY_S3_BUCKET": BUCKET,
         "PIXELFACTORY_ORPHAN_GRACE_SECONDS": str(GRACE_SECONDS),
         "PIXELFACTORY_ORPHAN_SWEEP_SECONDS": "0.5",

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from orchestrator.storage import seaweedfs
-from orchestrator.storage.embedded_server import EmbeddedS3
+from orchestrator.storage.embedded_server import EmbeddedS3, read_access
 from orchestrator.storage.object_store import S3Config
+from orchestrator.storage.seaweedfs import SeaweedFSDirectory
 
 T = TypeVar("T")
 
@@ -30,32 +30,16 @@ class S3Server:
 
     @property
     def endpoint(self) -> str:
-        return seaweedfs.s3_endpoint(self._files.read_ports())
-
-    @property
-    def access_key(self) -> str:
-        return self._files.read_credentials().access_key
-
-    @property
-    def secret_key(self) -> str:
-        return self._files.read_credentials().secret_key
+        return self.access("any").endpoint
 
     @property
     def pid(self) -> int:
-        return int(self._files.pid_file.read_text())
+        return int(SeaweedFSDirectory(self.directory).pid_file.read_text())
 
-    def access(self, bucket: str, public_endpoint: str | None = None) -> S3Config:
-        return S3Config(
-            endpoint=self.endpoint,
-            access_key=self.access_key,
-            secret_key=self.secret_key,
-            bucket=bucket,
-            public_endpoint=public_endpoint,
-        )
-
-    @property
-    def _files(self) -> seaweedfs.SeaweedFSDirectory:
-        return seaweedfs.SeaweedFSDirectory(self.directory)
+    def access(self, bucket: str) -> S3Config:
+        config = read_access(self.directory, bucket)
+        assert config is not None, "the server has not been started"
+        return config
 
 
 class OwnS3Server(S3Server):

@@ -56,25 +56,40 @@ REAL_SERVERS = {
         "comfyui/test_ray_real.py",
     ),
 }
+#: Files whose tests wait for more than half of their time. One worker has them, one after the other: beside
+#: those that compute, not beside each other.
+WAITING = (
+    "integration/test_stored_objects.py",
+    "integration/test_session_trouble.py",
+    "integration/test_metrics.py",
+    "integration/test_operator_api.py",
+    "integration/test_embedded_s3.py",
+    "integration/test_expiry.py",
+    "integration/test_pack_delivery.py",
+    "integration/test_session_runs.py",
+    "integration/test_weights_download.py",
+    "integration/test_session_losses.py",
+)
 #: Files that take longest, and begin first: the other workers have the others meanwhile. A file that takes
 #: minutes and begins last is waited for by all.
 LONGEST_FIRST = (
     *REAL_SERVERS["comfyui"],
     *REAL_SERVERS["comfyui with our pack"],
+    *WAITING,
     "integration/test_chaos.py",
-    "integration/test_weights_download.py",
     "integration/test_examples.py",
     "integration/test_roles.py",
     "integration/test_partition.py",
-    "integration/test_stored_objects.py",
-    "integration/test_session_trouble.py",
     "integration/test_webhook_sender.py",
     "contract/test_fleet.py",
     "contract/test_ray_instances.py",
     "integration/test_fuzz.py",
     "integration/test_quarantine.py",
 )
-SCOPES_OF_REAL_SERVERS = {f"tests/{file}": scope for scope, files in REAL_SERVERS.items() for file in files}
+#: The scope of each file that shares a worker with others for one of these reasons.
+WORKER_SCOPES = {
+    f"tests/{file}": scope for scope, files in {**REAL_SERVERS, "waiting": WAITING}.items() for file in files
+}
 #: Fixtures of tests/integration/ that every worker would make and keep for itself (services, and npm packages
 #: to download), with the number of workers that run the files which use them. The first one that a file uses
 #: counts.
@@ -120,11 +135,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class SharedServerScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-    """Run the tests of a file on one worker, and those of all files that share a server as well."""
+    """Run the tests of a file on one worker, and those of files that belong together as well."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        return SCOPES_OF_REAL_SERVERS.get(file) or _shared_fixture_scope(file) or file
+        return WORKER_SCOPES.get(file) or _shared_fixture_scope(file) or file
 
 
 @cache

@@ -30,7 +30,8 @@ def check_image_format(model: Model, encoding: ImageEncoding | None, background:
     if encoding is None:
         return
     given = encoding.content_type.removeprefix("image/")
-    nodes = [model.source.template[output.node] for output in model.outputs if output.media == "image"]
+    template = model.source.template
+    nodes = _image_nodes(model, template)
     if encoding.content_type not in ANIMATION_TYPES and any(map(_is_animated, nodes)):
         raise invalid_field(
             "output_format",
@@ -44,7 +45,8 @@ def check_image_format(model: Model, encoding: ImageEncoding | None, background:
             "output_format",
             f"must be png or webp for a transparent background (got {given!r}); or send `background` opaque",
         )
-    if spec is None and not keeps_transparency(model) and any(_is_transparent(model, node) for node in nodes):
+    is_transparent = any(_is_transparent(template, node) for node in nodes)
+    if spec is None and is_transparent and not keeps_transparency(model):
         raise invalid_field(
             "output_format",
             f"must be png or webp for {model.id}, whose images have transparent pixels (got {given!r})",
@@ -57,18 +59,24 @@ def format_for_run(model: Model, encoding: ImageEncoding | None) -> ImageEncodin
     A result that it does not hold, or that has too many frames to be converted, then fails the job, which is
     not charged, instead of the delivery of a job that was.
     """
-    nodes = (model.source.template[output.node] for output in model.outputs if output.media == "image")
-    is_known = all(node.get("class_type") in STILL_NODES for node in nodes)
-    if encoding is None or is_known:
+    if encoding is None:
+        return None
+    nodes = _image_nodes(model, model.source.template)
+    if all(node.get("class_type") in STILL_NODES for node in nodes):
         return None
     return replace(encoding, quality=encoding.quality or encoding.default_quality)
+
+
+def _image_nodes(model: Model, template: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the nodes of a model's graph whose outputs are images."""
+    return [template[output.node] for output in model.outputs if output.media == "image"]
 
 
 def _is_animated(node: Mapping[str, Any]) -> bool:
     return node.get("class_type") in ANIMATION_NODES or bool(ANIMATION_INPUTS & node["inputs"].keys())
 
 
-def _is_transparent(model: Model, node: Mapping[str, Any]) -> bool:
+def _is_transparent(template: Mapping[str, Any], node: Mapping[str, Any]) -> bool:
     links = (parse_link(value) for value in node["inputs"].values())
-    sources = (model.source.template.get(link.node, {}) for link in links if link is not None)
+    sources = (template.get(link.node, {}) for link in links if link is not None)
     return any(source.get("class_type") in TRANSPARENCY_NODES for source in sources)

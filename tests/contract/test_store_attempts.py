@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from orchestrator.jobs import JobError, JobStatus, Output, ShardStatus, Usage
-from tests.support.store_harness import PICTURE, StoreHarness
+from tests.support.store_harness import PICTURE, StoreHarness, picture_of
 
 ERROR = JobError(code="generation_failed", message="The GPU ran out of memory.")
 
@@ -154,7 +154,7 @@ async def test_finish_and_cancel_at_once_have_one_winner(world: StoreHarness) ->
         record = await world.add()
         attempt = await world.start(record)
         one, other = await asyncio.gather(
-            world.finish(attempt), world.store.cancel_job(record.job.id, world.now)
+            world.finish(attempt, [picture_of(attempt)]), world.store.cancel_job(record.job.id, world.now)
         )
         assert one.job.status == other.job.status
 

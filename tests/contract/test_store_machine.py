@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.errors import InsufficientBalance
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus
-from tests.support.store_harness import START, StoreHarness, open_store, populate
+from tests.support.store_harness import START, StoreHarness, open_store, picture_of, populate
 
 ERROR = JobError(code="generation_failed", message="It failed.")
 PRICES = st.sampled_from((0, 1, 5_000, 10_000, 400_000))
@@ -94,7 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
         async def race() -> JobRecord:
             shards = range(len(record.shards))
             attempts = [await self.world.start(record, index) for index in shards]
-            reports = [self.world.finish(attempt) for attempt in attempts * 2]
+            reports = [self.world.finish(attempt, [picture_of(attempt)]) for attempt in attempts * 2]
             if cancelled_meanwhile:
                 reports.insert(1, self.world.store.cancel_job(record.job.id, self.world.now))
             await asyncio.gather(*reports)

@@ -31,7 +31,16 @@ from pricing.alerts import AlertMetric
 from tests.support.commit_cutter import CommitCutter
 from tests.support.polling import wait_until
 from tests.support.postgres import PostgresCluster, database_url, shared_cluster, wait_for_connections
-from tests.support.store_harness import PICTURE, START, USAGE, StoreHarness, open_store, open_world, populate
+from tests.support.store_harness import (
+    PICTURE,
+    START,
+    USAGE,
+    StoreHarness,
+    open_store,
+    open_world,
+    picture_of,
+    populate,
+)
 from tests.support.webhook_receiver import receiving
 
 WORKER = f"""
@@ -157,7 +166,7 @@ async def test_a_job_ends_in_one_way(world: StoreHarness, tmp_path: Path) -> Non
             record = await world.add()
             attempt = await world.start(record)
             ended = await asyncio.gather(
-                stores[0].finish_shard(attempt.prompt_id, [PICTURE], USAGE, world.now),
+                stores[0].finish_shard(attempt.prompt_id, [picture_of(attempt)], USAGE, world.now),
                 stores[1].cancel_job(record.job.id, world.now),
                 stores[2].end_attempt(attempt.prompt_id, "stalled", None, world.now, retry=True),
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -38,6 +38,14 @@ PICTURE = Output(
     key="outputs/ab/abcd.png", content_type="image/png", size=9, sha256="ab" * 32, width=64, height=64
 )
 USAGE = Usage(gpu_seconds=1.5)
+
+
+def picture_of(attempt: Attempt) -> Output:
+    """Return a picture whose object is the attempt's own, as in the service.
+
+    Where attempts lose against a cancellation, PICTURE is condemned, and no later shard takes it.
+    """
+    return replace(PICTURE, key=f"outputs/{attempt.prompt_id}.png")
 
 
 def delivery(message: WebhookMessage, at: datetime, error: str | None = None) -> DeliveryAttempt:

@@ -120,6 +120,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+# No test multiplies large matrices. NumPy starts threads for that when it is imported, which spin for 0.1 s.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 # What is imported and collected here lives until the end, and took each collection of garbage 300 ms, in the
 # middle of tests that measure time.
 gc.disable()
@@ -191,7 +195,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    gc.collect()
     gc.freeze()
     gc.enable()
 

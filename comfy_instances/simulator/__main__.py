@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -65,6 +66,8 @@ def main() -> int:
     """Run the server. SIGINT stops it cleanly; SIGTERM kills it at once, as it does a real ComfyUI."""
     # What the imports made stays until the end: the garbage collector need not visit it at every start.
     gc.freeze()
+    # No node multiplies large matrices. NumPy's threads for that would spin for 0.1 s when it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.stdout, sys.stderr = PROCESS_LOG.record(sys.stdout), PROCESS_LOG.record(sys.stderr)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(EscapingFormatter())

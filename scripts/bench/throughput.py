@@ -6,13 +6,14 @@
 32 null instances (`null_instances.py`) answer every prompt at once with a picture of 64 kB or 1.5 MB. 1, 16
 and 128 callers ask for an image each, and for the next one when they have it, as base64 or as a URL. For each
 combination: images per second, percentiles of their latency, and CPU milliseconds per image of every process,
-and of every thread of the service. In the same run, as references: a bare websocket client at the null
-instances, and a floor, which does per image what cannot be left out: two transactions that are flushed to
-disk, and one PUT to the same S3 server.
+and of every thread of service or relay. In the same run, as references: a bare websocket client at the null
+instances; a floor, which does per image what cannot be left out: two transactions that are flushed to disk,
+and one PUT to the same S3 server; and a relay (`relay.py`), which talks to callers and instances as the
+service does, and does nothing else.
 
-With `--pin` the service's process has one core, and everything else the others. With `--job-seconds` each
-prompt takes so long, and two callers for each instance keep it busy: images per second of the service as a
-share of those of the bare client.
+With `--pin` the processes of service and relay have one core, and everything else the others. With
+`--job-seconds` each prompt takes so long, and two callers for each instance keep it busy: images per second
+of the service as a share of those of the bare client.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +40,12 @@ import psutil
 from PIL import Image
 
 from scripts.bench.report import save_results
-from scripts.bench.throughput_ways import Make, bare_caller, floor_caller, service_caller
-from scripts.child_servers import create_api_key, run_service, run_simulator
+from scripts.bench.throughput_ways import Make, bare_caller, floor_caller, relay_caller, service_caller
+from scripts.child_servers import ServerProcess, create_api_key, run_server, run_service, run_simulator
 
 INSTANCES = 32
 CALLERS = (1, 16, 128)
-WAYS = ("service, b64_json", "service, url", "bare client", "floor")
+WAYS = ("service, b64_json", "service, url", "relay", "bare client", "floor")
 #: Side of a square picture of noise, by what its file has: PNG cannot compress noise.
 PICTURES = {"64 kB": 146, "1.5 MB": 707}
 WARM_UP_SECONDS = 2.0
@@ -85,7 +87,7 @@ class Measured:
         }
         if self.before and self.after:
             found["cpu_ms"] = _per_image(self.before.processes, self.after.processes, count)
-            found["service_threads_cpu_ms"] = _per_image(self.before.threads, self.after.threads, count)
+            found["threads_cpu_ms"] = _per_image(self.before.threads, self.after.threads, count)
         return found
 
 
@@ -96,19 +98,22 @@ def _per_image(before: Mapping[str, float], after: Mapping[str, float], count: i
     }
 
 
-def sample(service: int, null: Sequence[int]) -> Sample:
-    """Return the CPU seconds so far of the service, its S3 server, the null instances and this process."""
-    process = psutil.Process(service)
+def sample(service: int, measured: int, null: Sequence[int]) -> Sample:
+    """Return the CPU seconds so far of service or relay, S3 server, null instances and this process.
+
+    `measured` is the id of the process of the service or the relay. The S3 server is a child of `service`.
+    """
+    process = psutil.Process(measured)
     processes = {
-        "service": _cpu_seconds(process),
-        "S3": sum(_cpu_seconds(child) for child in process.children(recursive=True)),
+        "service" if measured == service else "relay": _cpu_seconds(process),
+        "S3": sum(_cpu_seconds(child) for child in psutil.Process(service).children(recursive=True)),
         "instances": sum(_cpu_seconds(psutil.Process(pid)) for pid in null),
         "callers": _cpu_seconds(psutil.Process()),
     }
     threads: defaultdict[str, float] = defaultdict(float)
     for thread in process.threads():
-        name = Path(f"/proc/{service}/task/{thread.id}/comm").read_text().strip()
-        threads["loop" if thread.id == service else name] += thread.user_time + thread.system_time
+        name = Path(f"/proc/{measured}/task/{thread.id}/comm").read_text().strip()
+        threads["loop" if thread.id == measured else name] += thread.user_time + thread.system_time
     return Sample(processes, threads)
 
 
@@ -180,13 +185,14 @@ def run_null_instances(
         yield [process.pid for process in processes], [f"http://127.0.0.1:{int(port)}" for port in ports]
 
 
-def pin_to_one_core(service: int) -> None:
-    """Give the process of the service one core, and all its children and this process the others."""
+def pin_to_one_core(service: int, relay: int) -> None:
+    """Give the processes of service and relay one core, and all children and this process the others."""
     first, *others = sorted(os.sched_getaffinity(0))
     for child in psutil.Process(service).children(recursive=True):
         set_affinity(child.pid, others)
     set_affinity(os.getpid(), others)
     set_affinity(service, [first])
+    set_affinity(relay, [first])
 
 
 def set_affinity(pid: int, cores: Sequence[int]) -> None:
@@ -209,10 +215,10 @@ def find_s3(data: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Bed:
-    """A service with null instances that are up."""
+    """A service and a relay with null instances that are up."""
 
-    service: str
-    service_pid: int
+    service: ServerProcess
+    relay: ServerProcess
     key: str
     s3: Mapping[str, str]
     null_pids: Sequence[int]
@@ -223,14 +229,17 @@ class Bed:
     def ways(self, callers: int) -> dict[str, AbstractAsyncContextManager[Make]]:
         """Return what makes an image, by name."""
         return {
-            "service, b64_json": service_caller(self.service, self.key, "b64_json"),
-            "service, url": service_caller(self.service, self.key, "url"),
+            "service, b64_json": service_caller(self.service.url, self.key, "b64_json"),
+            "service, url": service_caller(self.service.url, self.key, "url"),
+            "relay": relay_caller(self.relay.url),
             "bare client": bare_caller(self.urls, callers),
             "floor": floor_caller(self.directory, self.s3, self.picture),
         }
 
-    def sample(self) -> Sample:
-        return sample(self.service_pid, self.null_pids)
+    def sampler(self, way: str) -> Callable[[], Sample] | None:
+        """Return what samples the CPU while this way is measured; None for a way within this process."""
+        measured = {"service": self.service.pid, "relay": self.relay.pid}.get(way.partition(",")[0])
+        return partial(sample, self.service.pid, measured, self.null_pids) if measured else None
 
 
 @contextmanager
@@ -254,12 +263,20 @@ def run_bed(options: argparse.Namespace, side: int, directory: Path) -> Iterator
         service = stack.enter_context(
             run_service("--instances", ",".join(urls), log=data / "log", environment=environment)
         )
-        key = create_api_key(data)
+        key, s3 = create_api_key(data), find_s3(data)
+        relay = stack.enter_context(
+            run_server(
+                [sys.executable, "-m", "scripts.bench.relay", "--instances", ",".join(urls)],
+                "/readyz",
+                log=directory / f"relay-{side}.log",
+                environment={f"RELAY_S3_{name.upper()}": value for name, value in s3.items()},
+            )
+        )
         if options.pin:
             for pid in null_pids:
                 set_affinity(pid, sorted(os.sched_getaffinity(0))[1:])
-            pin_to_one_core(service.pid)
-        yield Bed(service.url, service.pid, key, find_s3(data), null_pids, urls, picture, directory)
+            pin_to_one_core(service.pid, relay.pid)
+        yield Bed(service, relay, key, s3, null_pids, urls, picture, directory)
 
 
 async def measure(options: argparse.Namespace, kind: str, bed: Bed) -> dict[str, Any]:
@@ -270,8 +287,7 @@ async def measure(options: argparse.Namespace, kind: str, bed: Bed) -> dict[str,
             if name not in options.ways:
                 continue
             async with way as make:
-                cost = bed.sample if name.startswith("service") else None
-                row = (await drive(make, callers, options.seconds, cost, options.warm_up)).row()
+                row = (await drive(make, callers, options.seconds, bed.sampler(name), options.warm_up)).row()
             rows[f"{kind}, {callers} callers, {name}"] = row
             print_row(f"{kind:>7} {callers:>4} callers  {name:18}", row)
     return rows

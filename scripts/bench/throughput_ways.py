@@ -1,4 +1,4 @@
-"""The callers of `throughput.py`: of the service, of the instances themselves, and of a floor."""
+"""The callers of `throughput.py`: of the service, of a relay, of the instances themselves, and of a floor."""
 
 from __future__ import annotations
 
@@ -41,6 +41,19 @@ async def service_caller(url: str, key: str, response_format: str) -> AsyncItera
                 data = await response.read()
                 if response.status != 200:
                     raise RuntimeError(f"{response.status}: {data[:300]!r}")
+
+        yield make
+
+
+@asynccontextmanager
+async def relay_caller(url: str) -> AsyncIterator[Make]:
+    """Make images through the relay, which gives the key of an image."""
+    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as http:
+
+        async def make(_: int) -> None:
+            async with http.post("/", json={"model": MODEL, "prompt": "a lighthouse at dusk"}) as response:
+                response.raise_for_status()
+                await response.read()
 
         yield make
 

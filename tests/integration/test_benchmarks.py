@@ -82,6 +82,26 @@ def test_cluster_simulation_answers_every_question() -> None:
 
 
 @pytest.mark.slow
+def test_images_through_the_service_are_compared_with_a_relay() -> None:
+    words = ("--quick", "--callers", "1", "--warm-up", "1", "--ways", "service, url", "relay")
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.bench.throughput", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"callers  ([a-z, ]+?) +([\d.]+)/s .* (service|relay) ([\d.]+)", done.stdout)
+    assert [(way, process) for way, _, process, _ in rows] == [
+        ("service, url", "service"),
+        ("relay", "relay"),
+    ]
+    assert all(float(rate) > 0 and float(cpu) > 0 for _, rate, _, cpu in rows)
+
+
+@pytest.mark.slow
 def test_sampling_with_a_network_needs_a_gpu_and_says_so() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "scripts.bench.gpu_time", "--flux", "bf16,nvfp4"],

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from comfy_instances.simulator.files import NumberedFileSeries, open_file_series
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files.containers import write_audio, write_video
+from comfy_instances.simulator.nodes.files.png import encode_png
 from comfy_instances.simulator.nodes.images.masks import mask_to_image
 from comfy_instances.simulator.nodes.models.placeholder_media import seeded_generator
 from comfy_instances.simulator.nodes.values import (
@@ -38,14 +39,14 @@ MESH_CORNERS = 3 * 64
 
 def save_image(context: NodeContext, images: ImageArray, filename_prefix: str = "ComfyUI") -> NodeResult:
     series = _open_image_series(context, filename_prefix, images)
-    return _save_pngs(context, images, series, "output", compress_level=4)
+    return _save_pngs(context, images, series, "output")
 
 
 def preview_image(context: NodeContext, images: ImageArray) -> NodeResult:
     """Save images to the temporary folder, under a unique name."""
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(5))
     series = open_file_series(context.folders.temp, f"ComfyUI_temp_{letters}")
-    return _save_pngs(context, images, series, "temp", compress_level=1)
+    return _save_pngs(context, images, series, "temp")
 
 
 def preview_mask(context: NodeContext, mask: MaskArray) -> NodeResult:
@@ -220,18 +221,12 @@ def _open_image_series(context: NodeContext, prefix: str, images: ImageArray) ->
 
 
 def _save_pngs(
-    context: NodeContext,
-    images: ImageArray,
-    series: NumberedFileSeries,
-    folder_type: str,
-    compress_level: int,
+    context: NodeContext, images: ImageArray, series: NumberedFileSeries, folder_type: str
 ) -> NodeResult:
     rows, info = [], _png_info(context)
     for index, frame in enumerate(images):
         path = series.next_path(".png", index)
-        PILImage.fromarray(np.ascontiguousarray(frame)).save(
-            path, pnginfo=info, compress_level=compress_level
-        )
+        path.write_bytes(encode_png(frame, info))
         rows.append(_file_reference(path, series, folder_type))
     return NodeResult({"images": rows}, (images,))
 

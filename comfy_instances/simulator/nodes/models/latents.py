@@ -93,7 +93,7 @@ def decode_latent(latent: Latent) -> ImageArray:
         frames = np.concatenate([_interpolate_frames(video, latent.temporal) for video in frames])
     height, width = (side * latent.spatial for side in frames.shape[-3:-1])
     check_frames_size(len(frames), height, width, 3)
-    return resize_batch(to_uint8((frames + 1) / 2), width, height, "bicubic")
+    return resize_batch(to_uint8((frames + 1) / 2), width, height, "bilinear")
 
 
 def to_rgb(latent: Latent) -> FloatArray:

@@ -160,7 +160,7 @@ def _find_shared_fixture(file: str) -> str | None:
     if not file.startswith("tests/integration/"):
         return None
     text = (TESTS.parent / file).read_text()
-    used = (name for name in SHARED_FIXTURES if re.search(rf"\b{name}(_key)?: \w+[,)]", text))
+    used = (name for name in SHARED_FIXTURES if re.search(rf"\b{name}(_key)?: \w+\s*[,)]", text))
     return next((name for name in used if f"def {name}(" not in text), None)
 
 

@@ -18,7 +18,6 @@ import itertools
 import json
 import struct
 import tempfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,11 +28,10 @@ from aiohttp import web
 
 from comfy_instances.protocol.delivery import FILES_CLASS, IMAGES_CLASS, PROTOCOL
 from comfy_instances.simulator.deliveries import SimulatedDeliveries, SimulatedFile
+from comfy_instances.simulator.nodes.files.png import add_chunk
 from comfy_instances.simulator.server.delivery_routes import DeliveryRoutes
 from comfy_instances.tasks import spawn
 
-#: Bytes of a PNG's signature and of its first chunk.
-_HEADER_BYTES = 33
 _SAVERS = ("SaveImage", IMAGES_CLASS)
 
 
@@ -159,7 +157,7 @@ class NullInstances:
 
     def _make_output(self, body: dict[str, Any], node: str, kind: str) -> dict[str, Any]:
         prompt_id, client_id = body["prompt_id"], body["client_id"]
-        data = _add_text(self._picture, str(next(self._numbers)).encode())
+        data = add_chunk(self._picture, b"tEXt", f"number\0{next(self._numbers)}".encode())
         if kind == IMAGES_CLASS:
             width, height = self._size
             file = SimulatedFile(node=node, data=data, content_type="image/png", width=width, height=height)
@@ -190,13 +188,6 @@ class NullInstances:
 
     async def _accept(self, request: web.Request) -> web.Response:
         return web.Response()
-
-
-def _add_text(png: bytes, text: bytes) -> bytes:
-    """Return a PNG with a text chunk behind its header."""
-    body = b"tEXtnumber\0" + text
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:_HEADER_BYTES] + chunk + png[_HEADER_BYTES:]
 
 
 async def read_facts(url: str, *, old_way: bool) -> dict[str, bytes]:

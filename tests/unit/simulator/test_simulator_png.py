@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from comfy_instances.simulator.nodes.files.png import encode_png
+from comfy_instances.simulator.nodes.files.png import add_chunk, encode_png
 from comfy_instances.simulator.nodes.values import ImageArray
 
 
@@ -26,11 +26,12 @@ def test_pixels_and_texts_are_kept(frame: ImageArray) -> None:
     info = PngInfo()
     info.add_text("prompt", '{"1": {"inputs": {"text": "\\u00e9"}}}')
     info.add_text("note", "é 雨")
-    data = encode_png(frame, info)
+    data = add_chunk(encode_png(frame, info), b"tEXt", b"number\0" + b"7")
     with Image.open(io.BytesIO(data)) as checked:
         checked.verify()
     with Image.open(io.BytesIO(data)) as image:
         assert isinstance(image, PngImageFile)
         assert image.mode == {3: "RGB", 4: "RGBA"}[frame.shape[2]]
-        assert image.text == {"prompt": '{"1": {"inputs": {"text": "\\u00e9"}}}', "note": "é 雨"}
+        prompt = '{"1": {"inputs": {"text": "\\u00e9"}}}'
+        assert image.text == {"number": "7", "prompt": prompt, "note": "é 雨"}
         assert np.array_equal(np.asarray(image), frame)

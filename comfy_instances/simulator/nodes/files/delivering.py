@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import struct
 import time
 import uuid
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 from comfy_instances.simulator.deliveries import PROTOCOL, SimulatedFile
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files import saving
+from comfy_instances.simulator.nodes.files.png import add_chunk
 from comfy_instances.simulator.nodes.models import training
 from comfy_instances.simulator.nodes.values import ImageArray, VideoClip
 from comfy_instances.simulator.validation.input_specs import nest_inputs
@@ -23,8 +22,6 @@ from comfy_instances.simulator.validation.input_specs import nest_inputs
 SAVERS: Mapping[str, NodeFunction] = {**saving.NODES, **training.NODES}
 _FOLDER = "pixel_factory_delivery-"
 _PNG = "image/png"
-#: Bytes of the signature and of the first chunk, IHDR.
-_PNG_HEADER_BYTES = 33
 _CONTENT_TYPES = {
     ".png": _PNG,
     ".webp": "image/webp",
@@ -61,11 +58,7 @@ def deliver_images(
 
 def _add_xmp(png: bytes, packet: bytes) -> bytes:
     """Return a PNG with an XMP packet behind its header."""
-    if not packet:
-        return png
-    body = b"iTXtXML:com.adobe.xmp\0\0\0\0\0" + packet
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return png[:_PNG_HEADER_BYTES] + chunk + png[_PNG_HEADER_BYTES:]
+    return add_chunk(png, b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet) if packet else png
 
 
 def deliver_files(

@@ -11,6 +11,8 @@ from PIL.PngImagePlugin import PngInfo
 from comfy_instances.simulator.nodes.values import ImageArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: Bytes of the signature and of the first chunk, IHDR.
+_HEADER_BYTES = 33
 #: Colour types by number of channels.
 _COLOUR_TYPES = {3: 2, 4: 6}
 #: Each row as its difference from the one above, which suits the soft pictures of the simulator.
@@ -38,5 +40,11 @@ def encode_png(frame: ImageArray, info: PngInfo) -> bytes:
     )
 
 
+def add_chunk(png: bytes, name: bytes, data: bytes) -> bytes:
+    """Return a PNG with a further chunk behind its header."""
+    return png[:_HEADER_BYTES] + _chunk(name, data) + png[_HEADER_BYTES:]
+
+
 def _chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG: length, name, data and checksum."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

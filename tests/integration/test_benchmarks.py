@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -20,12 +21,18 @@ from tests.support.comfyui_server import installed_comfyui
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def run_benchmark(module: str, *words: str, timeout: float, **environment: str) -> CompletedProcess[str]:
+    """Run a module of `scripts/bench`, for up to `timeout` seconds."""
+    command = [sys.executable, "-m", f"scripts.bench.{module}", *words]
+    given = {**os.environ, **environment}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=timeout, cwd=ROOT, env=given
+    )
+
+
 @pytest.mark.slow
 def test_decisions_are_measured_for_every_fleet() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.bench.decisions", "--quick"],
-        capture_output=True, text=True, check=False, timeout=280, cwd=ROOT,
-    )  # fmt: skip
+    done = run_benchmark("decisions", "--quick", timeout=280)
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
     assert [(row[0], row[2]) for row in rows] == [(n, w) for n in ("8", "32", "64") for w in ("100", "1000")]
@@ -34,14 +41,7 @@ def test_decisions_are_measured_for_every_fleet() -> None:
 
 @pytest.mark.slow
 def test_abuse_benchmark_compares_images_with_and_without_misuse() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.bench.abuse", "--quick"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        cwd=ROOT,
-    )
+    done = run_benchmark("abuse", "--quick", timeout=300)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["quiet", "misused", "ratio"]
     assert re.search(r"ratio of medians \d+\.\d+ ", done.stdout)
@@ -49,21 +49,7 @@ def test_abuse_benchmark_compares_images_with_and_without_misuse() -> None:
 
 @pytest.mark.slow
 def test_cluster_simulation_answers_every_question() -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "scripts.bench.simulate_cluster",
-            "--quick",
-            "--postgres-transactions",
-            "2500",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        cwd=ROOT,
-    )
+    done = run_benchmark("simulate_cluster", "--quick", "--postgres-transactions", "2500", timeout=300)
     assert done.returncode == 0, done.stderr
     titles = [text.splitlines()[0] for text in done.stdout.split("\n\n")[1:]]
     assert [title.split()[0] for title in titles] == [
@@ -84,14 +70,7 @@ def test_cluster_simulation_answers_every_question() -> None:
 @pytest.mark.slow
 def test_images_through_the_service_are_compared_with_a_relay() -> None:
     words = ("--quick", "--callers", "1", "--warm-up", "1", "--ways", "service, url", "relay")
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.bench.throughput", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-        cwd=ROOT,
-    )
+    done = run_benchmark("throughput", *words, timeout=200)
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"callers  ([a-z, ]+?) +([\d.]+)/s .* (service|relay) ([\d.]+)", done.stdout)
     assert [(way, process) for way, _, process, _ in rows] == [
@@ -103,15 +82,7 @@ def test_images_through_the_service_are_compared_with_a_relay() -> None:
 
 @pytest.mark.slow
 def test_sampling_with_a_network_needs_a_gpu_and_says_so() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.bench.gpu_time", "--flux", "bf16,nvfp4"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )
+    done = run_benchmark("gpu_time", "--flux", "bf16,nvfp4", timeout=120, CUDA_VISIBLE_DEVICES="")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("--flux needs an NVIDIA GPU")
     assert "--small" in done.stderr
@@ -138,15 +109,7 @@ def test_a_small_network_samples_in_all_ways_on_the_cpu() -> None:
     if installed_comfyui() is None:
         pytest.skip("no ComfyUI is installed")
     words = ("--flux", "bf16,nvfp4", "--small", "--prompts", "2", "--steps", "1", "--depth", "1")
-    done = subprocess.run(
-        [sys.executable, "-m", "scripts.bench.gpu_time", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )
+    done = run_benchmark("gpu_time", *words, timeout=900, CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 0, done.stderr[-3000:]
     rows = json.loads(done.stdout)["rows"]
     ways = ("nothing", "file", "socket", "delivery")

@@ -546,6 +546,10 @@ async def test_router_lists_runs_and_queues_models(host: ServiceProcess, key: st
             etag = response.headers["ETag"]
         async with http.get(f"{path}/openapi.json", headers={"If-None-Match": etag}) as response:
             assert response.status == 304
+        status, refused = await call(http, "POST", f"/v2/models/{row['provider']}/flux-1-schnel", json={})
+        assert (status, refused["error_type"]) == (404, "model_not_found")
+        assert f"; did you mean {row['id']}" in refused["detail"]
+        assert (await call(http, "GET", path))[1]["error_type"] == "invalid_input"
         async with http.post("/v2/models/unknown/nothing", json={}) as response:
             assert response.status == 404
             assert response.headers["X-Comfy-Error-Type"] == "model_not_found"

@@ -7,7 +7,7 @@ the catalog.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest, NotFound
@@ -50,13 +50,22 @@ def require_hosted_name(
 
 def hosted_model_not_found(catalog: Catalog, asked: str, table: Mapping[str, str]) -> NotFound:
     """Return the error for a name that means no model, with names like it."""
+    owner, _, name = asked.partition("/")
     known = [*(name for name, listed in table.items() if listed in catalog), *all_hosted_names(catalog)]
-    similar = find_similar(asked, known, _MAX_SUGGESTIONS)
-    guess = f"; did you mean {' or '.join(similar)}?" if similar else "."
+    if not name or owner == OWN_OWNER:
+        # Spelt as they were asked for: with our owner, or without any.
+        known = [f"{owner}/{one}" if name else one for one, _ in catalog.offers()] + known
+    guess = suggest_names(asked, known) or "."
     return NotFound(
         f"There is no model {asked[:100]!r}{guess} `{OWN_OWNER}/ID` names every model of `GET /v1/models`",
         code="model_not_found",
     )
+
+
+def suggest_names(asked: str, known: Iterable[str]) -> str:
+    """Return `; did you mean A or B?` with the names like the one that was asked for; empty without any."""
+    similar = find_similar(asked, known, _MAX_SUGGESTIONS)
+    return f"; did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def all_hosted_names(catalog: Catalog) -> list[str]:

@@ -20,7 +20,7 @@ from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.web.dialects.a1111.infotext import write_infotext
 from orchestrator.web.dialects.a1111.schemas import GenerationBody, ImageToImageBody
-from orchestrator.web.dialects.hosted_names import find_hosted_name
+from orchestrator.web.dialects.hosted_names import find_hosted_name, suggest_names
 from orchestrator.web.dialects.openai.image_routes import MAX_OPENAI_IMAGES
 from orchestrator.web.dialects.run_input import to_run_request
 
@@ -99,9 +99,9 @@ def require_checkpoint(catalog: Catalog, title: str) -> str:
     """Return the catalog's name of a checkpoint, with or without its `[hash]`. Raises InvalidRequest."""
     name = find_hosted_name(catalog, re.sub(r"\s*\[[0-9a-f]+\]$", "", title.strip()), {})
     if name is None:
+        guess = suggest_names(title, (name for name, _ in catalog.offers()))
         raise invalid_field(
-            "sd_model_checkpoint",
-            f"must be one of `GET /sdapi/v1/sd-models` (got {title[:80]!r})",
+            "sd_model_checkpoint", f"must be one of `GET /sdapi/v1/sd-models` (got {title[:80]!r}){guess}"
         )
     if not makes_pictures(catalog[name]):
         raise invalid_field("sd_model_checkpoint", f"must make images; {name[:80]} does not")

@@ -14,6 +14,7 @@ from orchestrator.errors import (
     Gone,
     InsufficientBalance,
     InvalidRequest,
+    MethodNotAllowed,
     NotAuthenticated,
     NotFound,
     RateLimited,
@@ -137,6 +138,7 @@ _ROUTER_TYPES: tuple[tuple[type[ServiceError], str], ...] = (
     (Gone, "request_not_found"),
     (Conflict, "invalid_input"),
     (InvalidRequest, "invalid_input"),
+    (MethodNotAllowed, "invalid_input"),
 )
 
 

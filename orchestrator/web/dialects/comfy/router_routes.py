@@ -18,6 +18,7 @@ from orchestrator.store import ApiKey
 from orchestrator.web.auth import authenticate, bearer_token
 from orchestrator.web.dialects.comfy.bodies import RouterBody
 from orchestrator.web.dialects.comfy.errors import failed_type, to_router_error_response
+from orchestrator.web.dialects.hosted_names import suggest_names
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
 from orchestrator.web.http.bodies import read_json
 from orchestrator.web.jobs.first_looks import FirstLooks
@@ -213,10 +214,10 @@ class RouterRoutes:
     def _find_model(self, request: web.Request, key: ApiKey) -> Model:
         catalog, name = self._service.catalog_for(key), request.match_info["model"]
         if name not in catalog or not _is_of_path(request, catalog[name]):
+            asked = f"{request.match_info['provider'][:60]}/{name[:60]}"
+            guess = suggest_names(asked, (f"{_provider(one)}/{one.id}" for _, one in catalog.offers())) or ";"
             raise NotFound(
-                f"Model {request.match_info['provider'][:60]}/{name[:60]} does not exist;"
-                " `GET /v2/models` lists all",
-                code="model_not_found",
+                f"Model {asked} does not exist{guess} `GET /v2/models` lists all", code="model_not_found"
             )
         return catalog[name]
 

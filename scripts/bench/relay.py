@@ -101,10 +101,12 @@ class Instance:
         if self._is_forgetting:
             return
         self._is_forgetting = True
-        while self._ended:
-            prompts = [self._ended.popleft() for _ in range(len(self._ended))]
-            await self._post("pixelfactory/ended", {"prompts": prompts})
-        self._is_forgetting = False
+        try:
+            while self._ended:
+                prompts = [self._ended.popleft() for _ in range(len(self._ended))]
+                await self._post("pixelfactory/ended", {"prompts": prompts})
+        finally:
+            self._is_forgetting = False
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         async with self._http.post(f"{self._url}/{path}", json=body, headers=_HEADERS) as response:

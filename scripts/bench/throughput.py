@@ -326,7 +326,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="2 seconds of each, small pictures, not saved")
     parser.add_argument("--old-way", action="store_true", help="instances without the node pack")
-    parser.add_argument("--pin", action="store_true", help="the service's process on one core")
+    parser.add_argument("--pin", action="store_true", help="service and relay on one core")
     parser.add_argument("--job-seconds", type=float, default=0.0, help="that a prompt takes (%(default)s)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each combination (%(default)s)")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="before it (%(default)s)")
@@ -335,9 +335,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
     if options.pin and len(os.sched_getaffinity(0)) < 2:
-        parser.error(
-            "--pin: the service's process and everything else need a core each; this machine has one"
-        )
+        parser.error("--pin: service and relay, and everything else, need a core each; this machine has one")
     if options.quick:
         options.seconds, options.pictures = 2.0, ["64 kB"]
     rows: dict[str, Any] = {}

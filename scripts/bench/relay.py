@@ -16,7 +16,7 @@ import itertools
 import json
 import os
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -124,6 +124,8 @@ class Relay:
         params = model.example_params(width=256, height=256, seed=1)
         rendered = model.render_graph(params, filename_prefix="relay")
         self._graph = replace_savers(rendered, [output.node for output in model.outputs])
+        #: Each in its turn, once they are connected.
+        self._instances: Iterator[Instance] = iter(())
         self._tasks: set[asyncio.Task[None]] = set()
 
     def application(self) -> web.Application:

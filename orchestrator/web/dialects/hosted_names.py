@@ -17,6 +17,7 @@ from orchestrator.similar_names import find_similar
 OWN_OWNER = "pixel-factory"
 #: How many names the error for an unknown model suggests.
 _MAX_SUGGESTIONS = 3
+_MAX_COMPARED_CHARACTERS = 100
 
 
 def find_hosted_name(
@@ -64,7 +65,8 @@ def hosted_model_not_found(catalog: Catalog, asked: str, table: Mapping[str, str
 
 def suggest_names(asked: str, known: Iterable[str]) -> str:
     """Return `; did you mean A or B?` with the names like the one that was asked for; empty without any."""
-    similar = find_similar(asked, known, _MAX_SUGGESTIONS)
+    # Comparing takes longer for longer names.
+    similar = find_similar(asked[:_MAX_COMPARED_CHARACTERS], known, _MAX_SUGGESTIONS)
     return f"; did you mean {' or '.join(similar)}?" if similar else ""
 
 

@@ -33,6 +33,13 @@ def test_nothing_is_guessed_where_nothing_is_alike(asked: str) -> None:
     assert message.startswith(f"There is no model {asked!r}. `pixel-factory/ID` names every model")
 
 
-def test_an_unknown_checkpoint_names_the_nearest() -> None:
-    with pytest.raises(InvalidRequest, match=r"\(got 'flux-1-schnel'\); did you mean flux-1-schnell"):
-        require_checkpoint(SHIPPED_CATALOG, "flux-1-schnel")
+@pytest.mark.parametrize("title", ["flux-1-schnel", "flux-1-schnel [0123abcdef]"])
+def test_an_unknown_checkpoint_names_the_nearest(title: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"\(got 'flux-1-schnel.*'\); did you mean flux-1-schnell"):
+        require_checkpoint(SHIPPED_CATALOG, title)
+
+
+def test_only_checkpoints_that_make_images_are_named() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        require_checkpoint(SHIPPED_CATALOG, "wan2.1-t2v-fasst")
+    assert "t2v" not in refused.value.message.partition("(got ")[2].partition(")")[2]

@@ -47,4 +47,5 @@ def add_chunk(png: bytes, name: bytes, data: bytes) -> bytes:
 
 def _chunk(name: bytes, data: bytes) -> bytes:
     """Return a chunk of a PNG: length, name, data and checksum."""
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    checksum = zlib.crc32(data, zlib.crc32(name))
+    return b"".join((struct.pack(">I", len(data)), name, data, struct.pack(">I", checksum)))

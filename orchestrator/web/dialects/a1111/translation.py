@@ -97,9 +97,10 @@ def chosen_model(body: GenerationBody, catalog: Catalog, of_key: str | None) -> 
 
 def require_checkpoint(catalog: Catalog, title: str) -> str:
     """Return the catalog's name of a checkpoint, with or without its `[hash]`. Raises InvalidRequest."""
-    name = find_hosted_name(catalog, re.sub(r"\s*\[[0-9a-f]+\]$", "", title.strip()), {})
+    asked = re.sub(r"\s*\[[0-9a-f]+\]$", "", title.strip())
+    name = find_hosted_name(catalog, asked, {})
     if name is None:
-        guess = suggest_names(title, (name for name, _ in catalog.offers()))
+        guess = suggest_names(asked, (one for one, model in catalog.offers() if makes_pictures(model)))
         raise invalid_field(
             "sd_model_checkpoint", f"must be one of `GET /sdapi/v1/sd-models` (got {title[:80]!r}){guess}"
         )

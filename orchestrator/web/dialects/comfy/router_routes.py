@@ -215,7 +215,7 @@ class RouterRoutes:
         catalog, name = self._service.catalog_for(key), request.match_info["model"]
         if name not in catalog or not _is_of_path(request, catalog[name]):
             asked = f"{request.match_info['provider'][:60]}/{name[:60]}"
-            guess = suggest_names(asked, (f"{_provider(one)}/{one.id}" for _, one in catalog.offers())) or ";"
+            guess = suggest_names(asked, (f"{_provider(one)}/{one.id}" for one in catalog)) or ";"
             raise NotFound(
                 f"Model {asked} does not exist{guess} `GET /v2/models` lists all", code="model_not_found"
             )

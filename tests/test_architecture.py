@@ -44,7 +44,7 @@ BROAD_EXCEPT = {
     "comfy_instances/fleet/ray/agent.py": "weights are pulled again whatever a pull raised",
     "comfy_instances/fleet/ray/bridge.py": "what Ray raises answers the request and does not end the bridge",
     "comfy_instances/process/child.py": "a child's pipe is read on whatever its log raised",
-    "comfy_instances/session/event_socket.py": "the socket opens again whatever ended it",
+    "comfy_instances/session/websocket.py": "the socket opens again whatever ended it",
     "comfy_instances/session/reconciler.py": "prompts are looked up again whatever a round raised",
     "orchestrator/execution/instances/instance_guard.py": "an instance is checked again after any error",
     "orchestrator/execution/instances/quarantine.py": "a shard is quarantined also without its graph",

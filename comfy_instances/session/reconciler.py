@@ -23,16 +23,16 @@ from comfy_instances.protocol.messages import (
 )
 from comfy_instances.repeated_errors import RepeatedErrors
 from comfy_instances.session.client import ComfyUIClient
-from comfy_instances.session.event_socket import EventSocket
 from comfy_instances.session.prompt_run import PromptRun
 from comfy_instances.session.settings import SessionSettings
+from comfy_instances.session.websocket import InstanceWebSocket
 from comfy_instances.tasks import loop_time
 
 logger = logging.getLogger(__name__)
 
 
 class Reconciler:
-    """The `SocketHandler` of a session. `run()` is a task that lives as long as the session."""
+    """The `WebSocketHandler` of a session. `run()` is a task that lives as long as the session."""
 
     def __init__(
         self, client: ComfyUIClient, settings: SessionSettings, on_encoded: Callable[[ResultsEncoded], None]
@@ -109,21 +109,21 @@ class Reconciler:
         prompt_run.fail(error)
         return error
 
-    async def run(self, event_socket: EventSocket) -> None:
+    async def run(self, websocket: InstanceWebSocket) -> None:
         while True:
             socket_changed = await self._wait_for_next_round()
             try:
-                await self._run_round(event_socket, socket_changed)
+                await self._run_round(websocket, socket_changed)
                 self._errors.clear()
             except Exception as error:
                 # Without reconciliation, prompts would wait forever after a lost socket.
                 self._errors.record(error)
 
-    async def _run_round(self, event_socket: EventSocket, socket_changed: bool) -> None:
+    async def _run_round(self, websocket: InstanceWebSocket, socket_changed: bool) -> None:
         due = self._runs_to_reconcile(include_all=socket_changed)
-        if due and await self._reconcile(due) and not socket_changed and event_socket.is_open:
+        if due and await self._reconcile(due) and not socket_changed and websocket.is_open:
             logger.warning("the socket is open but delivers no messages; reconnecting")
-            await event_socket.reconnect()
+            await websocket.reconnect()
 
     async def _wait_for_next_round(self) -> bool:
         """Wait for the next round. Return True if the socket was opened or closed meanwhile."""

@@ -43,11 +43,11 @@ from comfy_instances.protocol.server_log import LogLine
 from comfy_instances.protocol.system_stats import DeviceStats, SystemStats
 from comfy_instances.session.client import EXTRA_DATA, ComfyUIClient
 from comfy_instances.session.deliveries import Deliveries
-from comfy_instances.session.event_socket import EventSocket
 from comfy_instances.session.prompt_run import PromptRun
 from comfy_instances.session.reconciler import Reconciler
 from comfy_instances.session.settings import SessionSettings
 from comfy_instances.session.tracker import PromptTracker
+from comfy_instances.session.websocket import InstanceWebSocket
 from comfy_instances.tasks import loop_time, spawn
 
 __all__ = [
@@ -96,7 +96,7 @@ class InstanceSession:
         #: Results and input files that the node pack of the instance moves itself.
         self.deliveries = Deliveries(self._client, self._settings)
         self._reconciler = Reconciler(self._client, self._settings, self.deliveries.note_encoded)
-        self._event_socket = EventSocket(root, self._settings, rng or SystemRandom(), self._reconciler)
+        self._websocket = InstanceWebSocket(root, self._settings, rng or SystemRandom(), self._reconciler)
         #: Prompts that were cancelled before they were submitted, latest last.
         self._cancelled_early = deque[str](maxlen=_MAX_CANCELLED_EARLY)
         self._tasks: list[asyncio.Task[None]] = []
@@ -114,7 +114,7 @@ class InstanceSession:
     async def start(self) -> None:
         """Start to connect. The server need not be running yet."""
         self._client.open()
-        loops = {"socket": self._event_socket.run(), "reconciler": self._reconciler.run(self._event_socket)}
+        loops = {"socket": self._websocket.run(), "reconciler": self._reconciler.run(self._websocket)}
         for name, loop in loops.items():
             self._tasks.append(spawn(loop, f"session {name}", self.url))
 
@@ -130,18 +130,18 @@ class InstanceSession:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        self._event_socket.abandon()
+        self._websocket.abandon()
         await self._client.close(on_request=self_inflicted)
 
     @property
     def is_connected(self) -> bool:
         """Whether the socket is open."""
-        return self._event_socket.is_open
+        return self._websocket.is_open
 
     @property
     def connections(self) -> int:
         """How often the socket was opened; a change means that another server may respond now."""
-        return self._event_socket.connections
+        return self._websocket.connections
 
     @property
     def has_lost_running_prompt(self) -> bool:
@@ -157,13 +157,13 @@ class InstanceSession:
         """Wait until the socket closes, or for `timeout_s` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await self._event_socket.wait_closed()
+                await self._websocket.wait_closed()
 
     async def wait_connected(self, timeout_s: float) -> None:
         """Wait until the socket is open. Raises InstanceGone after `timeout_s` seconds."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._event_socket.wait_open()
+                await self._websocket.wait_open()
         except TimeoutError:
             raise InstanceGone(f"cannot open a websocket to the instance within {timeout_s:g} s") from None
 
@@ -202,9 +202,9 @@ class InstanceSession:
             prompt_run.sent = prompt_run.submitted = True
             if record is not None:
                 prompt_run.replay_history(record)
-            elif entry is not None and alone and entry.client_id not in (None, self._event_socket.client_id):
+            elif entry is not None and alone and entry.client_id not in (None, self._websocket.client_id):
                 # ComfyUI routes messages by client id: reconnect with the id that queued the prompt.
-                await self._event_socket.reconnect(entry.client_id)
+                await self._websocket.reconnect(entry.client_id)
             return await self._await_result(prompt_run)
 
     async def cancel_prompt(self, prompt_id: str) -> None:
@@ -326,7 +326,7 @@ class InstanceSession:
         prompt_run.sent = True
         try:
             findings = await self._client.submit(
-                graph, prompt_run.prompt_id, self._event_socket.client_id, extra_data
+                graph, prompt_run.prompt_id, self._websocket.client_id, extra_data
             )
         except InstanceGone as gone:
             # The response may be lost although the server accepted the prompt.

@@ -20,7 +20,7 @@ from orchestrator.web.dialects.comfy.graph_jobs import GraphJobs
 from orchestrator.web.dialects.comfy.native_facts import NativeFactRoutes, NodeFactSource
 from orchestrator.web.dialects.comfy.native_files import NativeFileRoutes
 from orchestrator.web.dialects.comfy.native_routes import NativeJobRoutes
-from orchestrator.web.dialects.comfy.native_socket import ClientSockets
+from orchestrator.web.dialects.comfy.native_websocket import ClientWebSockets
 from orchestrator.web.dialects.comfy.router_routes import RouterRoutes
 from orchestrator.web.dialects.comfy.v2_assets import V2AssetRoutes
 from orchestrator.web.dialects.comfy.v2_routes import V2JobRoutes
@@ -123,7 +123,7 @@ def build_graph_routes(
         delivery=delivery.jobs,
         public_url=settings.public_url,
     )
-    sockets = ClientSockets(jobs, updates)
+    sockets = ClientWebSockets(jobs, updates)
     return (
         V2JobRoutes(views),
         V2AssetRoutes(views, jobs.preparer.files, delivery.sender),

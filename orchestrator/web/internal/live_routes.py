@@ -123,14 +123,14 @@ class LiveRoutes:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.get(LIVE_PATH, self.follow),
+            web.get(LIVE_PATH, self.serve_websocket),
             web.post(CAPACITY_PATH, self.get_capacity),
             web.post(LORAS_PATH, self.get_lora_architectures),
             web.post(GRAPH_PROBLEMS_PATH, self.get_graph_problems),
             web.post(NODE_FACTS_PATH, self.get_node_facts),
         ]
 
-    async def follow(self, request: web.Request) -> web.WebSocketResponse:
+    async def serve_websocket(self, request: web.Request) -> web.WebSocketResponse:
         """Send events and states until the API process disconnects."""
         self._require_secret(request)
         socket = web.WebSocketResponse(heartbeat=PING_SECONDS, max_msg_size=MAX_MESSAGE_BYTES)

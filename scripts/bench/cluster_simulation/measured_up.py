@@ -23,7 +23,7 @@ import urllib3
 
 from comfy_instances.protocol import message_parser
 from comfy_instances.protocol.messages import Message
-from comfy_instances.session import event_socket
+from comfy_instances.session import websocket
 from orchestrator.execution.scheduler import Event, Instruction, Scheduler
 from orchestrator.jobs.events import EventHub
 from orchestrator.store.sqlite.connection import ConnectionPool
@@ -155,7 +155,7 @@ def count_messages(counters: Counters) -> None:
         counters.add("messages", type(message).__name__, bytes=len(frame))
         return message
 
-    setattr(event_socket, "parse_frame", counted_parse)  # noqa: B010
+    setattr(websocket, "parse_frame", counted_parse)  # noqa: B010
 
 
 if __name__ == "__main__":

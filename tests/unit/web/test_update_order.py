@@ -8,7 +8,7 @@ from orchestrator.execution.scheduler.wait_estimator import WaitEstimate
 from orchestrator.jobs import Job, JobRecord, JobStatus, Shard, ShardStatus
 from orchestrator.jobs.events import EventHub, JobChanged, JobEvent, ShardProgress
 from orchestrator.store import Page
-from orchestrator.web.dialects.comfy.native_socket import NodeSubscription
+from orchestrator.web.dialects.comfy.native_websocket import NodeSubscription
 from orchestrator.web.jobs.job_updates import JobUpdates
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -18,7 +18,7 @@ from orchestrator.own_graphs.values import is_unsafe_path
 from orchestrator.web.dialects.comfy.bodies import ComfyUiBody, ComfyUiList
 from orchestrator.web.dialects.comfy.graph_jobs import GraphJobs, authenticate_graphs, send_result
 from orchestrator.web.dialects.comfy.native_routes import both
-from orchestrator.web.dialects.comfy.native_socket import FEATURES
+from orchestrator.web.dialects.comfy.native_websocket import FEATURES
 from orchestrator.web.dialects.ids import job_id_from_uuid
 from orchestrator.web.http.bodies import is_form, read_form
 from orchestrator.web.http.multipart import FormField

@@ -30,7 +30,6 @@ from orchestrator.web.dialects.comfy.native_lists import (
     parse_count,
     select_history,
 )
-from orchestrator.web.dialects.comfy.native_socket import ClientSockets
 from orchestrator.web.dialects.comfy.native_views import (
     history_entry,
     job_row,
@@ -38,6 +37,7 @@ from orchestrator.web.dialects.comfy.native_views import (
     prompt_id,
     queue_item,
 )
+from orchestrator.web.dialects.comfy.native_websocket import ClientWebSockets
 from orchestrator.web.dialects.ids import job_id_from_uuid
 from orchestrator.web.http.bodies import read_json
 from orchestrator.web.jobs.wait_for_result import job_headers, note_job
@@ -58,7 +58,7 @@ def both(add: Callable[..., web.RouteDef], path: str, handler: Handler) -> list[
 class NativeJobRoutes:
     """Submit graphs, and read queue and history."""
 
-    def __init__(self, jobs: GraphJobs, sockets: ClientSockets) -> None:
+    def __init__(self, jobs: GraphJobs, sockets: ClientWebSockets) -> None:
         self._jobs = jobs
         self._sockets = sockets
 

@@ -1,6 +1,6 @@
 """The websocket to one instance: reads and parses messages, hands them on, and reconnects when it breaks.
 
-It knows nothing about prompts. Its `SocketHandler` finds out what was missed while the socket was closed.
+It knows nothing about prompts. Its `WebSocketHandler` finds out what was missed while the socket was closed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OPEN_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
 
 
-class SocketHandler(Protocol):
+class WebSocketHandler(Protocol):
     """Receives the events of a socket. All methods are called on the event loop and must not block."""
 
     @property
@@ -48,10 +48,10 @@ class SocketHandler(Protocol):
         """The socket is closed; messages sent before the next `on_open` are lost."""
 
 
-class EventSocket:
+class InstanceWebSocket:
     """One reconnecting websocket. `run()` is a task that lives as long as the session."""
 
-    def __init__(self, url: URL, settings: SessionSettings, rng: Random, handler: SocketHandler) -> None:
+    def __init__(self, url: URL, settings: SessionSettings, rng: Random, handler: WebSocketHandler) -> None:
         self._url = url
         self._settings = settings
         self._rng = rng

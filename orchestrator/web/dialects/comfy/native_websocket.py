@@ -72,7 +72,7 @@ class NodeSubscription(Subscription):
         return super().slot(event), node
 
 
-class ClientSockets:
+class ClientWebSockets:
     """The open sockets of this process."""
 
     def __init__(self, jobs: GraphJobs, updates: JobUpdates) -> None:
@@ -81,7 +81,7 @@ class ClientSockets:
         self._clients: set[_Client] = set()
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/ws", self.open), web.get("/api/ws", self.open)]
+        return [web.get("/ws", self.open_websocket), web.get("/api/ws", self.open_websocket)]
 
     def follow(self, record: JobRecord) -> None:
         """Tell the sockets of the client that sent a graph what becomes of it."""
@@ -90,7 +90,7 @@ class ClientSockets:
                 self._follow(client, record)
 
     @openapi_operation(response_description="A websocket.", content_types=(), status=101, tag="comfy")
-    async def open(self, request: web.Request) -> web.StreamResponse:
+    async def open_websocket(self, request: web.Request) -> web.StreamResponse:
         """Stream messages about the graphs of `clientId` over ComfyUI's websocket.
 
         Where a browser cannot send headers, the key is the query parameter `token`.

@@ -8,6 +8,9 @@ from typing import Any
 
 #: Key of an output that says that our node pack delivers it.
 DELIVERY_KEY = "delivery"
+#: Output key of nodes that save a 3D file: its path below the output folder, and how it is viewed.
+_SAVED_3D_KEY = "result"
+SUFFIXES_3D = frozenset({"glb", "gltf", "obj", "fbx", "stl", "usdz", "ply", "splat", "spz", "ksplat"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,19 @@ def parse_outputs(node: str, output: Mapping[str, Any]) -> tuple[NodeOutput, ...
 
     Numbers, flags (`animated`) and objects without a file name are not outputs.
     """
-    return tuple(item for key, value in output.items() for item in _parse_items(node, str(key), value))
+    return tuple(item for key, value in output.items() for item in _parse_key(node, str(key), value))
+
+
+def _parse_key(node: str, key: str, value: Any) -> Iterator[NodeOutput]:
+    if key == _SAVED_3D_KEY and isinstance(value, list | tuple) and value and _is_3d_path(value[0]):
+        subfolder, _, filename = value[0].replace("\\", "/").rpartition("/")
+        yield NodeOutput(node, "3d", file=FileRef(filename, subfolder))
+    else:
+        yield from _parse_items(node, key, value)
+
+
+def _is_3d_path(value: Any) -> bool:
+    return isinstance(value, str) and value.rpartition(".")[2].lower() in SUFFIXES_3D
 
 
 def _parse_items(node: str, key: str, value: Any) -> Iterator[NodeOutput]:

@@ -15,7 +15,9 @@ from orchestrator.jobs import Attempt, FailureKind, Job, JobError, Shard
 from orchestrator.own_graphs.messages import hide_paths
 
 #: Failures whose detail the caller of an own graph gets.
-TOLD_TO_CALLERS = frozenset({FailureKind.GRAPH_FAILED, FailureKind.GRAPH_TOO_LONG, FailureKind.BAD_GRAPH})
+TOLD_TO_CALLERS = frozenset(
+    {FailureKind.GRAPH_FAILED, FailureKind.GRAPH_TOO_LONG, FailureKind.BAD_GRAPH, FailureKind.NO_OUTPUT}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,6 +45,7 @@ from orchestrator.jobs.loras import TrainedLora
 from orchestrator.jobs.objects import LORA_PREFIX, OUTPUT_PREFIX
 from orchestrator.jobs.traces import in_trace_of
 from orchestrator.media.formats import ImageEncoding
+from orchestrator.own_graphs.model import OwnGraphModel
 from orchestrator.tracing import span
 
 log = logging.getLogger(__name__)
@@ -242,7 +243,7 @@ class Runner:
                     prefix=OUTPUT_PREFIX if trained is None else LORA_PREFIX,
                     encoding=encoding,
                     origin=origin_of(run.job, run.model),
-                    is_own_graph=run.model.is_own_graph,
+                    own_classes=run.model.classes if isinstance(run.model, OwnGraphModel) else None,
                 )
         except Exception:
             # Not so when this process stops: the next one collects the results.

@@ -3,6 +3,7 @@
 MediaError
 ├── CorruptMedia                    the bytes are empty, truncated, broken or of an unknown format
 │   ├── ImageTooLarge               the image has more pixels than allowed
+│   ├── UnsupportedMedia            a format that is not known, or not that of a result
 │   ├── LosesFrames                 an animation, requested in a format that holds one frame
 │   └── ArchiveTooLarge             the archive holds more than allowed (defined in `archives`)
 ├── FetchError
@@ -32,6 +33,10 @@ class CorruptMedia(MediaError):
 
 class ImageTooLarge(CorruptMedia):
     """The image has more pixels than allowed."""
+
+
+class UnsupportedMedia(CorruptMedia):
+    """The data is not of a supported output format."""
 
 
 class LosesFrames(CorruptMedia):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 
-from orchestrator.media.errors import CorruptMedia, LosesFrames
+from orchestrator.media.errors import CorruptMedia, LosesFrames, UnsupportedMedia
 from orchestrator.media.images import (
     ANIMATION_TYPES,
     DEFAULT_QUALITY,
@@ -61,8 +61,8 @@ class ImageEncoding:
 def probe_media(data: bytes) -> MediaInfo:
     """Return the type, size, frame count and duration of an image, video, audio, mesh or tensor file.
 
-    CPU-bound: call it in a worker thread. Raises CorruptMedia for data that is empty, truncated, broken or
-    of an unsupported format.
+    CPU-bound: call it in a worker thread. Raises CorruptMedia for data that is empty, truncated or broken,
+    and UnsupportedMedia for another format.
     """
     if not data:
         raise CorruptMedia("the file is empty")
@@ -76,7 +76,7 @@ def probe_media(data: bytes) -> MediaInfo:
         return MediaInfo(content_type=content_type)
     if content_type == "model/gltf-binary":
         return _probe_mesh(data, content_type)
-    raise CorruptMedia(f"{content_type or 'the data'} is not of a supported output format")
+    raise UnsupportedMedia(f"{content_type or 'the data'} is not of a supported output format")
 
 
 def _probe_mesh(data: bytes, content_type: str) -> MediaInfo:

@@ -27,8 +27,13 @@ from orchestrator.own_graphs.values import PREFIX_INPUT
 GRAPH_PARAM, OUTPUTS_PARAM, FILES_PARAM, SECONDS_PARAM = "graph", "outputs", "files", "max_seconds"
 #: Key of the object that stands for a file within a stored graph; its value is the position among the files.
 FILE_INDEX = "@file"
-#: Output nodes that only show images, and the class that saves them instead: results are what callers get.
-_SAVED_INSTEAD: Mapping[str, str] = {"PreviewImage": "SaveImage", "SaveImageWebsocket": "SaveImage"}
+#: Output nodes that only show results, and the class that saves them instead: results are what callers get;
+#: with the input that holds the result.
+_SAVED_INSTEAD: Mapping[str, tuple[str, str]] = {
+    "PreviewImage": ("SaveImage", "images"),
+    "SaveImageWebsocket": ("SaveImage", "images"),
+    "PreviewAudio": ("SaveAudio", "audio"),
+}
 #: Models of recently used graphs. What instances can serve is remembered by model, so equal ones are shared.
 _MAX_CACHED = 256
 _cache: OrderedDict[str, OwnGraphModel] = OrderedDict()
@@ -55,6 +60,11 @@ class OwnGraphModel(Model):
     @property
     def is_own_graph(self) -> bool:
         return True
+
+    @cached_property
+    def classes(self) -> dict[str, str]:
+        """Class by node, as the caller sent it."""
+        return {id: node["class_type"] for id, node in self.graph.items()}
 
     @cached_property
     def file_inputs(self) -> tuple[str, ...]:
@@ -111,8 +121,8 @@ def _render_node(id: str, node: Mapping[str, Any], files: Sequence[str], prefix:
     inputs = {name: _fill(value, files) for name, value in node["inputs"].items()}
     class_type = node["class_type"]
     if class_type in _SAVED_INSTEAD:
-        class_type = _SAVED_INSTEAD[class_type]
-        inputs = {"images": inputs.get("images"), PREFIX_INPUT: prefix}
+        class_type, result = _SAVED_INSTEAD[class_type]
+        inputs = {result: inputs.get(result), PREFIX_INPUT: prefix}
     for name in inputs:
         if name.rpartition(".")[2] == PREFIX_INPUT:
             inputs[name] = prefix

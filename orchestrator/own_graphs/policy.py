@@ -30,7 +30,9 @@ from orchestrator.own_graphs.values import (
 #: Classes that take inputs which they do not declare.
 _OPEN_CLASSES = frozenset({"CustomCombo"})
 #: Output nodes that show a result without saving a file; they alone make no graph worth running.
-_SHOWS_ONLY = frozenset({"ImageCompare", "MaskPreview", "CreateBoundingBoxes", "ImageCompositor"})
+_SHOWS_ONLY = frozenset(
+    {"ImageCompare", "MaskPreview", "CreateBoundingBoxes", "ImageCompositor", "SAM3_TrackPreview"}
+)
 _FAILED = "prompt_outputs_failed_validation"
 _NOT_IN_LIST = "value_not_in_list"
 #: Stands for a file of the caller in the check against node facts, which know no uploads.

@@ -7,10 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from comfy_instances.protocol.outputs import SUFFIXES_3D
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.own_graphs.model import GRAPH_PARAM, OUTPUTS_PARAM
 from orchestrator.own_graphs.values import PREFIX_INPUT
 
+#: Output keys by the kind of file; videos are listed as images, as are OpenEXR files.
+_KEYS = {"audio": "audio", "text": "text", "model": "3d", "image": "images", "video": "images"}
+_KEYS_BY_SUFFIX = {"latent": "latents", "exr": "images", **dict.fromkeys(SUFFIXES_3D, "3d")}
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)
 
 
@@ -22,6 +26,12 @@ class NamedOutput:
     index: int
     node: str
     name: str
+
+    @property
+    def key(self) -> str:
+        """The output key under which ComfyUI lists such a result."""
+        family = self.output.content_type.partition("/")[0]
+        return _KEYS.get(family) or _KEYS_BY_SUFFIX.get(self.name.rpartition(".")[2], "files")
 
 
 def name_outputs(record: JobRecord) -> list[NamedOutput]:

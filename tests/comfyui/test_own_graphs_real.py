@@ -14,6 +14,7 @@ import aiohttp
 import httpx
 import pytest
 from PIL import Image
+from safetensors.numpy import load
 
 from comfy_instances.protocol.node_facts import load_core_node_facts
 from orchestrator.catalog.import_export.ui.ui_to_api import convert_ui_to_api
@@ -193,6 +194,40 @@ async def test_says_what_a_node_says_without_paths_of_the_server(service: Servic
     assert "site-packages" not in text
     assert "/root/" not in text
     assert "comfyui/source" not in text
+
+
+async def test_returns_files_that_are_no_media(service: ServiceProcess) -> None:
+    exr = {"format": "exr", "format.bit_depth": "32-bit float", "format.input_color_space": "linear"}
+    nodes = {
+        "1": node("EmptyImage", width=64, height=32, batch_size=1, color=0x808080),
+        "2": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "3": node("PrimitiveString", value="a,b"),
+        "4": node("EmptyAudio", duration=0.5, sample_rate=44100, channels=2),
+        "5": node("SaveLatent", samples=["2", 0], filename_prefix="folded"),
+        "6": node("SaveImageAdvanced", images=["1", 0], filename_prefix="light", **exr),
+        "7": node("SaveText", text=["3", 0], filename_prefix="cells", format="csv"),
+        "8": node("PreviewAudio", audio=["4", 0]),
+    }
+    async with service.client(new_key(service, scopes=SCOPES)) as http:
+        async with http.post("/prompt", json={"prompt": nodes}) as response:
+            accepted = await response.json()
+            assert response.status == 200, accepted
+        history = await finished(http, accepted["prompt_id"])
+        assert history["status"]["status_str"] == "success", history["status"]
+        outputs = history["outputs"]
+        assert outputs["7"] == {"text": ["a,b"]}
+        files = [outputs["5"]["latents"][0], outputs["6"]["images"][0], outputs["8"]["audio"][0]]
+        data = []
+        for file in files:
+            async with http.get("/view", params=file) as response:
+                data.append(await response.read())
+    assert [Path(file["filename"]).suffix for file in files] == [".latent", ".exr", ".flac"]
+    assert load(data[0])["latent_tensor"].shape == (1, 4, 8, 8)
+    assert [data[1][:4], data[2][:4]] == [b"v/1\x01", b"fLaC"]
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@ from uuid import uuid4
 import aiohttp
 import pytest
 from PIL import Image
+from safetensors.numpy import load
 
+from orchestrator.web.dialects.ids import job_id_to_uuid
 from tests.support.api import all_ready, inject_fault, wait_for_instances
 from tests.support.callers import new_key
 from tests.support.node_project import run_node
@@ -456,6 +458,63 @@ async def test_a_failing_node_fails_the_job_at_once_and_costs_nothing(host: Serv
         assert job["error"]["node_id"] in ("1", "2")
         _, balance = await call(http, "GET", "/api/v1/billing/balance")
         assert (balance["balance_usd"], balance["held_usd"]) == (1.0, 0)
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def save_exr(images: str) -> dict[str, Any]:
+    chosen = {"format": "exr", "format.bit_depth": "32-bit float", "format.input_color_space": "linear"}
+    return node("SaveImageAdvanced", images=[images, 0], filename_prefix="light", **chosen)
+
+
+#: Nodes whose files are no pictures, films or sounds, and one that only plays a sound.
+SAVERS = {
+    "latent": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+    "table": node("PrimitiveString", value="a,b"),
+    "silence": node("EmptyAudio", duration=0.5, sample_rate=44100, channels=2),
+    "4": node("SaveLatent", samples=["latent", 0], filename_prefix="folded"),
+    "5": save_exr("1"),
+    "6": node("SaveText", text=["table", 0], filename_prefix="cells", format="csv"),
+    "7": node("PreviewAudio", audio=["silence", 0]),
+}
+
+
+async def test_returns_whatever_files_nodes_save(host: ServiceProcess, key: str) -> None:
+    async with host.client(key) as http:
+        job = await finished(http, (await submit(http, graph(61) | SAVERS))["id"])
+        assert job["status"] == "succeeded", job
+        assert [(one["name"], one["content_type"]) for one in job["outputs"]] == [
+            ("ComfyUI_00001_.png", "image/png"),
+            ("folded_00001_.latent", "application/octet-stream"),
+            ("light_00001_.exr", "application/octet-stream"),
+            ("cells_00001_.csv", "text/plain"),
+            ("ComfyUI_00002_.flac", "audio/flac"),
+        ]
+        _, history = await call(http, "GET", f"/history/{job_id_to_uuid(job['id'])}")
+        (entry,) = history.values()
+        outputs = entry["outputs"]
+        assert {id: next(iter(found)) for id, found in outputs.items()} == {
+            "2": "images", "4": "latents", "5": "images", "6": "text", "7": "audio",
+        }  # fmt: skip
+        assert outputs["6"] == {"text": ["a,b"]}
+        async with http.get("/view", params=outputs["4"]["latents"][0]) as response:
+            assert response.content_type == "application/octet-stream"
+            assert load(await response.read())["latent_tensor"].shape == (1, 4, 8, 8)
+        async with http.get("/view", params=outputs["5"]["images"][0]) as response:
+            assert (await response.read()).startswith(b"v/1\x01")
+
+
+async def test_says_which_node_saved_nothing_and_runs_it_once(host: ServiceProcess, key: str) -> None:
+    nothing = {"1": node("PrimitiveString", value=""), "2": node("PreviewAny", source=["1", 0])}
+    async with host.client(key) as http:
+        job = await finished(http, (await submit(http, nothing))["id"])
+        error = job["error"]
+        assert (job["status"], error["code"]) == ("failed", "node_execution_error")
+        assert error["message"] == "node 2 (PreviewAny): no file and no text was saved"
+        assert error["node_id"] == "2"
+        assert host.log.count(f"shard {job['id']}-0 failed") == 1
 
 
 async def test_cancels_twice_and_leaves_finished_graphs_alone(host: ServiceProcess, key: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +17,7 @@ from comfy_instances.protocol.errors import NoOutput
 from comfy_instances.session.deliveries import UploadGrant
 from comfy_instances.session.session import InstanceSession, NodeOutput, RunResult
 from comfy_instances.session.tracker import to_instance_error
-from orchestrator.execution.failures import FormatUnsupported, SigningFailed
+from orchestrator.execution.failures import CallerGraphFailed, FormatUnsupported, SigningFailed
 from orchestrator.execution.results.direct_delivery import DirectDelivery, extension_of
 from orchestrator.execution.results.own_outputs import prepare_own_output
 from orchestrator.execution.run_spans import record_delivery
@@ -52,8 +52,8 @@ class OutputTarget:
     encoding: ImageEncoding | None
     #: What manifests say about them.
     origin: MediaOrigin
-    #: Whether the outputs name their nodes.
-    is_own_graph: bool = False
+    #: Class by node of a caller's own graph, whose outputs name their nodes; None for a model.
+    own_classes: Mapping[str, str] | None = None
 
     def key(self, sha256: str, extension: str) -> str:
         """Return the key of an output."""
@@ -89,7 +89,7 @@ class OutputStorage:
         origin: MediaOrigin,
         prefix: str = OUTPUT_PREFIX,
         encoding: ImageEncoding | None = None,
-        is_own_graph: bool = False,
+        own_classes: Mapping[str, str] | None = None,
     ) -> list[Output]:
         """Store the outputs of the nodes `node_ids`, in this order; images of other formats are
         converted to `encoding`.
@@ -97,10 +97,11 @@ class OutputStorage:
         Their keys begin with `prefix` and belong to the attempt with this prompt id; no other attempt writes
         or deletes them.
         Retries for up to `timeout` seconds while object storage is unavailable. Raises NoOutput if there is
-        no output or an unreadable one, NodeFailed and OutOfMemory if the instance cannot encode one,
-        FormatUnsupported, SigningFailed, InstanceGone, ObjectStoreUnavailable.
+        no output or an unreadable one, CallerGraphFailed if nodes of a caller's own graph made that,
+        NodeFailed and OutOfMemory if the instance cannot encode one, FormatUnsupported, SigningFailed,
+        InstanceGone, ObjectStoreUnavailable.
         """
-        target = OutputTarget(prompt_id, instance_id, prefix, encoding, origin, is_own_graph)
+        target = OutputTarget(prompt_id, instance_id, prefix, encoding, origin, own_classes)
         delivered: tuple[DeliveredFile, ...] = ()
         granted: set[int] = set()
         if any(item.delivered for item in result.outputs):
@@ -118,6 +119,9 @@ class OutputStorage:
             )
         ]
         if not stores:
+            if own_classes is not None:
+                nodes = _describe_nodes(node_ids, own_classes)
+                raise CallerGraphFailed(f"{nodes}: no file and no text was saved")
             raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
         return list(await asyncio.gather(*stores))
 
@@ -188,8 +192,8 @@ class OutputStorage:
         )
 
     async def _store_output(self, session: InstanceSession, item: NodeOutput, target: OutputTarget) -> Output:
-        if target.is_own_graph:
-            return await self._store_own_output(session, item, target)
+        if target.own_classes is not None:
+            return await self._store_own_output(session, item, target, target.own_classes)
         if item.text is not None:
             data = item.text.encode()
             info = MediaInfo(content_type="text/plain")
@@ -198,7 +202,11 @@ class OutputStorage:
         return await self._store_file(data, f"{item.node}, {item.key}", target)
 
     async def _store_own_output(
-        self, session: InstanceSession, item: NodeOutput, target: OutputTarget
+        self,
+        session: InstanceSession,
+        item: NodeOutput,
+        target: OutputTarget,
+        classes: Mapping[str, str],
     ) -> Output:
         text = (item.text or "").encode()
         data = await session.fetch_file(item.file) if item.file else item.data or text
@@ -206,8 +214,8 @@ class OutputStorage:
         try:
             ready = await asyncio.to_thread(prepare_own_output, item, data, prepare)
         except CorruptMedia as error:
-            raise NoOutput(f"node {item.node}, {item.key}: {error}") from error
-        output = await self._put(ready.data, ready.info, ready.sha256, target)
+            raise CallerGraphFailed(f"{_describe_nodes([item.node], classes)}: {error}") from error
+        output = await self._put(ready.data, ready.info, ready.sha256, target, ready.extension)
         return replace(output, node=item.node, blake3=ready.blake3)
 
     async def _store_file(self, data: bytes, source: str, target: OutputTarget) -> Output:
@@ -220,8 +228,10 @@ class OutputStorage:
             raise NoOutput(f"node {source}: {error}") from error
         return await self._put(*prepared, target)
 
-    async def _put(self, data: bytes, info: MediaInfo, sha256: str, target: OutputTarget) -> Output:
-        key = target.key(sha256, info.ext)
+    async def _put(
+        self, data: bytes, info: MediaInfo, sha256: str, target: OutputTarget, extension: str | None = None
+    ) -> Output:
+        key = target.key(sha256, extension or info.ext)
         with span("put", {"pixelfactory.bytes": len(data), "pixelfactory.content_type": info.content_type}):
             await self._object_store.put_new_with_retry(
                 key, data, info.content_type, sha256, timeout=self._timeout
@@ -259,6 +269,11 @@ def prepare_file(
     except CredentialsError as error:
         raise SigningFailed(str(error)) from error
     return data, info, hashlib.sha256(data).hexdigest()
+
+
+def _describe_nodes(ids: Sequence[str], classes: Mapping[str, str]) -> str:
+    """Return nodes as errors of ComfyUI name them."""
+    return ", ".join(f"node {id} ({classes.get(id, 'unknown class')})" for id in ids)
 
 
 def _results_of(node: str, result: RunResult) -> list[NodeOutput]:

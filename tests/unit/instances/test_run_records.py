@@ -100,6 +100,24 @@ def test_every_key_of_a_node_is_an_output() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("path", "file"),
+    [
+        ("3d/mine_00001.ply", FileRef("mine_00001.ply", "3d")),
+        ("a/b\\mine_00001.GLB", FileRef("mine_00001.GLB", "a/b")),
+        ("mine_00001.ksplat", FileRef("mine_00001.ksplat")),
+    ],
+)
+def test_a_3d_file_that_a_node_reports_by_its_path_is_a_file(path: str, file: FileRef) -> None:
+    """As Save3DAdvanced, SaveGaussianSplat and SavePointCloud report it."""
+    assert parse_outputs("7", {"result": [path, None, []]}) == (NodeOutput("7", "3d", file),)
+
+
+def test_another_result_is_a_text() -> None:
+    assert parse_outputs("7", {"result": ["done", None]}) == (NodeOutput("7", "result", text="done"),)
+    assert parse_outputs("7", {"result": []}) == ()
+
+
 def test_recorded_stats() -> None:
     stats = parse_system_stats(recording()["system_stats"])
     assert stats.version == "0.33.0"

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from comfy_instances.simulator.execution.device import SimulatedDevice
 from comfy_instances.simulator.nodes import NODE_FUNCTIONS, run_node
-from comfy_instances.simulator.nodes.call import NodeContext
+from comfy_instances.simulator.nodes.call import NodeContext, NodeResult
 from comfy_instances.simulator.nodes.models.training import LIST_INPUT_NODE_CLASSES
 from comfy_instances.simulator.nodes.values import AudioClip, Latent, OpaqueValue, VideoClip
 from comfy_instances.simulator.validation.input_specs import (
@@ -83,6 +84,10 @@ ARITHMETIC = {"ComfyMathExpression", "StringFormat", "ComfyNumberConvert", "Manu
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("class_type", sorted(FACTS.keys() - READERS - ARITHMETIC - CALLERS))
 def test_class_runs(class_type: str, shared: ExecutorHarness) -> None:
+    assert len(run_class(class_type, shared).outputs) == len(FACTS[class_type]["output"])
+
+
+def run_class(class_type: str, shared: ExecutorHarness, **own: Any) -> NodeResult:
     facts = FACTS[class_type]
     call = NodeContext(
         node_id="1",
@@ -98,11 +103,26 @@ def test_class_runs(class_type: str, shared: ExecutorHarness) -> None:
         all_facts=FACTS,
         deliver=lambda files: None,
     )
-    given = values(class_type)
+    given = values(class_type) | own
     if class_type in LIST_INPUT_NODE_CLASSES:
         given = {name: [one] for name, one in given.items()}
-    made = run_node(call, nest_inputs(facts, given))
-    assert len(made.outputs) == len(facts["output"])
+    return run_node(call, nest_inputs(facts, given))
+
+
+@pytest.mark.parametrize(
+    ("class_type", "name", "start"),
+    [
+        ("Save3DAdvanced", "3d/mesh_00001_.glb", b"glTF"),
+        ("SaveGaussianSplat", "3d/splat_00001_.ply", b"ply\n"),
+        ("SavePointCloud", "3d/points_00001_.ply", b"ply\n"),
+    ],
+)
+def test_savers_of_3d_files_report_their_paths(
+    class_type: str, name: str, start: bytes, shared: ExecutorHarness
+) -> None:
+    made = run_class(class_type, shared, filename_prefix=name.partition("_")[0], model_3d="any")
+    assert made.ui == {"result": [name, None, []]}
+    assert (shared.folders.output / name).read_bytes().startswith(start)
 
 
 def test_implemented_classes_are_known() -> None:
@@ -120,6 +140,8 @@ def test_readers(bench: ExecutorHarness) -> None:
         "6": node("EmptyLatentImage", width=64, height=32, batch_size=1),
         "7": node("SaveLatent", samples=["6", 0], filename_prefix="l"),
     })  # fmt: skip
+    (latent,) = (path for path in bench.saved_paths(made) if path.suffix == ".latent")
+    assert load_file(latent)["latent_tensor"].shape == (1, 4, 4, 8)
     for path in bench.saved_paths(made):
         path.rename(bench.folders.input / path.name)
     read = bench.run_graph({

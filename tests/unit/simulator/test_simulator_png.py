@@ -19,8 +19,16 @@ def noise(*shape: int) -> ImageArray:
 
 @pytest.mark.parametrize(
     "frame",
-    [noise(1, 1, 3), noise(1, 9, 4), noise(9, 1, 3), noise(31, 17, 4), noise(40, 60, 3)[::2, ::-3]],
-    ids=["pixel", "row", "column", "alpha", "strided"],
+    [
+        noise(1, 1, 3),
+        noise(1, 9, 4),
+        noise(9, 1, 3),
+        noise(31, 17, 4),
+        noise(40, 60, 3)[::2, ::-3],
+        noise(5, 7, 1),
+        noise(5, 7, 2),
+    ],
+    ids=["pixel", "row", "column", "alpha", "strided", "grey", "grey-alpha"],
 )
 def test_pixels_and_texts_are_kept(frame: ImageArray) -> None:
     info = PngInfo()
@@ -31,7 +39,7 @@ def test_pixels_and_texts_are_kept(frame: ImageArray) -> None:
         checked.verify()
     with Image.open(io.BytesIO(data)) as image:
         assert isinstance(image, PngImageFile)
-        assert image.mode == {3: "RGB", 4: "RGBA"}[frame.shape[2]]
+        assert image.mode == {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[frame.shape[2]]
         prompt = '{"1": {"inputs": {"text": "\\u00e9"}}}'
         assert image.text == {"number": "7", "prompt": prompt, "note": "é 雨"}
-        assert np.array_equal(np.asarray(image), frame)
+        assert np.array_equal(np.asarray(image).reshape(frame.shape), frame)

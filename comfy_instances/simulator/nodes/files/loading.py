@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import ImageOps, ImageSequence
 from comfy_instances.simulator.files import resolve_input_path
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction
 from comfy_instances.simulator.nodes.files.containers import read_audio, read_video
+from comfy_instances.simulator.nodes.files.tensors import LATENT_GEOMETRY_KEY, read_tensor
 from comfy_instances.simulator.nodes.images.masks import mask_from_image
 from comfy_instances.simulator.nodes.images.resizing import check_array_size
 from comfy_instances.simulator.nodes.values import (
@@ -70,12 +72,10 @@ def load_audio(context: NodeContext, audio: str) -> tuple[AudioClip]:
 
 
 def load_latent(context: NodeContext, latent: str) -> tuple[Latent]:
-    with (
-        resolve_input_path(context.folders, latent).open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
-        spatial, temporal = (int(number) for number in arrays["geometry"])
-        return (Latent(samples=arrays["samples"], spatial=spatial, temporal=temporal),)
+    path = resolve_input_path(context.folders, latent)
+    samples, metadata = read_tensor(path, "latent_tensor")
+    spatial, temporal = json.loads(metadata.get(LATENT_GEOMETRY_KEY, "[8, 1]"))
+    return (Latent(samples=samples, spatial=spatial, temporal=temporal),)
 
 
 def compute_file_token(folders: InstanceFolders, class_type: str, name: str) -> str | float:

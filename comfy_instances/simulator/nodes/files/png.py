@@ -13,15 +13,15 @@ from comfy_instances.simulator.nodes.values import ImageArray
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Bytes of the signature and of the first chunk, IHDR.
 _HEADER_BYTES = 33
-#: Colour types by number of channels.
-_COLOUR_TYPES = {3: 2, 4: 6}
+#: Colour types by number of channels: grey, grey and alpha, RGB, RGB and alpha.
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 #: Each row as its difference from the one above, which suits the soft pictures of the simulator.
 _UP = 2
 _FASTEST = 1
 
 
 def encode_png(frame: ImageArray, info: PngInfo) -> bytes:
-    """Encode [height, width, 3 or 4] of uint8, with the texts of `info`."""
+    """Encode [height, width, 1 to 4] of uint8, with the texts of `info`."""
     height, width, channels = frame.shape
     values = frame.reshape(height, width * channels)
     rows = np.empty((height, 1 + width * channels), np.uint8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import struct
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +16,10 @@ from PIL.PngImagePlugin import PngInfo
 from comfy_instances.simulator.files import NumberedFileSeries, open_file_series
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files.containers import write_audio, write_video
+from comfy_instances.simulator.nodes.files.meshes import encode_glb, encode_ply
 from comfy_instances.simulator.nodes.files.png import encode_png
+from comfy_instances.simulator.nodes.files.stills import encode_deep_png, encode_exr
+from comfy_instances.simulator.nodes.files.tensors import LATENT_GEOMETRY_KEY, encode_tensors
 from comfy_instances.simulator.nodes.images.masks import mask_to_image
 from comfy_instances.simulator.nodes.models.placeholder_media import seeded_generator
 from comfy_instances.simulator.nodes.values import (
@@ -56,16 +58,13 @@ def preview_mask(context: NodeContext, mask: MaskArray) -> NodeResult:
 def save_image_advanced(
     context: NodeContext, images: ImageArray, format: Mapping[str, Any], filename_prefix: str = "ComfyUI"
 ) -> NodeResult:
-    """Save images as JPEG or WebP if requested, else as PNG."""
-    suffix = {"jpeg": "jpg", "jpg": "jpg", "webp": "webp"}.get(format["format"])
-    if suffix is None:
-        return save_image(context, images, filename_prefix)
-    series, rows = _open_image_series(context, filename_prefix, images), []
-    for index, frame in enumerate(images):
-        path = series.next_path(f".{suffix}", index)
-        PILImage.fromarray(np.ascontiguousarray(frame[..., :3])).save(path, quality=90)
-        rows.append(_file_reference(path, series))
-    return NodeResult({"images": rows}, (images,))
+    """Save images as PNG with 8 or 16 bits a channel, or as OpenEXR."""
+    series = _open_image_series(context, filename_prefix, images)
+    info, color_space = _png_info(context), format.get("input_color_space", "sRGB")
+    if format["format"] == "exr":
+        return _save_stills(images, series, ".exr", lambda frame: encode_exr(frame, color_space))
+    encode = encode_deep_png if format.get("bit_depth") == "16-bit" else encode_png
+    return _save_stills(images, series, ".png", lambda frame: encode(frame, info))
 
 
 def save_image_websocket(context: NodeContext, images: ImageArray) -> NodeResult:
@@ -168,8 +167,9 @@ def save_latent(
 ) -> NodeResult:
     series = open_file_series(context.folders.output, filename_prefix)
     path = series.next_path(".latent")
-    with path.open("wb") as file:
-        np.savez(file, samples=samples.samples, geometry=np.array([samples.spatial, samples.temporal]))
+    tensors = {"latent_tensor": samples.samples, "latent_format_version_0": np.zeros(0, np.float32)}
+    geometry = json.dumps([samples.spatial, samples.temporal])
+    path.write_bytes(encode_tensors(tensors, {**_file_metadata(context), LATENT_GEOMETRY_KEY: geometry}))
     return NodeResult({"latents": [_file_reference(path, series)]}, (samples,))
 
 
@@ -185,35 +185,38 @@ def save_text(
 def save_mesh(context: NodeContext, mesh: Any, filename_prefix: str = "3d/ComfyUI") -> NodeResult:
     series = open_file_series(context.folders.output, filename_prefix)
     path = series.next_path(".glb")
-    path.write_bytes(
-        _encode_glb(
-            {"generator": "Pixel Factory simulator", "version": "2.0", "extras": _file_metadata(context)},
-            seeded_generator(fingerprint([mesh])).uniform(-1, 1, (MESH_CORNERS, 3)).astype("<f4"),
-        )
-    )
+    path.write_bytes(_placeholder_glb(context, mesh))
     return NodeResult({"3d": [_file_reference(path, series)]})
 
 
-def _encode_glb(asset: Mapping[str, Any], corners: FloatArray) -> bytes:
-    """Return a binary glTF file of triangles: every three of `corners` ([count, 3] float32)."""
-    data = corners.tobytes()
-    bounds = {"min": corners.min(axis=0).tolist(), "max": corners.max(axis=0).tolist()}
-    accessor = {"bufferView": 0, "componentType": 5126, "count": len(corners), "type": "VEC3", **bounds}
-    scene = {
-        "asset": asset,
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
-        "accessors": [accessor],
-        "bufferViews": [{"buffer": 0, "byteLength": len(data)}],
-        "buffers": [{"byteLength": len(data)}],
-    }
-    text = json.dumps(scene).encode()
-    text += b" " * (-len(text) % 4)
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text
-    chunks += struct.pack("<I4s", len(data), b"BIN\0") + data
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+def save_3d_model(
+    context: NodeContext,
+    model_3d: Any,
+    filename_prefix: str = "3d/ComfyUI",
+    width: int = 1024,
+    height: int = 1024,
+    **view: Any,
+) -> NodeResult:
+    """Save a mesh as GLB, and splats and points as PLY. The node reports the path, not a file."""
+    series = open_file_series(context.folders.output, filename_prefix)
+    is_mesh = context.class_type == "Save3DAdvanced"
+    path = series.next_path(".glb" if is_mesh else ".ply")
+    path.write_bytes(
+        _placeholder_glb(context, model_3d) if is_mesh else encode_ply(_placeholder_corners(model_3d))
+    )
+    place, camera = view.get("model_3d_info") or [], view.get("camera_info")
+    name = f"{series.subfolder}/{path.name}" if series.subfolder else path.name
+    return NodeResult({"result": [name, None, []]}, (model_3d, place, camera, width, height))
+
+
+def _placeholder_glb(context: NodeContext, model: Any) -> bytes:
+    about = {"generator": "Pixel Factory simulator", "version": "2.0", "extras": _file_metadata(context)}
+    return encode_glb(about, _placeholder_corners(model))
+
+
+def _placeholder_corners(model: Any) -> FloatArray:
+    corners = seeded_generator(fingerprint([model])).uniform(-1, 1, (MESH_CORNERS, 3))
+    return corners.astype("<f4")
 
 
 def _open_image_series(context: NodeContext, prefix: str, images: ImageArray) -> NumberedFileSeries:
@@ -223,10 +226,21 @@ def _open_image_series(context: NodeContext, prefix: str, images: ImageArray) ->
 def _save_pngs(
     context: NodeContext, images: ImageArray, series: NumberedFileSeries, folder_type: str
 ) -> NodeResult:
-    rows, info = [], _png_info(context)
+    info = _png_info(context)
+    return _save_stills(images, series, ".png", lambda frame: encode_png(frame, info), folder_type)
+
+
+def _save_stills(
+    images: ImageArray,
+    series: NumberedFileSeries,
+    suffix: str,
+    encode: Callable[[ImageArray], bytes],
+    folder_type: str = "output",
+) -> NodeResult:
+    rows = []
     for index, frame in enumerate(images):
-        path = series.next_path(".png", index)
-        path.write_bytes(encode_png(frame, info))
+        path = series.next_path(suffix, index)
+        path.write_bytes(encode(frame))
         rows.append(_file_reference(path, series, folder_type))
     return NodeResult({"images": rows}, (images,))
 
@@ -274,4 +288,7 @@ NODES: Mapping[str, NodeFunction] = {
     "SaveLatent": save_latent,
     "SaveText": save_text,
     "SaveGLB": save_mesh,
+    "Save3DAdvanced": save_3d_model,
+    "SaveGaussianSplat": save_3d_model,
+    "SavePointCloud": save_3d_model,
 }

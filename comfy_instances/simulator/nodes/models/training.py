@@ -5,7 +5,6 @@ A placeholder LoRA has the right format, pairs of small matrices, and depends on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from comfy_instances.simulator.execution.device import WORKING_BYTES_PER_POSITIO
 from comfy_instances.simulator.files import is_within, open_file_series
 from comfy_instances.simulator.nodes.call import NodeContext, NodeFunction, NodeResult
 from comfy_instances.simulator.nodes.files.saving import SIMULATED_METADATA_KEY
+from comfy_instances.simulator.nodes.files.tensors import encode_tensors
 from comfy_instances.simulator.nodes.models.placeholder_media import seeded_generator
 from comfy_instances.simulator.nodes.models.sampling import vae_encode
 from comfy_instances.simulator.nodes.values import FloatArray, ImageArray, Latent, OpaqueValue, fingerprint
@@ -115,19 +115,8 @@ def save_lora(context: NodeContext, lora: Tensors, prefix: str, steps: int | Non
     series = open_file_series(context.folders.output, prefix)
     trained = "" if steps is None else f"{steps}_steps_"
     file = series.folder / f"{series.base_name}_{trained}{series.next_number:05}_.safetensors"
-    file.write_bytes(_encode_safetensors(lora))
+    file.write_bytes(encode_tensors(lora, {SIMULATED_METADATA_KEY: "true"}))
     return NodeResult({})
-
-
-def _encode_safetensors(tensors: Tensors) -> bytes:
-    header: dict[str, Any] = {"__metadata__": {SIMULATED_METADATA_KEY: "true"}}
-    at = 0
-    for name, array in tensors.items():
-        header[name] = {"dtype": "F32", "shape": array.shape, "data_offsets": [at, at + array.nbytes]}
-        at += array.nbytes
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + b"".join(array.tobytes() for array in tensors.values())
 
 
 NODES: Mapping[str, NodeFunction] = {

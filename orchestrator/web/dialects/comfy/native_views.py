@@ -19,8 +19,6 @@ STATUS_NAMES = {
     JobStatus.FAILED: "failed",
     JobStatus.CANCELLED: "cancelled",
 }
-#: Output keys of ComfyUI by the kind of file; videos are listed as images.
-_KEYS = {"audio": "audio", "text": "text"}
 
 
 def prompt_id(record: JobRecord) -> str:
@@ -90,15 +88,14 @@ def outputs_by_node(record: JobRecord, texts: dict[str, str]) -> dict[str, Any]:
     """Return results as ComfyUI's nodes report them."""
     found: dict[str, Any] = {}
     for named in name_outputs(record):
-        family = named.output.content_type.partition("/")[0]
-        key = _KEYS.get(family, "images" if family in ("image", "video") else "files")
+        key = named.key
         node = found.setdefault(named.node, {})
         text = texts.get(named.output.key)
         if key == "text" and text is not None:
             node.setdefault("text", []).append(text)
             continue
         node.setdefault("files" if key == "text" else key, []).append(file_ref(record, named))
-        if family == "video" or (named.output.frames or 1) > 1:
+        if named.output.content_type.startswith("video/") or (named.output.frames or 1) > 1:
             node["animated"] = [True]
     return found
 

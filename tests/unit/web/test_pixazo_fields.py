@@ -88,6 +88,19 @@ def asked(
     return request
 
 
+@pytest.mark.parametrize("endpoint", PIXAZO_ENDPOINTS, ids=endpoint_name)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("width", "a"), ("height", "a"), ("width", 0.5), ("height", 10**6), ("size", "a"),
+     ("size", "9999999x64"), ("aspect_ratio", "a"), ("resolution", "a")],
+)  # fmt: skip
+def test_a_bad_size_is_named_as_it_was_sent(endpoint: PixazoEndpoint, name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        asked(endpoint, smallest_body(endpoint) | {name: value})
+    assert refused.value.param == name
+    assert name in refused.value.message
+
+
 def outcome(endpoint: PixazoEndpoint, request: GenerationRequest, waits: bool) -> dict[str, Any]:
     """Return all that a request decides: the graph, and what is done with its result."""
     model: Model = endpoint.resolve_model(CATALOG)

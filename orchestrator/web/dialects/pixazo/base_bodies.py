@@ -104,7 +104,7 @@ class PixazoBody(BaseModel):
 
     def translate_error(self, error: InvalidRequest) -> InvalidRequest:
         """Return an error about a model parameter as one about the request field that it came from."""
-        name = self._document_name(error.param or "")
+        name = self._field_of(error.param or "")
         if name in _WEBHOOK_FIELDS:
             return InvalidRequest(INVALID_WEBHOOK_MESSAGE, code=error.code, param=name)
         shown = self._given_names.get(name, name)
@@ -121,11 +121,21 @@ class PixazoBody(BaseModel):
         """Return the caller's names of the fields that set these parameters, where they are others."""
         names: dict[str, str] = {}
         for param in params:
-            field = self._document_name(param)
+            field = self._field_of(param)
             shown = self._given_names.get(field, field)
             if shown != param and param not in _SIZE_PARAMETERS | _IMAGE_PARAMETERS:
                 names[param] = shown
         return names
+
+    def _field_of(self, param: str) -> str:
+        """Return the field of the request that sets a model parameter."""
+        if param in _SIZE_PARAMETERS and param not in type(self).model_fields:
+            # A size by another name than the document's stays as it was sent.
+            sent = self.model_extra or {}
+            further = next((name for name in (param, *sorted(_SIZE_WORDS)) if name in sent), None)
+            if further is not None:
+                return further
+        return self._document_name(param)
 
     @classmethod
     def _document_name(cls, param: str) -> str:

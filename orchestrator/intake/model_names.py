@@ -10,7 +10,7 @@ from orchestrator.catalog import Catalog
 from orchestrator.errors import InvalidRequest
 
 #: What follows in a message are names of other models to use.
-_SUGGESTION = "; use one of: "
+_SUGGESTION = "use one of: "
 
 
 def name_model(text: str, name: str | None, catalog: Catalog, shown: str | None = None) -> str:

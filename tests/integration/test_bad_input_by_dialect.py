@@ -380,6 +380,28 @@ def test_a_mistake_has_the_dialects_status_and_shape(
     assert balance(http, key) == before
 
 
+#: Requests of models that take no images, with one.
+WITH_IMAGE = {
+    "OpenAI": (OPENAI, IMAGE | {"image": PICTURE}),
+    "Pixel Factory": (OWN, IMAGE | {"image_url": PICTURE}),
+    "PixelAPI": (PIXELAPI, {"model": "flux-1-schnell", "prompt": "a cat", "image": PICTURE}),
+    "PixelDojo": (PIXELDOJO, PIXELDOJO_BODY | {"image_url": PICTURE}),
+    "Replicate": (REPLICATE, {"input": SMALL | {"image": PICTURE}}),
+    "fal": (FAL, FAL_BODY | {"image_url": PICTURE}),
+    "HuggingFace": (HF, {"inputs": PICTURE, "parameters": {"prompt": "a cat"}}),
+    "Comfy Router": (ROUTER, ROUTER_BODY | {"image": PICTURE}),
+}
+
+
+@pytest.mark.parametrize("name", WITH_IMAGE)
+def test_a_refused_image_names_models_that_take_one(http: httpx.Client, key: str, name: str) -> None:
+    dialect = next(each for each in DIALECTS if each.name == name)
+    path, body = WITH_IMAGE[name]
+    response = http.post(path, json=body, headers=dialect.auth(key))
+    assert response.status_code in (400, 422), response.text
+    assert "or use one of: flux-1-kontext-dev, qwen-image-edit, " in response.text
+
+
 @pytest.mark.parametrize("dialect", DIALECTS, ids=str)
 def test_a_wrong_key_and_an_empty_wallet(
     http: httpx.Client, offering: ServiceProcess, dialect: Dialect

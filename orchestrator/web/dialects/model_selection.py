@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 from orchestrator.catalog import Catalog, Model
-from orchestrator.catalog.manifest import ModelKind
 from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter, IntegerParameter
 from orchestrator.catalog.tasks import Task, find_tasks
 from orchestrator.errors import InvalidRequest
 from orchestrator.intake.field_names import item_name, rename_field
 from orchestrator.intake.request_preparer import GenerationRequest
-
-#: Parameters that a request with input images can fill.
-_FILLABLE_PARAMETERS = frozenset({"prompt", "image", "images", "mask"})
-#: How many models an error message suggests.
-_MAX_SUGGESTIONS = 5
+from orchestrator.web.dialects.input_image_models import max_input_images, suggest_models, takes_images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +23,8 @@ class ImageToImageTask:
 
     #: Number of input images.
     image_count: int
+    #: The field with the last of them.
+    image_field: str = "image"
     has_mask: bool = False
     has_prompt: bool = True
 
@@ -58,15 +55,7 @@ class ImageToImageTask:
 
     def _can_serve(self, model: Model) -> bool:
         """Whether the request provides all that the model requires, and the model takes all that it has."""
-        required = {name for name, spec in model.parameters.items() if spec.required}
-        return (
-            model.kind is ModelKind.IMAGE
-            and required <= _FILLABLE_PARAMETERS
-            and (self.has_prompt or "prompt" not in required)
-            and model.makes_images
-            and 0 < max_input_images(model) >= self.image_count
-            and not (self.has_mask and "mask" not in model.parameters)
-        )
+        return takes_images(model, self.image_count, has_mask=self.has_mask, has_prompt=self.has_prompt)
 
     def _check_model(self, model: Model, candidates: Sequence[Model]) -> None:
         """Raise InvalidRequest if the model does not accept the request's images or mask."""
@@ -78,22 +67,16 @@ class ImageToImageTask:
                 code="unsupported_model",
                 param="model",
             )
+        models = suggest_models(candidates, self._can_serve)
+        suggestion = f"; {models}" if models else ""
         if max_input_images(model) == 0:
             raise InvalidRequest(
-                f"Model {model.id} does not accept input images{_suggest(candidates, self._can_serve)}",
+                f"Model {model.id} does not accept input images{suggestion}",
                 code="unsupported_model",
                 param="model",
             )
-        check_image_count(model, self.image_count)
-        check_mask(model, has_mask=self.has_mask, suggestion=_suggest(candidates, self._can_serve))
-
-
-def _suggest(candidates: Iterable[Model], is_suitable: Callable[[Model], bool]) -> str:
-    """Return "; use one of: ..." with the first suitable models, or nothing if there is none."""
-    suitable = dict.fromkeys(model.id for model in candidates if is_suitable(model))
-    shown = ", ".join(islice(suitable, _MAX_SUGGESTIONS))
-    more = ", ..." if len(suitable) > _MAX_SUGGESTIONS else ""
-    return f"; use one of: {shown}{more}" if suitable else ""
+        check_image_count(model, self.image_count, self.image_field)
+        check_mask(model, has_mask=self.has_mask, suggestion=suggestion)
 
 
 def with_fill(
@@ -114,22 +97,14 @@ def with_fill(
     return request if fill.served_by == request.served_by else replace(request, if_transparent=fill)
 
 
-def max_input_images(model: Model) -> int:
-    """Return how many input images a request to the model may have, not counting masks."""
-    single, several = model.parameters.get("image"), model.parameters.get("images")
-    return int(isinstance(single, ImageParameter)) + (
-        several.max_items if isinstance(several, ImageListParameter) else 0
-    )
-
-
-def check_image_count(model: Model, image_count: int) -> None:
-    """Raise InvalidRequest if the model does not accept that many input images."""
+def check_image_count(model: Model, image_count: int, field: str = "image") -> None:
+    """Raise InvalidRequest if the model does not accept that many input images; the last is in `field`."""
     most = max_input_images(model)
     if image_count > most:
         limit = f"accepts at most {most} input image(s)" if most else "does not accept input images"
-        hint = "" if most else "; omit `image`"
+        hint = "" if most else f"; omit `{field}`"
         raise InvalidRequest(
-            f"Model {model.id} {limit} (got {image_count}){hint}", code="too_many_images", param="image"
+            f"Model {model.id} {limit} (got {image_count}){hint}", code="too_many_images", param=field
         )
 
 

@@ -15,7 +15,7 @@ from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.dimensions import asked_aspect_ratio, pixels_by_shape
-from orchestrator.web.dialects.model_selection import max_input_images
+from orchestrator.web.dialects.input_image_models import max_input_images
 from orchestrator.web.dialects.parameter_names import SYNONYMS, ModelParameters, our_name, rename_synonyms
 from orchestrator.web.http.form_fields import MEANINGFUL_EMPTY_FIELDS
 from orchestrator.web.http.number_fields import StrictNumbersModel

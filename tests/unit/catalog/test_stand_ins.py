@@ -14,7 +14,7 @@ from orchestrator.catalog.live_catalog import LiveCatalog
 from orchestrator.catalog.tasks import Task, TaskModels, find_tasks
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import SHIPPED_WORKFLOWS_DIR, Settings, SettingsError
-from orchestrator.web.dialects.model_selection import max_input_images
+from orchestrator.web.dialects.input_image_models import max_input_images
 from tests.support.drafts import SHIPPED, WEIGHTLESS
 from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 

@@ -206,7 +206,7 @@ def named_error(model: str, **fields: Any) -> InvalidRequest:
         ("flux-dev", {"resolution": "2048x4096"}, "resolution", "`resolution`: `height` must be"),
         ("wan2.1-t2v-fast", {"resolution": "832x832"}, "resolution", "`resolution`: `size` must have"),
         ("wan2.1-t2v-fast", {"duration": 99}, "duration", "`duration` must be between"),
-        ("flux-schnell", {"image_url": "QUJD"}, "image_url", "has no parameter `image_url`"),
+        ("flux-schnell", {"image_url": "QUJD"}, "image_url", "omit `image_url`, or use one of"),
         ("flux-schnell", {"reference_images": ["QUJD"]}, "reference_images", "`reference_images`"),
         ("flux-dev", {"image_url": "a", "image": "b"}, "image_url", "`image` and `image_url`"),
         ("flux-2-dev", {"reference_images": ["QUJD"] * 40}, "reference_images", "accepts at most"),

@@ -20,6 +20,7 @@ from orchestrator.web.dialects.comfy.bodies import RouterBody
 from orchestrator.web.dialects.comfy.errors import failed_type, to_router_error_response
 from orchestrator.web.dialects.hosted_names import suggest_names
 from orchestrator.web.dialects.ids import job_id_from_uuid, job_id_to_uuid
+from orchestrator.web.dialects.input_image_models import refusals_name_models
 from orchestrator.web.http.bodies import read_json
 from orchestrator.web.jobs.first_looks import FirstLooks
 from orchestrator.web.jobs.job_updates import JobUpdates
@@ -209,7 +210,8 @@ class RouterRoutes:
             idempotency_key=parse_idempotency_key(request),
             origin=DIALECT_NAME,
         )
-        return await submit_job(request, self._service, key, generation, waits_for_result=waits)
+        with refusals_name_models(model, self._service.catalog_for(key)):
+            return await submit_job(request, self._service, key, generation, waits_for_result=waits)
 
     def _find_model(self, request: web.Request, key: ApiKey) -> Model:
         catalog, name = self._service.catalog_for(key), request.match_info["model"]

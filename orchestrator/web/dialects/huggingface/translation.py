@@ -15,7 +15,7 @@ from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.model_names import errors_name_model
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.web.dialects.hosted_names import require_hosted_name
-from orchestrator.web.dialects.model_selection import max_input_images
+from orchestrator.web.dialects.input_image_models import max_input_images, suggest_image_models
 from orchestrator.web.dialects.run_input import to_run_request
 from orchestrator.web.http.request_model import RequestModel
 
@@ -88,9 +88,10 @@ def _to_fields(body: TextToImageRequest, catalog: Catalog, name: str, accept: st
     fields = {name: value for name, value in (body.parameters or {}).items() if value is not None}
     input_field = _input_field(body)
     if input_field == "image" and not any(map(max_input_images, catalog.models_of(name))):
+        models = suggest_image_models(catalog)
         raise InvalidRequest(
             f"Model {name} does not accept input images, which `inputs` is beside a `prompt` in `parameters`;"
-            " send the text as `inputs`",
+            f" send the text as `inputs`{', or ' if models else ''}{models}",
             code="unknown_parameter",
             param="prompt",
         )

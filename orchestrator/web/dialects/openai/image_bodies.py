@@ -118,7 +118,15 @@ class ImageInputRequestBody(ImageRequestBody):
     def input_images(self) -> list[str | bytes]:
         """Return all input images in order. Raises InvalidRequest."""
         first = self.image if isinstance(self.image, list) else [] if self.image is None else [self.image]
-        return [unwrap_image_input(image, "image") for image in (*first, *(self.images or ()))]
+        return [
+            *(unwrap_image_input(image, "image") for image in first),
+            *(unwrap_image_input(image, "images") for image in self.images or ()),
+        ]
+
+    @property
+    def last_image_field(self) -> str:
+        """The field with the last input image."""
+        return "images" if self.images else "image"
 
     def to_generation_request(
         self, model: Model, params: ModelParameters, idempotency_key: str | None

@@ -14,6 +14,7 @@ from orchestrator.jobs import Output
 from orchestrator.number_text import parse_decimal
 from orchestrator.web.dialects.dimensions import size_to_dimensions
 from orchestrator.web.dialects.image_formats import check_image_format
+from orchestrator.web.dialects.input_image_models import PREFERRED_EDIT_MODELS
 from orchestrator.web.dialects.lora_fields import LoraFields, lora_params
 from orchestrator.web.dialects.model_selection import (
     ImageToImageTask,
@@ -30,9 +31,7 @@ from orchestrator.web.dialects.openai.image_bodies import (
 from orchestrator.web.dialects.parameter_names import ModelParameters, take_parameters
 from orchestrator.web.dialects.request_body import RequestBody, names_sent_fields
 
-#: Models for edits that name none: the first that accepts the images and the mask, then any other that does.
-PREFERRED_EDIT_MODELS = ("flux-1-kontext-dev", "qwen-image-edit", "flux-2-dev", "flux-1-fill-dev")
-#: The same for variations, which have no prompt.
+#: Models for variations that name none: the first that accepts the image, then any other that does.
 PREFERRED_VARIATION_MODELS = ("flux-1-redux-dev",)
 
 #: Fields of bodies of videos that those of images do not have.
@@ -68,7 +67,7 @@ def to_edit_request(
         )
 
     def translate(has_mask: bool) -> GenerationRequest:
-        task = ImageToImageTask(image_count=len(images), has_mask=has_mask)
+        task = ImageToImageTask(image_count=len(images), image_field=body.last_image_field, has_mask=has_mask)
         model = task.select_model(catalog, body.model, PREFERRED_EDIT_MODELS)
         params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
         return body.to_generation_request(model, params, idempotency_key)

@@ -25,8 +25,14 @@ from orchestrator.web.dialects.dimensions import (
     seconds_to_frames,
     size_to_dimensions,
 )
+from orchestrator.web.dialects.input_image_models import (
+    max_input_images,
+    refusals_name_models,
+    suggest_models,
+    takes_images,
+)
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields
-from orchestrator.web.dialects.model_selection import max_input_images, to_image_params
+from orchestrator.web.dialects.model_selection import to_image_params
 from orchestrator.web.dialects.openai.image_bodies import ImageInput, unwrap_image_input
 from orchestrator.web.dialects.openai.images import find_size_field, pass_parameters
 from orchestrator.web.dialects.openai.schemas import VideoError, VideoResource
@@ -110,17 +116,22 @@ def to_request(
     )
     model = next((each for each in candidates if _can_generate(each, body, form=form)), candidates[0])
     if not model.makes_video:
+        models = suggest_models(
+            [*_candidate_models(catalog, has_image=bool(images)), *catalog],
+            lambda other: takes_images(other, 1, for_video=True) if images else other.kind is ModelKind.VIDEO,
+        )
         raise InvalidRequest(
-            f"Model {model.id} does not make videos; `GET /v1/models` lists those of type video and i2v",
+            f"Model {model.id} does not make videos; {models or '`GET /v1/models` lists all models'}",
             code="unsupported_model",
             param="model",
         )
-    if images and not max_input_images(model):
-        raise InvalidRequest(
-            f"Model {model.id} does not accept an `input_reference`",
-            code="unsupported_input_reference",
-            param="input_reference",
-        )
+    with refusals_name_models(model, catalog):
+        if images and not max_input_images(model):
+            raise InvalidRequest(
+                f"Model {model.id} does not accept an `input_reference`",
+                code="unsupported_input_reference",
+                param="input_reference",
+            )
     params = _video_params(body, model, form=form).extended(to_image_params(model, images))
     request = body.to_generation_request(model, params, idempotency_key)
     if body.seconds is None or not _is_rate_open(params, model):

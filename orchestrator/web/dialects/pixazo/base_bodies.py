@@ -21,8 +21,9 @@ from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.similar_names import find_similar
 from orchestrator.web.dialects.dimensions import asked_aspect_ratio, pixels_by_shape, size_to_dimensions
+from orchestrator.web.dialects.input_image_models import max_input_images
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
-from orchestrator.web.dialects.model_selection import check_image_count, max_input_images, to_image_params
+from orchestrator.web.dialects.model_selection import check_image_count, to_image_params
 from orchestrator.web.dialects.parameter_names import (
     WITHOUT_EFFECT,
     ModelParameters,

@@ -12,6 +12,7 @@ from orchestrator.catalog.tasks import find_tasks
 from orchestrator.intake.name_defaults import default_params
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import Job, JobRecord, Output
+from orchestrator.web.dialects.input_image_models import refusals_name_models
 from orchestrator.web.dialects.model_selection import (
     check_image_count,
     check_mask,
@@ -60,8 +61,9 @@ def to_request(
     def translate(has_mask: bool) -> GenerationRequest:
         tasks = find_tasks(image_count=len(images), has_mask=has_mask)
         model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
-        check_image_count(model, len(images))
-        check_mask(model, has_mask=has_mask)
+        with refusals_name_models(model, catalog, len(images)):
+            check_image_count(model, len(images), body.last_image_field)
+            check_mask(model, has_mask=has_mask)
         params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)
         return body.to_generation_request(model, params, idempotency_key)
 

@@ -33,6 +33,7 @@ from orchestrator.web.dialects.dimensions import (
     size_to_dimensions,
 )
 from orchestrator.web.dialects.ids import job_id_to_uuid
+from orchestrator.web.dialects.input_image_models import refusals_name_models
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
 from orchestrator.web.dialects.model_selection import (
     check_image_count,
@@ -149,7 +150,8 @@ def to_request(
     def translate(has_mask: bool) -> GenerationRequest:
         tasks = find_tasks(image_count=len(images), has_mask=has_mask)
         model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
-        return _to_request(body, model, idempotency_key)
+        with refusals_name_models(model, catalog, len(images)):
+            return _to_request(body, model, idempotency_key)
 
     return with_fill(translate, has_image=bool(images), has_mask=bool(body.passed_fields.get("mask")))
 
@@ -162,7 +164,7 @@ def _to_request(body: PixelApiGenerateBody, model: Model, idempotency_key: str |
         given = str(passed.values["n"])[:20]
         raise invalid_field("n", f"must be 1: a generation is one image (got {given})")
     passed = _with_size(passed, body, model)
-    check_image_count(model, len(images))
+    check_image_count(model, len(images), "images" if body.images else "image")
     passed = passed.extended(to_image_params(model, images)).with_computed(lora_params(body, model))
     params = {**passed.values}
     if name in MODEL_LIMITS:

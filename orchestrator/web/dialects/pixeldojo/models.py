@@ -10,7 +10,7 @@ from orchestrator.billing.price_book import PriceBook, to_billable_work
 from orchestrator.catalog import Catalog, Model, ModelKind
 from orchestrator.intake.name_defaults import default_params
 from orchestrator.web.dialects.credits import to_json_number
-from orchestrator.web.dialects.model_selection import max_input_images
+from orchestrator.web.dialects.input_image_models import max_input_images
 from orchestrator.web.dialects.pixeldojo.schemas import (
     CreditCost,
     PixelDojoModelDetails,

@@ -23,7 +23,7 @@ from orchestrator.web.dialects.dimensions import (
     DEFAULT_FPS,
     aspect_ratio_to_dimensions,
 )
-from orchestrator.web.dialects.model_selection import max_input_images
+from orchestrator.web.dialects.input_image_models import max_input_images
 
 #: The resolutions that a schema lists, if the model has them.
 RESOLUTION_NAMES = (

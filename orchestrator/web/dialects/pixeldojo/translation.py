@@ -32,11 +32,11 @@ from orchestrator.web.dialects.dimensions import (
     seconds_to_frames,
     size_to_dimensions,
 )
+from orchestrator.web.dialects.input_image_models import max_input_images, refusals_name_models
 from orchestrator.web.dialects.lora_fields import LORA_FIELDS, LoraFields, lora_params
 from orchestrator.web.dialects.model_selection import (
     check_image_count,
     image_field_names,
-    max_input_images,
     to_image_params,
     with_fill,
 )
@@ -87,16 +87,15 @@ def to_request(
 
     def translate(has_mask: bool) -> GenerationRequest:
         model = catalog.resolve(api_id, *find_tasks(image_count=image_count, has_mask=has_mask))
-        return _to_request(api_id, body, catalog, model, idempotency_key)
+        with errors_name_model(api_id, catalog), refusals_name_models(model, catalog, image_count):
+            return _to_request(api_id, body, model, idempotency_key)
 
     return with_fill(translate, has_image=bool(image_count), has_mask=bool(body.passed_fields.get("mask")))
 
 
-def _to_request(
-    api_id: str, body: RunBody, catalog: Catalog, model: Model, idempotency_key: str | None
-) -> GenerationRequest:
+def _to_request(api_id: str, body: RunBody, model: Model, idempotency_key: str | None) -> GenerationRequest:
     """Translate the body of a run for the model that serves it. Raises InvalidRequest."""
-    with errors_name_model(api_id, catalog), errors_name_fields(body.given_names):
+    with errors_name_fields(body.given_names):
         passed = dict(body.passed_fields)
         raw = passed.pop("raw", None) if has_raw_mode(api_id, model) else None
         params = take_parameters(model, passed, body.taken_fields(model))

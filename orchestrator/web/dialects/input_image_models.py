@@ -1,0 +1,98 @@
+"""Which models take input images and masks, and refusals of those that name such models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+from orchestrator.catalog import Catalog, Model
+from orchestrator.catalog.manifest import ModelKind
+from orchestrator.catalog.parameters.values import ImageListParameter, ImageParameter
+from orchestrator.errors import InvalidRequest
+from orchestrator.intake.field_names import split_item
+from orchestrator.web.dialects.parameter_names import SYNONYMS
+
+#: Parameters that a request with input images can fill.
+_FILLABLE_PARAMETERS = frozenset({"prompt", "image", "images", "mask"})
+_IMAGE_FIELDS = frozenset({"image", "images", "input_reference"})
+_REFUSALS = frozenset(
+    {"too_many_images", "unknown_parameter", "unsupported_mask", "unsupported_input_reference"}
+)
+#: Models for edits that name none: the first that accepts the images and the mask, then any other that does.
+PREFERRED_EDIT_MODELS = ("flux-1-kontext-dev", "qwen-image-edit", "flux-2-dev", "flux-1-fill-dev")
+#: How many models an error message suggests.
+_MAX_SUGGESTIONS = 5
+
+
+def max_input_images(model: Model) -> int:
+    """Return how many input images a request to the model may have, not counting masks."""
+    single, several = model.parameters.get("image"), model.parameters.get("images")
+    return int(isinstance(single, ImageParameter)) + (
+        several.max_items if isinstance(several, ImageListParameter) else 0
+    )
+
+
+def takes_images(
+    model: Model,
+    image_count: int,
+    *,
+    has_mask: bool = False,
+    has_prompt: bool = True,
+    for_video: bool = False,
+) -> bool:
+    """Whether such a request provides all that the model requires, and the model takes all that it has."""
+    required = {name for name, spec in model.parameters.items() if spec.required}
+    makes_it = model.makes_video if for_video else model.kind is ModelKind.IMAGE and model.makes_images
+    return (
+        makes_it
+        and required <= _FILLABLE_PARAMETERS
+        and (has_prompt or "prompt" not in required)
+        and 0 < max_input_images(model) >= image_count
+        and not (has_mask and "mask" not in model.parameters)
+    )
+
+
+def suggest_models(candidates: Iterable[Model], is_suitable: Callable[[Model], bool]) -> str:
+    """Return "use one of: ..." with the first suitable models, or nothing if there is none."""
+    suitable = dict.fromkeys(model.id for model in candidates if is_suitable(model))
+    shown = ", ".join(islice(suitable, _MAX_SUGGESTIONS))
+    more = ", ..." if len(suitable) > _MAX_SUGGESTIONS else ""
+    return f"use one of: {shown}{more}" if suitable else ""
+
+
+def suggest_image_models(
+    catalog: Catalog, image_count: int = 1, *, has_mask: bool = False, for_video: bool = False
+) -> str:
+    """Return "use one of: ..." with models that make an image, or a video, of such images; or nothing."""
+    preferred = [catalog[name] for name in PREFERRED_EDIT_MODELS if name in catalog]
+    count = max(image_count, 1)
+    return suggest_models(
+        [*preferred, *catalog],
+        lambda model: takes_images(model, count, has_mask=has_mask, for_video=for_video),
+    )
+
+
+@contextmanager
+def refusals_name_models(model: Model, catalog: Catalog, image_count: int = 1) -> Iterator[None]:
+    """Make the refusal of input images or a mask, which `model` does not take, name models that do.
+
+    They make what `model` makes, of `image_count` images or more; those for editing come first.
+    """
+    try:
+        yield
+    except InvalidRequest as error:
+        field = split_item(error.param or "")[0]
+        name = SYNONYMS.get(field, field)
+        has_mask = name == "mask"
+        takes_it = "mask" in model.parameters if has_mask else max_input_images(model) >= image_count
+        if error.code not in _REFUSALS or takes_it or not (has_mask or name in _IMAGE_FIELDS):
+            raise
+        models = suggest_image_models(catalog, image_count, has_mask=has_mask, for_video=model.makes_video)
+        if not has_mask and max_input_images(model):
+            message = f"{error.message}; {models}" if models else error.message
+        else:
+            refused = "a mask" if has_mask else "input images"
+            way_out = f"omit `{error.param}`, or {models}" if models else f"omit `{error.param}`"
+            message = f"Model {model.id} does not accept {refused}; {way_out}"
+        raise InvalidRequest(message, code=error.code, param=error.param) from error

@@ -13,7 +13,7 @@ service does, and does nothing else.
 
 With `--pin` the processes of service and relay have one core, and everything else the others. With
 `--job-seconds` each prompt takes so long, and two callers for each instance keep it busy: images per second
-of the service as a share of those of the bare client.
+of each way as a share of those of the bare client.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ from scripts.child_servers import ServerProcess, create_api_key, run_server, run
 INSTANCES = 32
 CALLERS = (1, 16, 128)
 WAYS = ("service, b64_json", "service, url", "relay", "bare client", "floor")
+#: What is measured where instances are busy, unless other ways are chosen; the first is the reference.
+BUSY_WAYS = ("bare client", "service, url", "service, b64_json")
 #: Side of a square picture of noise, by what its file has: PNG cannot compress noise.
 PICTURES = {"64 kB": 146, "1.5 MB": 707}
 WARM_UP_SECONDS = 2.0
@@ -185,14 +187,15 @@ def run_null_instances(
         yield [process.pid for process in processes], [f"http://127.0.0.1:{int(port)}" for port in ports]
 
 
-def pin_to_one_core(service: int, relay: int) -> None:
+def pin_to_one_core(service: int, relay: int | None) -> None:
     """Give the processes of service and relay one core, and all children and this process the others."""
     first, *others = sorted(os.sched_getaffinity(0))
     for child in psutil.Process(service).children(recursive=True):
         set_affinity(child.pid, others)
     set_affinity(os.getpid(), others)
     set_affinity(service, [first])
-    set_affinity(relay, [first])
+    if relay is not None:
+        set_affinity(relay, [first])
 
 
 def set_affinity(pid: int, cores: Sequence[int]) -> None:
@@ -215,10 +218,10 @@ def find_s3(data: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Bed:
-    """A service and a relay with null instances that are up."""
+    """A service with null instances that are up, and a relay if it is measured."""
 
     service: ServerProcess
-    relay: ServerProcess
+    relay: ServerProcess | None
     key: str
     s3: Mapping[str, str]
     null_pids: Sequence[int]
@@ -228,17 +231,20 @@ class Bed:
 
     def ways(self, callers: int) -> dict[str, AbstractAsyncContextManager[Make]]:
         """Return what makes an image, by name."""
-        return {
+        ways: dict[str, AbstractAsyncContextManager[Make]] = {
             "service, b64_json": service_caller(self.service.url, self.key, "b64_json"),
             "service, url": service_caller(self.service.url, self.key, "url"),
-            "relay": relay_caller(self.relay.url),
             "bare client": bare_caller(self.urls, callers),
             "floor": floor_caller(self.directory, self.s3, self.picture),
         }
+        if self.relay is not None:
+            ways["relay"] = relay_caller(self.relay.url)
+        return ways
 
     def sampler(self, way: str) -> Callable[[], Sample] | None:
         """Return what samples the CPU while this way is measured; None for a way within this process."""
-        measured = {"service": self.service.pid, "relay": self.relay.pid}.get(way.partition(",")[0])
+        relay = self.relay.pid if self.relay else None
+        measured = {"service": self.service.pid, "relay": relay}.get(way.partition(",")[0])
         return partial(sample, self.service.pid, measured, self.null_pids) if measured else None
 
 
@@ -264,18 +270,16 @@ def run_bed(options: argparse.Namespace, side: int, directory: Path) -> Iterator
             run_service("--instances", ",".join(urls), log=data / "log", environment=environment)
         )
         key, s3 = create_api_key(data), find_s3(data)
-        relay = stack.enter_context(
-            run_server(
-                [sys.executable, "-m", "scripts.bench.relay", "--instances", ",".join(urls)],
-                "/readyz",
-                log=directory / f"relay-{side}.log",
-                environment={f"RELAY_S3_{name.upper()}": value for name, value in s3.items()},
-            )
-        )
+        relay = None
+        if "relay" in options.ways:
+            command = [sys.executable, "-m", "scripts.bench.relay", "--instances", ",".join(urls)]
+            access = {f"RELAY_S3_{name.upper()}": value for name, value in s3.items()}
+            log = directory / f"relay-{side}.log"
+            relay = stack.enter_context(run_server(command, "/readyz", log=log, environment=access))
         if options.pin:
             for pid in null_pids:
                 set_affinity(pid, sorted(os.sched_getaffinity(0))[1:])
-            pin_to_one_core(service.pid, relay.pid)
+            pin_to_one_core(service.pid, relay.pid if relay else None)
         yield Bed(service, relay, key, s3, null_pids, urls, picture, directory)
 
 
@@ -283,34 +287,32 @@ async def measure(options: argparse.Namespace, kind: str, bed: Bed) -> dict[str,
     """Return the rows of one size of pictures."""
     rows: dict[str, Any] = {}
     for callers in options.callers:
-        for name, way in bed.ways(callers).items():
-            if name not in options.ways:
-                continue
-            async with way as make:
+        for name in options.ways:
+            async with bed.ways(callers)[name] as make:
                 row = (await drive(make, callers, options.seconds, bed.sampler(name), options.warm_up)).row()
             rows[f"{kind}, {callers} callers, {name}"] = row
             print_row(f"{kind:>7} {callers:>4} callers  {name:18}", row)
     return rows
 
 
-async def measure_share(options: argparse.Namespace, bed: Bed) -> dict[str, Any]:
-    """Return the images per second of the bare client and of the service, and their ratio.
+async def measure_share(options: argparse.Namespace, kind: str, bed: Bed) -> dict[str, Any]:
+    """Return the images per second of each way, and their ratio to those of the bare client.
 
     Instances are always busy, because each has a prompt that waits.
     """
     callers, counts = 2 * len(bed.urls), {}
-    for name in ("bare client", "service, url", "service, b64_json"):
+    for name in dict.fromkeys((BUSY_WAYS[0], *options.ways)):
         async with bed.ways(callers)[name] as make:
             measured = await drive(make, callers, options.seconds, warm_up=3 * options.job_seconds)
         counts[name] = len(measured.seconds)
-    bare = counts["bare client"]
+    bare = counts[BUSY_WAYS[0]]
     found = {
         name: {"per_second": round(count / options.seconds, 2), "share": round(count / bare, 3)}
         for name, count in counts.items()
     }
     for name, row in found.items():
         print(f"{name:18} {row['per_second']:7.2f}/s  {row['share']:.3f} of the bare client", flush=True)
-    return {"job_seconds": options.job_seconds, "callers": callers, **found}
+    return {kind: {"job_seconds": options.job_seconds, "callers": callers, **found}}
 
 
 def print_row(title: str, row: Mapping[str, Any]) -> None:
@@ -324,30 +326,46 @@ def print_row(title: str, row: Mapping[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="2 seconds of each, small pictures, not saved")
+    parser.add_argument(
+        "--quick", action="store_true", help="2 seconds of each and small pictures unless given, not saved"
+    )
     parser.add_argument("--old-way", action="store_true", help="instances without the node pack")
     parser.add_argument("--pin", action="store_true", help="service and relay on one core")
     parser.add_argument("--job-seconds", type=float, default=0.0, help="that a prompt takes (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each combination (%(default)s)")
+    parser.add_argument("--seconds", type=float, help="of each combination (8)")
     parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="before it (%(default)s)")
-    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS)
-    parser.add_argument("--pictures", nargs="+", choices=PICTURES, default=[*PICTURES])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    options = parser.parse_args()
-    if options.pin and len(os.sched_getaffinity(0)) < 2:
-        parser.error("--pin: service and relay, and everything else, need a core each; this machine has one")
-    if options.quick:
-        options.seconds, options.pictures = 2.0, ["64 kB"]
+    parser.add_argument("--callers", type=int, nargs="+", help=f"not with --job-seconds {CALLERS}")
+    parser.add_argument("--pictures", nargs="+", choices=PICTURES)
+    parser.add_argument("--ways", nargs="+", choices=WAYS)
+    options = choose(parser)
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
-        for kind in options.pictures if not options.job_seconds else ["1.5 MB"]:
+        for kind in options.pictures:
             with run_bed(options, PICTURES[kind], Path(directory)) as bed:
-                measured = measure_share(options, bed) if options.job_seconds else measure(options, kind, bed)
-                rows |= asyncio.run(measured)
+                measure_kind = measure_share if options.job_seconds else measure
+                rows |= asyncio.run(measure_kind(options, kind, bed))
     if not options.quick:
         name = "throughput" + "_old_way" * options.old_way + "_one_core" * options.pin
         name += "_busy" * bool(options.job_seconds)
         save_results(name, {"instances": INSTANCES, "cores": os.cpu_count(), "rows": rows})
+
+
+def choose(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the options, with what is measured where the command line does not say it."""
+    options = parser.parse_args()
+    if options.pin and len(os.sched_getaffinity(0)) < 2:
+        parser.error("--pin: service and relay, and everything else, need a core each; this machine has one")
+    is_busy = options.job_seconds > 0
+    if is_busy and options.callers:
+        parser.error("--callers: with --job-seconds there are two for each instance; leave it out")
+    if is_busy and "floor" in (options.ways or ()):
+        parser.error("--ways: floor runs no prompt, which --job-seconds is for; leave it out")
+    usual = ["64 kB"] if options.quick else ["1.5 MB"] if is_busy else [*PICTURES]
+    options.pictures = options.pictures or usual
+    options.ways = options.ways or (BUSY_WAYS if is_busy else WAYS)
+    options.callers = options.callers or CALLERS
+    options.seconds = options.seconds or (2.0 if options.quick else 8.0)
+    return options
 
 
 if __name__ == "__main__":

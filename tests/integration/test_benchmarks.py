@@ -81,6 +81,28 @@ def test_images_through_the_service_are_compared_with_a_relay() -> None:
 
 
 @pytest.mark.slow
+def test_a_share_of_busy_instances_is_of_the_ways_that_were_chosen() -> None:
+    words = ("--quick", "--job-seconds", "0.3", "--ways", "service, url")
+    done = run_benchmark("throughput", *words, timeout=200)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^([a-z, ]+?) +([\d.]+)/s +([\d.]+) of the bare client$", done.stdout, re.MULTILINE)
+    assert [way for way, *_ in rows] == ["bare client", "service, url"]
+    assert all(float(rate) > 0 and float(share) > 0 for _, rate, share in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--callers", "4"), "--callers: with --job-seconds there are two for each instance; leave it out"),
+        (("--ways", "floor"), "--ways: floor runs no prompt, which --job-seconds is for; leave it out"),
+    ],
+)
+def test_says_what_busy_instances_do_not_go_with(words: tuple[str, ...], said: str) -> None:
+    done = run_benchmark("throughput", "--job-seconds", "1", *words, timeout=60)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.slow
 def test_sampling_with_a_network_needs_a_gpu_and_says_so() -> None:
     done = run_benchmark("gpu_time", "--flux", "bf16,nvfp4", timeout=120, CUDA_VISIBLE_DEVICES="")
     assert (done.returncode, done.stdout) == (1, "")

@@ -66,7 +66,7 @@ async def test_a_video_and_its_remix(client: openai.AsyncOpenAI) -> None:  # noq
         model="test-video",
         prompt="waves",
         seconds="4",
-        size="256x256",  # type: ignore[arg-type]
+        size="256x256",
         poll_interval_ms=100,
     )
     assert (made.status, made.seconds, made.progress) == ("completed", "4", 100)

@@ -39,11 +39,11 @@ def video(service: ServiceProcess, own_key: str) -> str:
     with openai.OpenAI(base_url=f"{service.url}/v1", api_key=own_key, max_retries=0) as client:
         made = client.videos.create(
             prompt="waves",
-            size="320x256",  # type: ignore[arg-type]
+            size="320x256",
             extra_body=SHORT | {"seed": 5},
         )
         assert (made.status, made.progress) in {("queued", 0), ("in_progress", made.progress)}
-        return client.videos.poll(made.id, poll_interval_ms=50).id
+        return str(client.videos.poll(made.id, poll_interval_ms=50).id)
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_makes_a_video_from_an_image(client: openai.OpenAI) -> None:
     done = client.videos.create_and_poll(
         prompt="zoom in",
         input_reference=("start.png", png(320, 256), "image/png"),
-        size="320x256",  # type: ignore[arg-type]
+        size="320x256",
         extra_body={"num_frames": 9},
         poll_interval_ms=50,
     )
@@ -144,7 +144,7 @@ def test_converts_seconds_to_frames(client: openai.OpenAI, service: ServiceProce
     video = client.videos.create(
         prompt="waves",
         seconds="4",
-        size="256x256",  # type: ignore[arg-type]
+        size="256x256",
         extra_body={"steps": 1},
     )
     assert video.seconds == "4"
@@ -157,8 +157,8 @@ def test_a_length_has_fractions_of_seconds(client: openai.OpenAI) -> None:
     done = client.videos.create_and_poll(
         model="wan2.1-t2v-fast",
         prompt="waves",
-        seconds="4.5",  # type: ignore[arg-type]
-        size="256x256",  # type: ignore[arg-type]
+        seconds="4.5",
+        size="256x256",
         extra_body={"steps": 1, "fps": 8},
         poll_interval_ms=50,
     )
@@ -167,7 +167,7 @@ def test_a_length_has_fractions_of_seconds(client: openai.OpenAI) -> None:
         client.videos.create(
             model="wan2.1-t2v-fast",
             prompt="waves",
-            seconds="4.3",  # type: ignore[arg-type]
+            seconds="4.3",
             extra_body={"fps": 8},
         )
 
@@ -177,7 +177,7 @@ def test_lists_videos_in_pages(service: ServiceProcess) -> None:
         made = [
             client.videos.create(
                 prompt=f"waves {number}",
-                size="256x256",  # type: ignore[arg-type]
+                size="256x256",
                 extra_body={"num_frames": 5},
             ).id
             for number in range(5)
@@ -193,7 +193,7 @@ def test_lists_videos_in_pages(service: ServiceProcess) -> None:
 def test_does_not_find_a_deleted_video(client: openai.OpenAI) -> None:
     made = client.videos.create(
         prompt="waves",
-        size="256x256",  # type: ignore[arg-type]
+        size="256x256",
         extra_body={"num_frames": 5},
     )
     deleted = client.videos.delete(made.id)
@@ -211,7 +211,7 @@ def test_deleting_a_video_deletes_its_file(
     first, twin = (
         client.videos.create_and_poll(
             prompt="waves",
-            size="256x256",  # type: ignore[arg-type]
+            size="256x256",
             extra_body={"num_frames": 5, "seed": 77},
             poll_interval_ms=50,
         )
@@ -241,7 +241,7 @@ def test_does_not_find_videos_of_other_accounts(service: ServiceProcess, video: 
 
 
 async def test_progress_grows_while_a_video_is_generated(paced_client: openai.AsyncOpenAI) -> None:
-    video = await paced_client.videos.create(prompt="waves", size="256x256")  # type: ignore[arg-type]
+    video = await paced_client.videos.create(prompt="waves", size="256x256")
     with pytest.raises(openai.NotFoundError) as early:
         await paced_client.videos.download_content(video.id)
     assert early.value.code == "video_not_ready"

@@ -73,7 +73,7 @@ def test_one_name_generates_edits_fills_and_varies(client: openai.OpenAI) -> Non
     for response in made:
         assert response.data
         assert size_of(base64.b64decode(response.data[0].b64_json or ""))
-        assert response.usage.model == "gpt-image-1"  # type: ignore[union-attr]
+        assert response.usage.model == "gpt-image-1"
 
 
 @pytest.mark.slow

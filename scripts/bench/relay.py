@@ -57,6 +57,8 @@ class Instance:
         self._storage = storage
         self._client_id = uuid4().hex
         self._runs: dict[str, Run] = {}
+        #: Set while messages are read.
+        self.is_connected = False
         self._ended: deque[str] = deque()
         self._is_forgetting = False
 
@@ -64,26 +66,34 @@ class Instance:
         """Read the messages of the instance."""
         address = f"{self._url.replace('http', 'ws', 1)}/ws?clientId={self._client_id}"
         async with connect(address, max_size=None, compression=None) as socket:
-            async for frame in socket:
-                event = json.loads(frame)
-                run = self._runs.get(event["data"].get("prompt_id"))
-                if run is None:
-                    continue
-                if event["type"] == ENCODED_EVENT:
-                    (run.file,), run.revision = event["data"]["files"], event["data"]["revision"]
-                    run.encoded.set()
-                elif event["type"] == "execution_success":
-                    run.ended.set()
+            self.is_connected = True
+            try:
+                async for frame in socket:
+                    self._handle(json.loads(frame))
+            finally:
+                self.is_connected = False
+
+    def _handle(self, event: Mapping[str, Any]) -> None:
+        run = self._runs.get(event["data"].get("prompt_id"))
+        if run is None:
+            return
+        if event["type"] == ENCODED_EVENT:
+            (run.file,), run.revision = event["data"]["files"], event["data"]["revision"]
+            run.encoded.set()
+        elif event["type"] == "execution_success":
+            run.ended.set()
 
     async def make_image(self, graph: Mapping[str, Any]) -> str:
         """Run a graph and have its image stored; return the key of the image."""
         prompt_id = str(uuid4())
         run = self._runs[prompt_id] = Run()
         body = {"prompt": graph, "prompt_id": prompt_id, "client_id": self._client_id}
-        await self._post("prompt", body)
-        await run.ended.wait()
-        await run.encoded.wait()
-        del self._runs[prompt_id]
+        try:
+            await self._post("prompt", body)
+            await run.ended.wait()
+            await run.encoded.wait()
+        finally:
+            del self._runs[prompt_id]
         file = run.file
         key = f"outputs/{prompt_id}/{file['sha256']}.png"
         url = self._storage.presigned_put_object(BUCKET, key, timedelta(minutes=5))
@@ -124,8 +134,9 @@ class Relay:
         params = model.example_params(width=256, height=256, seed=1)
         rendered = model.render_graph(params, filename_prefix="relay")
         self._graph = replace_savers(rendered, [output.node for output in model.outputs])
-        #: Each in its turn, once they are connected.
-        self._instances: Iterator[Instance] = iter(())
+        self._instances: list[Instance] = []
+        #: Each of them in its turn.
+        self._turns: Iterator[Instance] = iter(())
         self._tasks: set[asyncio.Task[None]] = set()
 
     def application(self) -> web.Application:
@@ -137,19 +148,20 @@ class Relay:
     async def _connect(self, _: web.Application) -> AsyncIterator[None]:
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
-            instances = [Instance(url, http, self._storage) for url in self._urls]
-            self._instances = itertools.cycle(instances)
-            listeners = [asyncio.create_task(one.listen()) for one in instances]
+            self._instances = [Instance(url, http, self._storage) for url in self._urls]
+            self._turns = itertools.cycle(self._instances)
+            listeners = [asyncio.create_task(one.listen()) for one in self._instances]
             yield
             for task in listeners:
                 task.cancel()
 
     async def _is_ready(self, _: web.Request) -> web.Response:
-        return web.Response()
+        is_ready = all(one.is_connected for one in self._instances)
+        return web.Response(status=200 if is_ready else 503)
 
     async def _make_image(self, request: web.Request) -> web.Response:
         await request.json()
-        instance = next(self._instances)
+        instance = next(self._turns)
         key = await instance.make_image(self._graph)
         task = asyncio.create_task(instance.forget_ended())
         self._tasks.add(task)

@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli.commands.generate import parse_params
 from orchestrator.cli.main import build_app
 from orchestrator.cli.service_access.operator_jobs import format_usd_value
-from orchestrator.cli.terminal.console import format_cents
+from orchestrator.cli.terminal.console import describe_cents, format_cents
 from orchestrator.cli.terminal.numbers import integer_between, number_at_least
 
 
@@ -86,5 +86,6 @@ def test_values_of_parameters_are_numbers_in_plain_digits_or_text() -> None:
 def test_amounts_are_written_whole_and_without_exponents() -> None:
     cents = {1.0: "1", 1.0092: "1.0092", 0.0003: "0.0003", 0.0: "0", 123456.78: "123456.78"}
     assert {value: format_cents(value) for value in cents} == cents
+    assert [describe_cents(value) for value in (1.0, 1.5, 0.0)] == ["1 cent", "1.5 cents", "0 cents"]
     usd = {0.000003: "0.000003", 0.01: "0.01", -0.25: "-0.25", 1234567.5: "1234567.50"}
     assert {value: format_usd_value(value) for value in usd} == usd

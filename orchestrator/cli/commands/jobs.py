@@ -30,6 +30,7 @@ from orchestrator.cli.terminal.console import (
     DataDirOption,
     JsonOption,
     UrlOption,
+    describe_cents,
     format_cents,
     print_json,
     print_json_or,
@@ -135,7 +136,7 @@ def wait(id: JobId, url: UrlOption = None, key: KeyOption = "", json: JsonOption
         print_json(job)
     require_completed(job)
     if not json:
-        typer.echo(f"{job['jobId']} completed: {format_cents(job['costCents'])} cents")
+        typer.echo(f"{job['jobId']} completed: {describe_cents(job['costCents'])}")
 
 
 @app.command()
@@ -158,7 +159,7 @@ def cancel(
         operator_jobs.act_on_job(id, "cancel", url=url, data_dir=data_dir, json=json)
         return
     before, job = asyncio.run(_cancel(url, key, id))
-    cost = f", {format_cents(job['costCents'])} cents" if job["status"] == "completed" else ""
+    cost = f", {describe_cents(job['costCents'])}" if job["status"] == "completed" else ""
     was = (
         f"was {job['status']} already{cost}"
         if before["status"] in FINAL_STATUSES

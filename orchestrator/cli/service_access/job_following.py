@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from comfy_instances.tasks import spawn
 from orchestrator.cli.service_access.service_client import ServiceClient
-from orchestrator.cli.terminal.console import CliError, err, format_cents, print_note
+from orchestrator.cli.terminal.console import CliError, describe_cents, err, print_note
 
 Job = dict[str, Any]
 
@@ -101,7 +101,7 @@ def _describe_cancelled(job: Job) -> str:
     if job["status"] == "completed":
         return (
             f"job {job['jobId']} had completed before it could be cancelled, for"
-            f" {format_cents(job['costCents'])} cents;"
+            f" {describe_cents(job['costCents'])};"
             f" get its results with `pixelfactory jobs download {job['jobId']}`"
         )
     return f"job {job['jobId']} is {job['status']}"

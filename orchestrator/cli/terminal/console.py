@@ -64,6 +64,12 @@ def format_cents(cents: float) -> str:
     return f"{cents:.4f}".rstrip("0").rstrip(".")
 
 
+def describe_cents(cents: float) -> str:
+    """Write an amount with its unit: `1 cent`, `1.5 cents`."""
+    number = format_cents(cents)
+    return f"{number} cent" if number == "1" else f"{number} cents"
+
+
 def print_note(message: str) -> None:
     """Print what a command has chosen by itself as one line on stderr."""
     err.print(printable(message), style="dim", highlight=False, markup=False)

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from orchestrator.catalog import Model
 from orchestrator.catalog.parameters.values import MAX_SEED
-from orchestrator.errors import invalid_field
+from orchestrator.errors import InvalidRequest, invalid_field
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.media.formats import ImageEncoding
 from orchestrator.web.dialects.dimensions import SizeField
@@ -191,6 +191,8 @@ def unwrap_image_input(image: ImageInput, field: str) -> str | bytes:
         others = image.keys() - {*keys} - _DESCRIBING_KEYS
         if len(keys) != 1 or others:
             wrong = f"; `{next(iter(others))[:40]}` is not supported" if others else ""
-            raise invalid_field(field, f"must contain one of {', '.join(_IMAGE_KEYS)}{wrong}")
+            error = invalid_field(field, f"must contain one of {', '.join(_IMAGE_KEYS)}{wrong}")
+            code = "invalid_image" if field == "images" else error.code
+            raise InvalidRequest(error.message, code=code, param=field)
         image = image[keys[0]]  # type: ignore[assignment]
     return image

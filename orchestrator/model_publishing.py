@@ -19,6 +19,7 @@ from orchestrator.catalog.publishing.draft_catalog import parse_files
 from orchestrator.catalog.publishing.installed_nodes import InstalledNodes
 from orchestrator.catalog.publishing.publisher import Change, ModelPublisher
 from orchestrator.catalog.publishing.records import Author, ModelRecord
+from orchestrator.catalog.publishing.refusals import incomplete, unusable
 from orchestrator.catalog.publishing.result_counts import BATCH
 from orchestrator.catalog.publishing.submission import (
     Knowledge,
@@ -26,8 +27,6 @@ from orchestrator.catalog.publishing.submission import (
     SubmittedModel,
     build_model,
     check_publishable,
-    incomplete,
-    unusable,
 )
 from orchestrator.catalog.publishing.version_files import (
     GRAPH_NAME,

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from aiohttp import web
 
@@ -176,15 +177,12 @@ async def run_service(
         await dispatcher.start(callers_remain=role is not None)
         await start_warming(execution.warmer, store, service.clock, stack)
         if role is not None:
-            stored_jobs = StoredJobs(store=store, dispatcher=dispatcher, load_model=load_model)
-            stored_jobs.start()
-            stack.push_async_callback(stored_jobs.stop)
+            _start_stored_jobs(StoredJobs(store=store, dispatcher=dispatcher, load_model=load_model), stack)
         start_guards(settings, service, dispatcher, stack, views.metrics.operations)
         live_catalog.subscribe(dispatcher.refresh_servable_models)
         live_catalog.start()
-        stack.push_async_callback(live_catalog.stop)
-        stack.push_async_callback(service.responses.stop)
-        stack.push_async_callback(dispatcher.stop, 0.0)
+        for stop in (live_catalog.stop, service.responses.stop, partial(dispatcher.stop, 0.0)):
+            stack.push_async_callback(stop)
         # The next leader goes on with prompts of instances that outlive this process.
         continues = role is not None and (settings.instances or settings.ray_address is not None)
         drain_seconds = 0.0 if continues else settings.drain_seconds
@@ -323,3 +321,9 @@ def build_fleet(settings: Settings, live_catalog: LiveCatalog) -> Fleet:
         startup_seconds=settings.startup_seconds,
         choose_packs=needed_packs(lambda: live_catalog.all_versions),
     )
+
+
+def _start_stored_jobs(stored_jobs: StoredJobs, stack: AsyncExitStack) -> None:
+    """Run jobs that API processes have stored, until the stack ends."""
+    stored_jobs.start()
+    stack.push_async_callback(stored_jobs.stop)

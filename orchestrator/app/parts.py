@@ -196,6 +196,13 @@ def build_execution(
         enabled=settings.direct_delivery,
         on_chosen=core.events.notify_observers,
     )
+    outputs = OutputStorage(
+        dependencies.object_store,
+        settings.store_patience_seconds,
+        delivery,
+        dependencies.marker,
+        core.events.notify_observers,
+    )
     runner = Runner(
         fleet=fleet,
         capabilities=capabilities,
@@ -204,13 +211,7 @@ def build_execution(
         cleaner=InstanceCleaner(fleet),
         input_uploader=InputUploader(dependencies.object_store, delivery, lambda: secrets.token_hex(16)),
         lora_delivery=LoraDelivery(dependencies.object_store, fleet),
-        output_storage=OutputStorage(
-            dependencies.object_store,
-            settings.store_patience_seconds,
-            delivery,
-            dependencies.marker,
-            core.events.notify_observers,
-        ),
+        output_storage=outputs,
         lifecycle=core.lifecycle,
         events=core.events,
         stall_seconds=settings.stall_seconds,
@@ -225,17 +226,29 @@ def build_execution(
         clock=utc_now,
         max_job_seconds=settings.max_job_seconds,
     )
-    warmer = ModelWarmer(
+    return Execution(
+        fleet=fleet,
         dispatcher=dispatcher,
-        live_catalog=dependencies.live_catalog,
+        shared_loras=SharedLoras(fleet, capabilities),
+        warmer=_build_warmer(settings, dependencies.live_catalog, dispatcher, capabilities, core.events),
         capabilities=capabilities,
-        events=core.events,
+    )
+
+
+def _build_warmer(
+    settings: Settings,
+    live_catalog: LiveCatalog,
+    dispatcher: Dispatcher,
+    capabilities: CapabilityCache,
+    events: EventHub,
+) -> ModelWarmer:
+    return ModelWarmer(
+        dispatcher=dispatcher,
+        live_catalog=live_catalog,
+        capabilities=capabilities,
+        events=events,
         read_ahead=ReadAhead(settings.models_dir),
         policy=WarmPolicy(instances=settings.warm, idle_seconds=settings.warm_idle_seconds),
-    )
-    loras = SharedLoras(fleet, capabilities)
-    return Execution(
-        fleet=fleet, dispatcher=dispatcher, shared_loras=loras, warmer=warmer, capabilities=capabilities
     )
 
 

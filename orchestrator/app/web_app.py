@@ -358,7 +358,6 @@ def _build_operator_routes(
         webhook_urls=service.request_preparer.webhook_urls,
         loras=service.request_preparer.lora_resolver,
     )
-    metrics_token = None if settings.public_metrics else token
     return (
         RecordedRoutes((key_routes, publishing), log_of_changes),
         models,
@@ -367,14 +366,15 @@ def _build_operator_routes(
         shown,
         licenses,
         dashboard,
-        HealthRoutes(
-            execution.fleet,
-            execution.scheduler,
-            (service.object_store, service.store),
-            execution.metrics,
-            metrics_token,
-        ),
+        _build_health(service, execution, None if settings.public_metrics else token),
     )
+
+
+def _build_health(
+    service: GenerationService, execution: ExecutionViews, metrics_token: str | None
+) -> HealthRoutes:
+    stores = (service.object_store, service.store)
+    return HealthRoutes(execution.fleet, execution.scheduler, stores, execution.metrics, metrics_token)
 
 
 def _build_session_manager(

@@ -35,6 +35,7 @@ from orchestrator.intake.video_following import FramesAtRate, decides_on_shape, 
 from orchestrator.jobs import JobStatus, PendingResponse
 from orchestrator.jobs.objects import INPUT_PREFIX, owned_object_key
 from orchestrator.media.formats import ImageEncoding
+from orchestrator.media.inputs.input_videos import InputVideo
 from orchestrator.net.webhook_urls import WebhookUrlChecker, describe_rejected_url
 from pricing.tariff import DEFAULT_TARIFF, Quote
 
@@ -197,16 +198,7 @@ class RequestPreparer:
             if files.main_image_size:
                 files = await self._follow_image(owner, model, request, files)
             if files.video:
-                followed = follow_video(
-                    model,
-                    files.params,
-                    request.params,
-                    files.video,
-                    pixels_by_shape=request.pixels_by_shape,
-                    frames_at_rate=request.frames_at_rate,
-                )
-                warnings = (*files.warnings, *followed.warnings)
-                files = replace(files, params=followed.params, warnings=warnings)
+                files = _follow_video(model, request, files, files.video)
         params = {**files.params, **transparency_params(model, files.transparent)}
         work = to_billable_work(model, params, files.main_image_size)
         quote = self.get_price_book().quote(
@@ -296,6 +288,22 @@ def with_name_defaults(request: GenerationRequest, catalog: Catalog) -> Generati
         params={**request.params, **defaults.params},
         frames_at_rate=defaults.frames_at_rate or request.frames_at_rate,
     )
+
+
+def _follow_video(
+    model: Model, request: GenerationRequest, files: InputFiles, video: InputVideo
+) -> InputFiles:
+    """Let size, rate and length of the output follow the input video."""
+    followed = follow_video(
+        model,
+        files.params,
+        request.params,
+        video,
+        pixels_by_shape=request.pixels_by_shape,
+        frames_at_rate=request.frames_at_rate,
+    )
+    warnings = (*files.warnings, *followed.warnings)
+    return replace(files, params=followed.params, warnings=warnings)
 
 
 def _first_image(params: Mapping[str, Any]) -> Any:

@@ -70,20 +70,17 @@ def error_middleware(metrics: HttpMetrics) -> Middleware:
             response = _unexpected_error_response(request, error)
         seconds = perf_counter() - started
         metrics.observe_request(request, response.status, seconds)
-        # Probes and scrapes come every few seconds, and say the same each time.
-        level = logging.DEBUG if request.path in UNLOGGED_PATHS else logging.INFO
-        log.log(
-            level,
-            "%s %s %d %.1f ms %s",
-            request.method,
-            request.path,
-            response.status,
-            seconds * 1e3,
-            request_id,
-        )
+        _log_request(request, response.status, seconds, request_id)
         return response
 
     return handle_request
+
+
+def _log_request(request: web.Request, status: int, seconds: float, request_id: str) -> None:
+    # Probes and scrapes come every few seconds, and say the same each time.
+    level = logging.DEBUG if request.path in UNLOGGED_PATHS else logging.INFO
+    text = "%s %s %d %.1f ms %s"
+    log.log(level, text, request.method, request.path, status, seconds * 1e3, request_id)
 
 
 def _note_request_id(request: web.Request, trace_id: str, *, is_shared: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -43,9 +43,10 @@ from orchestrator.catalog.import_export.json_values import check_numbers, check_
 from orchestrator.catalog.import_export.manifest_text import format_manifest
 from orchestrator.catalog.import_export.old_classes import modernise_graph
 from orchestrator.catalog.import_export.pack_versions import NO_VERSIONS, KnownVersions
-from orchestrator.catalog.import_export.restored_template import restore_template
+from orchestrator.catalog.import_export.restored_template import RestoredTemplate, restore_template
 from orchestrator.catalog.import_export.result_nodes import find_result_nodes
 from orchestrator.catalog.import_export.server_values import convert_values
+from orchestrator.catalog.import_export.template_nodes import to_template
 from orchestrator.catalog.import_export.ui.silent_sources import name_silent_sources
 from orchestrator.catalog.import_export.ui.ui_graph import InvalidWorkflow, as_mapping
 from orchestrator.catalog.import_export.ui.ui_to_api import POSITIONAL_VALUES_KEY, ConvertedWorkflow
@@ -61,8 +62,6 @@ from orchestrator.catalog.rendering.graph import (
     parse_link,
 )
 
-#: Keys of a node's `_meta` that a model keeps: the node pack, and values without names.
-_KEPT_META_KEYS = ("cnr_id", "aux_id", "ver", POSITIONAL_VALUES_KEY)
 _HOW_TO_GIVE_FACTS = (
     "; or import again with --comfyui URL of a ComfyUI that has the pack, or --nodes FILE (its /object_info)"
 )
@@ -138,9 +137,9 @@ def import_workflow(
     in API format of the same file, with which the result is compared, and `picture` a small picture that the
     author has made, as a `data:` URL. `pack_facts` are the author's facts of further classes; those that the
     graph uses become part of the model. `versions` name the values of files that other versions have
-    saved. `weight_paths` are weight files of the author's ComfyUI, below
-    `models/`. Without `validate`, the problems are only those of reading the file: the caller changes the
-    model and validates it then. Raises InvalidWorkflow if `data` is not a graph, or saves no result.
+    saved. `weight_paths` are weight files of the author's ComfyUI, below `models/`. Without `validate`,
+    the problems are only those of reading the file: the caller changes the model and validates it then.
+    Raises InvalidWorkflow if `data` is not a graph, or saves no result.
     """
     _check_id(id)
     for name, graph in (("the graph", data), ("the graph in API format", prompt)):
@@ -153,25 +152,31 @@ def import_workflow(
     if own is not None:
         stored = as_mapping(source.export_metadata.get("node_facts"))
         node_facts = {**stored, **_used_facts(own.graph, pack_facts, pack_classes)}
-        manifest, graph = _fix_files_of_export(own.build_manifest(id), own.graph, {**node_facts, **known})
-        result = _parse_import(manifest, graph, {}, [], {**node_facts, **known} if validate else None)
-        return replace(result, node_facts=node_facts)
+        return _restore(own, id, node_facts, known, validate=validate)
     differences = [] if prompt is None else _compare(source, prompt, known)
-    made = _MadeWith(today, comfyui_version, validate)
-    result = _infer_model(id, source, known, pack_classes, made)
+    result = _infer_model(id, source, known, pack_classes, _MadeWith(today, comfyui_version, validate))
     kept = json.loads(result.graph)
     further = [each for each in (*differences, *_list_mismatches(source)) if each.node in kept]
     problems = [*name_silent_sources(result.problems, data), *further]
     unknown = {node["class_type"] for node in kept.values()} & source.unknown_classes.keys()
-    if picture:
-        text = f"example_picture = {json.dumps(picture)}\n{result.manifest}"
-        result = replace(result, manifest=text)
+    shown = f"example_picture = {json.dumps(picture)}\n" if picture else ""
     return replace(
         result,
+        manifest=shown + result.manifest,
         problems=tuple(problems),
         node_facts=_used_facts(kept, pack_facts, pack_classes),
         unknown_classes={name: source.unknown_classes[name] for name in sorted(unknown)},
     )
+
+
+def _restore(
+    own: RestoredTemplate, id: str, node_facts: NodeFacts, known: NodeFacts, *, validate: bool
+) -> ImportedModel:
+    """Return the model that a file was exported from."""
+    facts = {**node_facts, **known}
+    manifest, graph = _fix_files_of_export(own.build_manifest(id), own.graph, facts)
+    result = _parse_import(manifest, graph, {}, [], facts if validate else None)
+    return replace(result, node_facts=node_facts)
 
 
 def _compare(source: ConvertedWorkflow, prompt: Any, facts: NodeFacts) -> list[GraphProblem]:
@@ -216,7 +221,7 @@ def _infer_model(
     )
     for row in manifest["outputs"]:
         row |= {"name": result_names[row["node"]]} if row["node"] in result_names else {}
-    template = _to_template(found, needed, outputs)
+    template = to_template(found, needed, outputs)
     notes = [*found.notes, *_list_open_questions(source, template, manifest)]
     notes.extend(
         f"the values of node {id} ({template[id]['class_type']}): {text}"
@@ -276,41 +281,6 @@ def _used_facts(
     # The facts of one class say that the options of its pack are known.
     classes |= {pack.class_type for pack in packs_of_options(graph)}
     return {name: dict(pack_facts[name]) for name in sorted(classes) if name in pack_classes}
-
-
-def _to_template(
-    bindings: ParameterBindings, needed: Container[str], outputs: list[str]
-) -> dict[str, dict[str, Any]]:
-    """Return the needed nodes with expressions for bound inputs, and literals for all others."""
-    bound: dict[str, dict[str, str]] = defaultdict(dict)
-    for place, text in bindings.expressions.items():
-        bound[place.node][place.input] = text
-    return {id: _to_template_node(bindings, id, bound[id], outputs) for id in bindings.graph if id in needed}
-
-
-def _to_template_node(
-    bindings: ParameterBindings, id: str, bound: Mapping[str, str], outputs: list[str]
-) -> dict[str, Any]:
-    node = bindings.graph[id]
-    inputs = {name: bound.get(name, escape_expressions(value)) for name, value in node["inputs"].items()}
-    if id in outputs and bindings.has_input(id, "filename_prefix"):
-        inputs["filename_prefix"] = "{{ filename_prefix }}"
-    meta: dict[str, Any] = {"title": str(node["_meta"].get("title") or node["class_type"])}
-    meta |= {key: node["_meta"][key] for key in _KEPT_META_KEYS if node["_meta"].get(key)}
-    meta |= bindings.node_meta.get(id, {})
-    return {"class_type": node["class_type"], "inputs": inputs, "_meta": meta}
-
-
-def escape_expressions(value: Any) -> Any:
-    """Replace text that contains template syntax by an expression that evaluates to the text."""
-    if isinstance(value, dict):
-        return {key: escape_expressions(item) for key, item in value.items()}
-    if isinstance(value, list) and parse_link(value) is None:
-        return [escape_expressions(item) for item in value]
-    if not isinstance(value, str) or not is_template(value):
-        return value
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'").replace("\r", "\\r").replace("\n", "\\n")
-    return f"{{{{ '{quoted}' }}}}"
 
 
 def _list_open_questions(

@@ -10,8 +10,8 @@ from typing import Any
 
 from orchestrator.catalog.example_files import MEDIA_BY_TYPE
 from orchestrator.catalog.fixed_files import describe_fixed_file
-from orchestrator.catalog.import_export.importer import escape_expressions
 from orchestrator.catalog.import_export.json_values import find_broken_text
+from orchestrator.catalog.import_export.template_nodes import escape_expressions
 from orchestrator.catalog.known_folders import UNKNOWN_FOLDER, list_folders
 from orchestrator.catalog.manifest import FIXED_FILES, ModelManifest
 from orchestrator.catalog.model import Model

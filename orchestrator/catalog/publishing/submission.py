@@ -46,6 +46,7 @@ from orchestrator.catalog.publishing.manifest_edits import (
     inherit_from,
 )
 from orchestrator.catalog.publishing.path_guard import find_outside_paths
+from orchestrator.catalog.publishing.refusals import incomplete, unusable
 from orchestrator.catalog.publishing.result_counts import BATCH, describe_unmade_results
 from orchestrator.catalog.publishing.task_checks import check_task
 from orchestrator.catalog.publishing.version_files import GRAPH_NAME, MANIFEST_NAME
@@ -158,11 +159,8 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
         ) from error
     facts = parse_once({**imported.node_facts, **object_info, **knowledge.facts})
     found = [*name_silent_sources(find_problems(model, facts), graph), *imported.problems]
-    missing, awaited = list_missing(model, facts, submission.made), []
-    if submission.is_dry_run and not submission.example_files and FIXED_FILES in missing:
-        names = ", ".join(file.name for file in model.manifest.fixed_files.values() if not file.sha256)
-        awaited = [f"the files that every run loads are kept when the model is saved with them: {names}"]
-        del missing[FIXED_FILES]
+    missing = list_missing(model, facts, submission.made)
+    awaited = _await_fixed_files(submission, model, missing)
     if FIXED_FILES in missing and edited.file_notes:
         missing[FIXED_FILES] = f"{missing[FIXED_FILES]} ({'; '.join(edited.file_notes)})"
     return SubmittedModel(
@@ -180,6 +178,15 @@ def build_model(submission: Submission, knowledge: Knowledge) -> SubmittedModel:
             *awaited,
         ),
     )
+
+
+def _await_fixed_files(submission: Submission, model: Model, missing: dict[str, str]) -> list[str]:
+    """Return the question about files that a dry run is without, in place of what is `missing`."""
+    if not submission.is_dry_run or submission.example_files or FIXED_FILES not in missing:
+        return []
+    del missing[FIXED_FILES]
+    names = ", ".join(file.name for file in model.manifest.fixed_files.values() if not file.sha256)
+    return [f"the files that every run loads are kept when the model is saved with them: {names}"]
 
 
 def check_publishable(
@@ -223,29 +230,6 @@ def find_problems(model: Model, facts: NodeFacts) -> list[GraphProblem]:
     for graph in (model.source.template, rendered):
         found += find_outside_paths(graph, facts)
     return found
-
-
-def incomplete(id: str, missing: Mapping[str, str]) -> InvalidRequest:
-    """Return the error for a model about which too little is known."""
-    fields = "; ".join(f"`{name}`: {what}" for name, what in missing.items())
-    return InvalidRequest(
-        f"Model {id} cannot be live before its manifest says {fields}",
-        code="incomplete_manifest",
-        param="manifest",
-        details={"missing": dict(missing)},
-    )
-
-
-def unusable(id: str, problems: Sequence[GraphProblem]) -> InvalidRequest:
-    """Return the error for a graph that no server would run."""
-    wrong = [str(problem) for problem in problems if not problem.is_warning]
-    shown = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
-    return InvalidRequest(
-        f"The graph of {id} cannot be published: {shown}",
-        code="unusable_graph",
-        param="prompt",
-        details={"problems": wrong},
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,10 @@ from orchestrator.settings import Settings
 
 #: Maximum size of a workflow file; only videos come near it.
 MAX_FILE_BYTES = 2**30
+FixOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Parameter that requests do not set: it stays as in the graph. Repeatable."),
+]
 NodesOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -100,10 +104,7 @@ def import_(
         str | None,
         typer.Option("--comfyui", help="URL of a running ComfyUI whose node packs the graph uses."),
     ] = None,
-    fix: Annotated[
-        list[str] | None,
-        typer.Option(help="Parameter that requests do not set: it stays as in the graph. Repeatable."),
-    ] = None,
+    fix: FixOption = None,
     nodes: NodesOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
@@ -115,19 +116,19 @@ def import_(
     """
     source = _read_workflow_file(file)
     installed = load_installed_nodes(read_service_settings(data_dir).comfyui_dir)
-    given = _read_given_facts(comfyui, nodes or [])
-    found = _with_origins(_import_file(source, id, installed, given), installed)
-    files = found.files | _canvas_files(source.graph)
-    edits = {"parameters": dict.fromkeys(fix)} if fix else {}
-    draft = _Draft(id, files, edits, find_example_files(file, _named_files(found), comfyui), author)
+    imported = _import_file(source, id, installed, _read_given_facts(comfyui, nodes or []))
+    found = _with_origins(imported, installed)
+    edits, examples = _edits_that_fix(fix), find_example_files(file, _named_files(found), comfyui)
+    draft = _Draft(id, found.files | _canvas_files(source.graph), edits, examples, author)
     if into is not None:
         stored, made = _write_plain_model(into, draft)
     else:
         stored, made = _write_draft(read_service_settings(data_dir), draft, replace=replace)
-    found, then = _describe_made(found, made), "publish" if into is None else "check"
+    found = _describe_made(found, made)
     if json:
         print_json({"id": id, **stored, **_import_to_json(found)})
     else:
+        then = "publish" if into is None else "check"
         _print_import(found, stored["folder"], f"pixelfactory models {then} {id}")
 
 
@@ -228,6 +229,11 @@ def _read_given_facts(url: str | None, files: Sequence[Path]) -> list[PackVersio
     """
     own = [PackVersion(asyncio.run(fetch_node_facts(url))["nodes"])] if url else []
     return [*own, *map(read_node_facts, files)]
+
+
+def _edits_that_fix(names: Sequence[str] | None) -> dict[str, Any]:
+    """Return the edits of a draft whose parameters of these names stay as in the graph."""
+    return {"parameters": dict.fromkeys(names)} if names else {}
 
 
 def _read_workflow_file(file: Path) -> WorkflowFile:

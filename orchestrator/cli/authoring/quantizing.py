@@ -23,6 +23,7 @@ from orchestrator.weights.quantizing.formats import FORMATS, QuantizedFormat
 from orchestrator.weights.quantizing.recipes import load_recipes
 from orchestrator.weights.quantizing.report import QuantizationReport
 from orchestrator.weights.quantizing.running import (
+    Quantization,
     QuantizationOptions,
     plan_quantization,
     quantize_weights,
@@ -70,18 +71,13 @@ def quantize(
     options = QuantizationOptions(
         format=kind, recipe=recipe, keep_pattern=keep, calibration=calibration, parts=parts
     )
-    planned = plan_quantization(source, options)
-    with file_progress() as progress:
-        bar = progress.add_task(escape(source.name), total=planned.source.bytes)
-        made = quantize_weights(
-            planned, target, python, lambda done, total: progress.update(bar, completed=done, total=total)
-        )
+    made = _quantize_with_progress(plan_quantization(source, options), source.name, target, python)
     sha256 = compute_sha256(target)
+    result = {**made.to_json(), "sha256": sha256}
     if report is not None:
-        with write_atomically(report) as file:
-            file.write(json_format.dumps({**made.to_json(), "sha256": sha256}, indent=1).encode())
+        _write_json(report, result)
     if json:
-        print_json({**made.to_json(), "sha256": sha256, "target": str(target)})
+        print_json({**result, "target": str(target)})
     else:
         _print_report(made, target, sha256)
 
@@ -125,6 +121,21 @@ def file_quantizer(settings: Settings) -> QuantizeFile:
         return compute_sha256(target)
 
     return quantize_file
+
+
+def _write_json(path: Path, value: object) -> None:
+    with write_atomically(path) as file:
+        file.write(json_format.dumps(value, indent=1).encode())
+
+
+def _quantize_with_progress(
+    planned: Quantization, source_name: str, target: Path, python: Path
+) -> QuantizationReport:
+    with file_progress() as progress:
+        bar = progress.add_task(escape(source_name), total=planned.source.bytes)
+        return quantize_weights(
+            planned, target, python, lambda done, total: progress.update(bar, completed=done, total=total)
+        )
 
 
 def _parse_format(name: str) -> QuantizedFormat:

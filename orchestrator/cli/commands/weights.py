@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +36,7 @@ from orchestrator.weights import planning, pulling, verifying
 from orchestrator.weights.download import HUGGING_FACE_URL, HuggingFaceHub, WeightDownloader
 from orchestrator.weights.node_weights import mirror_weights
 from orchestrator.weights.planning import DownloadPlan, PlannedFile, WeightFileState
+from orchestrator.weights.pulling import DownloadFailure
 
 app = typer.Typer(help="Plan, download, verify and quantize weight files.", no_args_is_help=True)
 app.command()(quantizing.quantize)
@@ -109,10 +110,7 @@ def pull(
         if found.missing_made:
             quantize_file = quantizing.file_quantizer(settings)
             failures += pulling.make_missing(found, quantize_file, DownloadProgressBars(progress))
-    for failure in failures:
-        print_error(f"{failure.file.path}: {failure.reason}")
-    if failures:
-        raise typer.Exit(1)
+    _exit_on_failures(failures)
     err.print(f"downloaded {len(found.missing_downloads)} file(s) to {settings.models_dir}")
     if found.missing_made:
         err.print(f"made {len(found.missing_made)} file(s)")
@@ -219,6 +217,13 @@ async def _mirror(settings: Settings, weights: list[WeightFile]) -> None:
     async with open_object_store(settings) as store:
         await store.ensure_bucket()
         await mirror_weights(weights, settings.models_dir, store, report)
+
+
+def _exit_on_failures(failures: Sequence[DownloadFailure]) -> None:
+    for failure in failures:
+        print_error(f"{failure.file.path}: {failure.reason}")
+    if failures:
+        raise typer.Exit(1)
 
 
 def _remove_sources(settings: Settings, plan: DownloadPlan, profile: GpuProfile, *, keep: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from time import monotonic
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -42,16 +43,7 @@ class JobMetrics:
         self._monotonic = monotonic
         self._utilization_trackers: dict[str, UtilizationTracker] = {}
 
-        def make_counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(f"pixelfactory_{name}", documentation, labels, registry=registry)
-
-        def make_histogram(
-            name: str, documentation: str, label: str, buckets: tuple[float, ...]
-        ) -> Histogram:
-            return Histogram(
-                f"pixelfactory_{name}", documentation, [label], buckets=buckets, registry=registry
-            )
-
+        make_counter, make_histogram = partial(_make_counter, registry), partial(_make_histogram, registry)
         self._jobs_finished = make_counter("jobs_finished", "Finished jobs by status", "model", "status")
         self._job_errors = make_counter("job_errors", "Failed jobs by error code", "model", "code")
         self._retries = make_counter("retries", "Retried attempts", "instance_id")
@@ -149,3 +141,13 @@ class JobMetrics:
 
     def _money_counter(self, job: Job) -> Counter:
         return self._captured_usd if job.status is JobStatus.SUCCEEDED else self._released_usd
+
+
+def _make_counter(registry: CollectorRegistry, name: str, documentation: str, *labels: str) -> Counter:
+    return Counter(f"pixelfactory_{name}", documentation, labels, registry=registry)
+
+
+def _make_histogram(
+    registry: CollectorRegistry, name: str, documentation: str, label: str, buckets: tuple[float, ...]
+) -> Histogram:
+    return Histogram(f"pixelfactory_{name}", documentation, [label], buckets=buckets, registry=registry)

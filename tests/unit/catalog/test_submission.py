@@ -14,6 +14,7 @@ from orchestrator.catalog import CatalogError
 from orchestrator.catalog.example_files import EXAMPLES_NAME
 from orchestrator.catalog.import_export import InvalidWorkflow
 from orchestrator.catalog.publishing.manifest_edits import apply_edits
+from orchestrator.catalog.publishing.refusals import unusable
 from orchestrator.catalog.publishing.submission import (
     WORKFLOW_NAME,
     Knowledge,
@@ -21,7 +22,6 @@ from orchestrator.catalog.publishing.submission import (
     SubmittedModel,
     build_model,
     check_publishable,
-    unusable,
 )
 from orchestrator.catalog.publishing.task_checks import check_task
 from orchestrator.catalog.rendering.expressions import compile_template

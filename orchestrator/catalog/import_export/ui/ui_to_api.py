@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,11 +115,15 @@ def convert_ui_to_api(
         result.graph[id] = {"class_type": class_type, "inputs": inputs, "_meta": meta}
         result.model_downloads.update(_read_model_downloads(node))
     drop_dangling_links(result.graph)
-    active = result.graph.keys()
+    result.inactive_sinks.update(_inactive_sinks(root, result.graph, facts))
+    return result
+
+
+def _inactive_sinks(root: GraphScope, active: Container[str], facts: NodeFacts) -> Iterator[tuple[str, str]]:
+    """Yield id and class of nodes without outputs that are muted or bypassed."""
     for scope, node in iter_executed_nodes(root, include_inactive=True):
         if scope.api_id(node) not in active and not node.outputs and node.inputs:
-            result.inactive_sinks[scope.api_id(node)] = _node_class_type(node, facts)
-    return result
+            yield scope.api_id(node), _node_class_type(node, facts)
 
 
 def _describe_way_out(

@@ -42,13 +42,13 @@ def takes_images(
     for_video: bool = False,
 ) -> bool:
     """Whether such a request provides all that the model requires, and the model takes all that it has."""
-    required = {name for name, spec in model.parameters.items() if spec.required}
     makes_it = model.makes_video if for_video else model.kind is ModelKind.IMAGE and model.makes_images
+    if not (makes_it and 0 < max_input_images(model) >= image_count):
+        return False
+    required = {name for name, spec in model.parameters.items() if spec.required}
     return (
-        makes_it
-        and required <= _FILLABLE_PARAMETERS
+        required <= _FILLABLE_PARAMETERS
         and (has_prompt or "prompt" not in required)
-        and 0 < max_input_images(model) >= image_count
         and not (has_mask and "mask" not in model.parameters)
     )
 

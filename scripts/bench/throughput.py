@@ -324,7 +324,8 @@ def print_row(title: str, row: Mapping[str, Any]) -> None:
     )
 
 
-def main() -> None:
+def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the options, with what is measured where the command line does not say it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--quick", action="store_true", help="2 seconds of each and small pictures unless given, not saved"
@@ -337,22 +338,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, nargs="+", help=f"not with --job-seconds {CALLERS}")
     parser.add_argument("--pictures", nargs="+", choices=PICTURES)
     parser.add_argument("--ways", nargs="+", choices=WAYS)
-    options = choose(parser)
-    rows: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as directory:
-        for kind in options.pictures:
-            with run_bed(options, PICTURES[kind], Path(directory)) as bed:
-                measure_kind = measure_share if options.job_seconds else measure
-                rows |= asyncio.run(measure_kind(options, kind, bed))
-    if not options.quick:
-        name = "throughput" + "_old_way" * options.old_way + "_one_core" * options.pin
-        name += "_busy" * bool(options.job_seconds)
-        save_results(name, {"instances": INSTANCES, "cores": os.cpu_count(), "rows": rows})
-
-
-def choose(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Return the options, with what is measured where the command line does not say it."""
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if options.pin and len(os.sched_getaffinity(0)) < 2:
         parser.error("--pin: service and relay, and everything else, need a core each; this machine has one")
     is_busy = options.job_seconds > 0
@@ -366,6 +352,20 @@ def choose(parser: argparse.ArgumentParser) -> argparse.Namespace:
     options.callers = options.callers or CALLERS
     options.seconds = options.seconds or (2.0 if options.quick else 8.0)
     return options
+
+
+def main() -> None:
+    options = read_options()
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        for kind in options.pictures:
+            with run_bed(options, PICTURES[kind], Path(directory)) as bed:
+                measure_kind = measure_share if options.job_seconds else measure
+                rows |= asyncio.run(measure_kind(options, kind, bed))
+    if not options.quick:
+        name = "throughput" + "_old_way" * options.old_way + "_one_core" * options.pin
+        name += "_busy" * bool(options.job_seconds)
+        save_results(name, {"instances": INSTANCES, "cores": os.cpu_count(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -254,7 +254,7 @@ def _to_lines(job: Job) -> list[tuple[str, Any]]:
         ("status", job["status"]),
         ("model", job["model"]),
         ("done", f"{job['shards']['done']} of {job['shards']['total']}"),
-        ("cost", f"{format_cents(job['costCents'])} cents" + (", simulated" if job["simulated"] else "")),
+        ("cost", describe_cents(job["costCents"]) + (", simulated" if job["simulated"] else "")),
         ("created", job["createdAt"]),
         ("started", job["startedAt"]),
         ("finished", job["finishedAt"]),

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.errors import InsufficientBalance
 from orchestrator.jobs import Job, JobError, JobRecord, JobStatus
+from tests.support.repeats import tries
 from tests.support.store_harness import START, StoreHarness, open_store, picture_of, populate
 
 ERROR = JobError(code="generation_failed", message="It failed.")
@@ -162,8 +163,8 @@ class PostgresStoreMachine(StoreMachine):
 
 
 TestMemoryStoreMachine = MemoryStoreMachine.TestCase
-TestMemoryStoreMachine.settings = settings(max_examples=50, stateful_step_count=15, deadline=None)
+TestMemoryStoreMachine.settings = settings(max_examples=tries(50), stateful_step_count=15, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
+TestStoreMachine.settings = settings(max_examples=tries(30), stateful_step_count=15, deadline=None)
 TestPostgresStoreMachine = pytest.mark.slow(PostgresStoreMachine.TestCase)
 TestPostgresStoreMachine.settings = settings(max_examples=8, stateful_step_count=12, deadline=None)

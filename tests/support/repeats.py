@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from orchestrator.catalog import Model
+
+#: Set by `scripts/test --all`.
+ALL_VARIABLE = "TEST_ALL_EXAMPLES"
 
 
 def first_always(values: Iterable[Any], *, always: int = 1) -> list[Any]:
@@ -29,3 +33,11 @@ def one_of_each_kind(models: Iterable[Model]) -> list[Any]:
 def _slow(value: Any) -> Any:
     values = value if isinstance(value, tuple) else (value,)
     return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def tries(examples: int) -> int:
+    """Return the number of examples of a property: all in `scripts/test --all`, a third in other runs.
+
+    Runs draw different ones unless the property is derandomized, so that many runs try what a long one does.
+    """
+    return examples if os.environ.get(ALL_VARIABLE) else -(-examples // 3)

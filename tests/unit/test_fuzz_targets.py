@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scripts.fuzz.targets import CORPUS, TARGETS
+from tests.support.repeats import tries
 
 FILES = sorted(path.relative_to(CORPUS) for path in CORPUS.glob("*/*"))
 #: Bytes that mean something to one of the parsers.
@@ -50,7 +51,7 @@ def test_reads_the_corpus(file: Path) -> None:
 def test_reads_or_rejects_changed_inputs(name: str) -> None:
     samples = [(CORPUS / file).read_bytes() for file in FILES if file.parts[0] == name]
 
-    @settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+    @settings(deadline=None, max_examples=tries(60), suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(samples), st.data())
     def read(sample: bytes, data: st.DataObject) -> None:
         TARGETS[name](changed(sample, data))

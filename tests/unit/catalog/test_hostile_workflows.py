@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from orchestrator.catalog.import_export import InvalidWorkflow, export_api, export_ui
 from tests.support.canvas import drawn, imported, sdxl
 from tests.support.drafts import CATALOG, FACTS, unhurried
+from tests.support.repeats import tries
 
 Path = tuple[str | int, ...]
 
@@ -76,7 +77,7 @@ PLACES = [sorted(places(data), key=str) for data in FILES]
 
 
 @pytest.mark.exhaustive
-@settings(unhurried, max_examples=300)
+@settings(unhurried, max_examples=tries(300))
 @given(st.data())
 def test_whatever_is_changed_it_is_imported_or_refused(data: st.DataObject) -> None:
     number = data.draw(st.integers(0, len(FILES) - 1), "file")

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.catalog import FollowImage, Model, size_params_for_image
@@ -14,6 +14,7 @@ from orchestrator.catalog.parameters.canvases import has_margins, plan_canvas
 from orchestrator.catalog.parameters.size_text import Size
 from orchestrator.errors import InvalidRequest
 from tests.support.drafts import CATALOG
+from tests.support.repeats import tries
 
 FILL, OUTPAINT, KONTEXT = (CATALOG[f"flux-1-{name}"] for name in ("fill-dev", "outpaint", "kontext-dev"))
 VIDEOS = [model for model in CATALOG if model.makes_video and model.image_inputs]
@@ -41,6 +42,7 @@ def test_videos_have_the_shape_of_their_image(model: Model, image: tuple[int, in
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("model", EDITS, ids=lambda model: model.id)
+@settings(max_examples=tries(100))
 @given(width=st.integers(200, 5000), height=st.integers(200, 5000))
 def test_edits_keep_the_shape_of_their_image(model: Model, width: int, height: int) -> None:
     if has_margins(model) or max(width, height) > 2.5 * min(width, height):

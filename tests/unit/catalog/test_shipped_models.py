@@ -26,6 +26,7 @@ from orchestrator.catalog.tasks import Task, find_tasks
 from orchestrator.errors import InvalidRequest
 from pricing.tariff import Tariff
 from tests.support.drafts import CATALOG, FACTS, node, parse, saving, unhurried
+from tests.support.repeats import tries
 
 MODELS = list(CATALOG)
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.id)
@@ -65,7 +66,7 @@ def test_a_model_passes_its_checks(model: Model) -> None:
 
 @pytest.mark.exhaustive
 @every_model
-@settings(unhurried, max_examples=15)
+@settings(unhurried, max_examples=tries(15))
 @given(data=st.data())
 def test_whatever_is_accepted_renders_to_a_right_graph(model: Model, data: st.DataObject) -> None:
     request = data.draw(requests(model))

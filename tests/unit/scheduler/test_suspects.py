@@ -26,6 +26,7 @@ from orchestrator.execution.scheduler import (
 )
 from orchestrator.execution.scheduler.instances import RETURN_GRACE_SECONDS
 from orchestrator.jobs import FailureKind
+from tests.support.repeats import tries
 
 GONE = FailureKind.INSTANCE_GONE
 
@@ -489,4 +490,4 @@ class PoisonMachine(RuleBasedStateMachine):
 
 
 TestPoison = pytest.mark.exhaustive(PoisonMachine.TestCase)
-TestPoison.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestPoison.settings = settings(max_examples=tries(150), stateful_step_count=40, deadline=None)

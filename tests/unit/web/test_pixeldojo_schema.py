@@ -20,7 +20,7 @@ from orchestrator.web.dialects.pixeldojo import translation as pixeldojo
 from orchestrator.web.dialects.pixeldojo.name_schema import schema_of_name
 from orchestrator.web.dialects.pixeldojo.run_schema import run_schema
 from orchestrator.web.dialects.request_body import parse_body
-from tests.support.repeats import one_of_each_kind
+from tests.support.repeats import one_of_each_kind, tries
 from tests.support.shipped import SHIPPED_CATALOG as CATALOG
 
 MODELS = [pytest.param(model, id=model.id) for model in CATALOG]
@@ -113,7 +113,7 @@ def bodies(draw: st.DrawFn, id: str) -> dict[str, Any]:
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("model", one_of_each_kind(CATALOG))
 @settings(
-    max_examples=10,
+    max_examples=tries(10),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib.util
 import inspect
 import os
 import re
@@ -16,7 +17,6 @@ from typing import Any
 from zlib import crc32
 
 import httpx
-import httpx._transports.default as httpx_transports
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -112,8 +112,12 @@ atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 _httpx_default = inspect.signature(httpx.get).parameters["timeout"].default
 _httpx_default.connect = _httpx_default.read = _httpx_default.write = _httpx_default.pool = 60.0
 
-# Each client of httpx, also that of an SDK, reads the certificates of all authorities, which takes 20 ms.
-vars(httpx_transports)["create_ssl_context"] = cache(httpx.create_ssl_context)
+# Each client of httpx, or of its successor that SDKs use, reads the certificates of all authorities, which
+# takes 20 ms.
+for name in ("httpx", "httpx2"):
+    if importlib.util.find_spec(name):
+        _transports = vars(importlib.import_module(f"{name}._transports.default"))
+        _transports["create_ssl_context"] = cache(_transports["create_ssl_context"])
 
 # Bytecode is kept, whatever the environment says: hundreds of child processes import the same modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -14,10 +14,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,20 +65,27 @@ for number, path in enumerate(sys.argv[2:]):
 
 def build(path: Path, last: str, *, filled: bool) -> None:
     """Create the database of the schema that ends with the migration `last`."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        db = Database(connection)
-        for name in MIGRATION_NAMES[: MIGRATION_NAMES.index(last) + 1]:
-            following = MIGRATION_NAMES[MIGRATION_NAMES.index(name) + 1 :]
-            load_migrations().apply(db, stop_before=following)
+    path.write_bytes(_database_after(MIGRATION_NAMES.index(last), filled=filled))
+
+
+@cache
+def _database_after(place: int, *, filled: bool) -> bytes:
+    """Return the file of the database after the migration at that place, from that after the one before."""
+    name = MIGRATION_NAMES[place]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "old.db"
+        if place > 0:
+            path.write_bytes(_database_after(place - 1, filled=filled))
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            load_migrations().apply(Database(connection), stop_before=MIGRATION_NAMES[place + 1 :])
             # A day apart, and the rows are dated accordingly.
-            day = FIRST_MIGRATION + timedelta(days=MIGRATION_NAMES.index(name))
-            connection.execute(
-                "UPDATE _sqlite_migrations SET applied_at = ? WHERE name = ?", (day.isoformat(" "), name)
-            )
+            day = (FIRST_MIGRATION + timedelta(days=place)).isoformat(" ")
+            connection.execute("UPDATE _sqlite_migrations SET applied_at = ? WHERE name = ?", (day, name))
             rows = ROWS / f"{name}.sql"
             if filled and rows.exists():
                 connection.executescript(f"BEGIN; {rows.read_text('utf-8')} COMMIT;")
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        return path.read_bytes()
 
 
 def read(path: Path, query: str) -> list[tuple[Any, ...]]:

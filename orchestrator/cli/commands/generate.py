@@ -26,8 +26,8 @@ from orchestrator.cli.terminal.console import (
     CliError,
     JsonOption,
     UrlOption,
+    describe_cents,
     err,
-    format_cents,
     print_json,
     print_note,
     print_warning,
@@ -91,7 +91,7 @@ def generate(
     for file in files:
         typer.echo(file)
     simulated = ", simulated" if job["simulated"] else ""
-    print_note(f"{job['jobId']}: {format_cents(job['costCents'])} cents{simulated}")
+    print_note(f"{job['jobId']}: {describe_cents(job['costCents'])}{simulated}")
 
 
 def parse_params(assignments: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +19,8 @@ from orchestrator.media.marks.metadata import (
     iter_jpeg_segments,
     iter_png_chunks,
     iter_webp_chunks,
+    make_png_chunk,
+    make_riff_chunk,
 )
 
 #: Metadata keywords of the graph in the API format and in the UI format.
@@ -46,7 +47,9 @@ def strip_png_graph(data: bytes) -> bytes:
     for chunk in iter_png_chunks(data):
         if chunk.kind == b"eXIf":
             exif = strip_exif_graph(chunk.body)
-            kept.append(chunk.raw if exif == chunk.body else _png_chunk(chunk.kind, exif) if exif else b"")
+            kept.append(
+                chunk.raw if exif == chunk.body else make_png_chunk(chunk.kind, exif) if exif else b""
+            )
             continue
         keyword = chunk.body.partition(b"\0")[0] if chunk.kind in _TEXT_CHUNKS else b""
         is_graph = keyword.decode("latin-1").lower() in GRAPH_KEYWORDS
@@ -65,7 +68,7 @@ def strip_webp_graph(data: bytes) -> bytes:
         if kind == b"EXIF":
             block = body.removeprefix(_EXIF_PREFIX)
             exif = strip_exif_graph(block)
-            new = raw if exif == block else _riff_chunk(kind, exif) if exif else b""
+            new = raw if exif == block else make_riff_chunk(kind, exif) if exif else b""
             dropped_flags |= 0 if new else _WEBP_EXIF_FLAG
         elif kind == b"XMP " and is_graph_text(_decode(body)):
             new, dropped_flags = b"", dropped_flags | _WEBP_XMP_FLAG
@@ -144,11 +147,3 @@ def _decode(value: bytes) -> str:
     for code in ("ASCII", "UNICODE", "JIS"):  # how `UserComment` begins
         text = text.removeprefix(code)
     return text
-
-
-def _png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def _riff_chunk(kind: bytes, body: bytes) -> bytes:
-    return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -57,6 +58,17 @@ class PngChunk(NamedTuple):
     body: bytes
     #: The whole chunk: length, kind, body and checksum.
     raw: bytes
+
+
+def make_png_chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk of a PNG: length, kind, body and checksum."""
+    checksum = zlib.crc32(body, zlib.crc32(kind))
+    return b"".join((struct.pack(">I", len(body)), kind, body, struct.pack(">I", checksum)))
+
+
+def make_riff_chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk of a WebP: kind, length, body, and a zero byte after a body of odd length."""
+    return b"".join((kind, struct.pack("<I", len(body)), body, b"\0" * (len(body) % 2)))
 
 
 def iter_png_chunks(data: bytes) -> Iterator[PngChunk]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
@@ -19,6 +18,8 @@ from orchestrator.media.marks.metadata import (
     iter_jpeg_segments,
     iter_png_chunks,
     iter_webp_chunks,
+    make_png_chunk,
+    make_riff_chunk,
 )
 from orchestrator.media.marks.provenance import CONTAINERS, read_container_tags, write_container_tag
 
@@ -116,8 +117,7 @@ def _is_jpeg_xmp(marker: int, raw: bytes) -> bool:
 
 def _mark_png(data: bytes, packet: bytes) -> bytes:
     body = _PNG_KEYWORD + b"\0\0\0\0" + packet
-    checksum = zlib.crc32(b"iTXt" + body)
-    mark = struct.pack(">I", len(body)) + b"iTXt" + body + struct.pack(">I", checksum)
+    mark = make_png_chunk(b"iTXt", body)
     parts = [PNG_SIGNATURE]
     for chunk in iter_png_chunks(data):
         if chunk.kind == b"caBX" or _is_png_xmp(chunk.body, chunk.kind):
@@ -158,7 +158,7 @@ def _mark_webp(data: bytes, packet: bytes) -> bytes:
         flags = _WEBP_XMP | (_WEBP_ALPHA if has_alpha else 0)
         size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
         raws.insert(0, b"VP8X" + struct.pack("<II", 10, flags) + size)
-    raws.append(b"XMP " + struct.pack("<I", len(packet)) + packet + b"\0" * (len(packet) % 2))
+    raws.append(make_riff_chunk(b"XMP ", packet))
     body = b"WEBP" + b"".join(raws)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -173,10 +173,7 @@ def _mark_gif(data: bytes, packet: bytes) -> bytes:
 
 def _mark_wav(data: bytes, packet: bytes) -> bytes:
     kept = [(kind, body) for kind, body in _iter_riff(data) if kind not in (b"_PMX", b"C2PA")]
-    body = b"WAVE" + b"".join(
-        kind + struct.pack("<I", len(chunk)) + chunk + b"\0" * (len(chunk) % 2)
-        for kind, chunk in (*kept, (b"_PMX", packet))
-    )
+    body = b"WAVE" + b"".join(make_riff_chunk(kind, chunk) for kind, chunk in (*kept, (b"_PMX", packet)))
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import struct
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.errors import invalid_field
 from orchestrator.media.errors import CorruptMedia, ImageTooLarge
 from orchestrator.media.images import open_image
+from orchestrator.media.marks.metadata import make_png_chunk
 from orchestrator.media.sniffing import detect_content_type
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -42,8 +41,7 @@ def add_infotext(data: bytes, text: str) -> bytes:
     """Return a PNG with the text as its `parameters`; other files unchanged. The pixels stay as they are."""
     if not data.startswith(_SIGNATURE) or len(data) < _HEADER_BYTES:
         return data
-    body = b"iTXtparameters\0\0\0\0\0" + text.encode("utf-8", "replace")
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    chunk = make_png_chunk(b"iTXt", b"parameters\0\0\0\0\0" + text.encode("utf-8", "replace"))
     return data[:_HEADER_BYTES] + chunk + data[_HEADER_BYTES:]
 
 

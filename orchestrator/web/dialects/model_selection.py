@@ -57,6 +57,10 @@ class ImageToImageTask:
         """Whether the request provides all that the model requires, and the model takes all that it has."""
         return takes_images(model, self.image_count, has_mask=self.has_mask, has_prompt=self.has_prompt)
 
+    def _is_alternative(self, model: Model) -> bool:
+        """Whether to name the model instead of one that refuses: some that fill masks refuse all else."""
+        return self._can_serve(model) and (self.has_mask or "mask" not in model.parameters)
+
     def _check_model(self, model: Model, candidates: Sequence[Model]) -> None:
         """Raise InvalidRequest if the model does not accept the request's images or mask."""
         if max_input_images(model) and not model.makes_images:
@@ -67,7 +71,7 @@ class ImageToImageTask:
                 code="unsupported_model",
                 param="model",
             )
-        models = suggest_models(candidates, self._can_serve)
+        models = suggest_models(candidates, self._is_alternative)
         suggestion = f"; {models}" if models else ""
         if max_input_images(model) == 0:
             raise InvalidRequest(
@@ -75,7 +79,7 @@ class ImageToImageTask:
                 code="unsupported_model",
                 param="model",
             )
-        check_image_count(model, self.image_count, self.image_field)
+        check_image_count(model, self.image_count, self.image_field, suggestion=suggestion)
         check_mask(model, has_mask=self.has_mask, suggestion=suggestion)
 
 
@@ -97,12 +101,12 @@ def with_fill(
     return request if fill.served_by == request.served_by else replace(request, if_transparent=fill)
 
 
-def check_image_count(model: Model, image_count: int, field: str = "image") -> None:
+def check_image_count(model: Model, image_count: int, field: str = "image", *, suggestion: str = "") -> None:
     """Raise InvalidRequest if the model does not accept that many input images; the last is in `field`."""
     most = max_input_images(model)
     if image_count > most:
         limit = f"accepts at most {most} input image(s)" if most else "does not accept input images"
-        hint = "" if most else f"; omit `{field}`"
+        hint = suggestion if most else f"; omit `{field}`"
         raise InvalidRequest(
             f"Model {model.id} {limit} (got {image_count}){hint}", code="too_many_images", param=field
         )

@@ -12,12 +12,11 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.web.dialects.fal import translation as fal
 from orchestrator.web.dialects.huggingface import translation as huggingface
 from orchestrator.web.dialects.input_image_models import (
-    PREFERRED_EDIT_MODELS,
     max_input_images,
     refusals_name_models,
 )
-from orchestrator.web.dialects.openai import videos
-from orchestrator.web.dialects.openai.image_bodies import ImageGenerationBody
+from orchestrator.web.dialects.openai import images, videos
+from orchestrator.web.dialects.openai.image_bodies import ImageEditBody, ImageGenerationBody
 from orchestrator.web.dialects.parameter_names import SYNONYMS
 from orchestrator.web.dialects.pixel_factory import translation as pixel_factory
 from orchestrator.web.dialects.pixelapi import translation as pixelapi
@@ -34,7 +33,6 @@ PICTURE = base64_png(64, 64)
 IMAGE_NAMES = sorted(
     {name for name, ours in SYNONYMS.items() if ours in ("image", "images")} | {"image", "images"}
 )
-EDITORS = ", ".join(PREFERRED_EDIT_MODELS)
 
 
 def ask(dialect: str, model: str, fields: dict[str, Any]) -> object:
@@ -68,19 +66,36 @@ def refuse(dialect: str, model: str, **fields: Any) -> InvalidRequest:
     return caught.value
 
 
-@pytest.mark.parametrize("dialect", ["generations", "pixelapi", "pixeldojo", "fal", "replicate"])
+def named_models(error: InvalidRequest) -> list[str]:
+    """The models that a refusal names."""
+    return error.message.partition("use one of: ")[2].removesuffix(", ...").split(", ")
+
+
+def check_advice(dialect: str, model: str, fields: dict[str, Any]) -> InvalidRequest:
+    """The refusal of a request, all of whose models take the same request."""
+    error = refuse(dialect, model, **fields)
+    models = named_models(error)
+    assert models[0] in CATALOG
+    for other in models:
+        ask(dialect, other, fields)
+    return error
+
+
+OPEN_DIALECTS = ["generations", "pixelapi", "pixeldojo", "fal", "replicate"]
+
+
+@pytest.mark.parametrize("dialect", OPEN_DIALECTS)
 @pytest.mark.parametrize("name", IMAGE_NAMES)
 def test_names_the_field_and_models_that_take_images(dialect: str, name: str) -> None:
     is_list = SYNONYMS.get(name, name) == "images"
-    error = refuse(dialect, "flux-1-schnell", **{name: [PICTURE] if is_list else PICTURE})
-    assert error.message == (
-        f"Model flux-1-schnell does not accept input images; omit `{name}`, or use one of: {EDITORS},"
-        f" flux-1-dev, ..."
-    )
+    error = check_advice(dialect, "flux-1-schnell", {name: [PICTURE] if is_list else PICTURE})
+    head = f"Model flux-1-schnell does not accept input images; omit `{name}`, or use one of: "
+    assert error.message.startswith(f"{head}flux-1-kontext-dev, qwen-image-edit, flux-2-dev, ")
     assert error.param == name
+    assert not any("mask" in CATALOG[model].parameters for model in named_models(error))
 
 
-@pytest.mark.parametrize("dialect", ["generations", "pixelapi", "pixeldojo", "fal", "replicate"])
+@pytest.mark.parametrize("dialect", OPEN_DIALECTS)
 @pytest.mark.parametrize("name", ["mask", "mask_url", "mask_image"])
 def test_names_models_that_take_masks(dialect: str, name: str) -> None:
     error = refuse(dialect, "flux-1-schnell", **{name: PICTURE})
@@ -91,14 +106,38 @@ def test_names_models_that_take_masks(dialect: str, name: str) -> None:
     assert error.param == name
 
 
+@pytest.mark.parametrize("dialect", OPEN_DIALECTS)
+@pytest.mark.parametrize("model", ["flux-1-schnell", "flux-1-kontext-dev"])
+def test_names_models_that_take_image_and_mask(dialect: str, model: str) -> None:
+    error = check_advice(dialect, model, {"image": PICTURE, "mask": PICTURE})
+    assert named_models(error) == ["flux-1-fill-dev", "qwen-image-edit-inpaint"]
+
+
+def test_names_models_that_take_several_images_and_a_mask() -> None:
+    fields = {"images": [PICTURE] * 2, "mask": PICTURE}
+    error = refuse("generations", "flux-1-kontext-dev", **fields)
+    takes_both = [
+        model.id for model in CATALOG if "mask" in model.parameters and max_input_images(model) >= 2
+    ]
+    assert takes_both == (named_models(error) if takes_both else [])
+
+
+def test_edits_name_models_that_take_as_many_images() -> None:
+    body = parse_body(ImageEditBody, {"model": "flux-1-kontext-dev", "prompt": "a", "image": [PICTURE] * 2})
+    with pytest.raises(InvalidRequest) as caught:
+        images.to_edit_request(body, CATALOG, form=False, idempotency_key=None)
+    models = named_models(caught.value)
+    assert models[0] == "qwen-image-edit"
+    assert all(max_input_images(CATALOG[model]) >= 2 for model in models)
+
+
 @pytest.mark.parametrize(
     ("dialect", "name"), [("videos", "input_reference"), ("pixeldojo", "image_url"), ("fal", "image_url")]
 )
 def test_names_models_that_make_videos_of_images(dialect: str, name: str) -> None:
-    error = refuse(dialect, "cogvideox-2b", **{name: PICTURE})
-    head, _, named = error.message.partition("or use one of: ")
-    assert head == f"Model cogvideox-2b does not accept input images; omit `{name}`, "
-    models = [CATALOG[id] for id in named.removesuffix(", ...").split(", ")]
+    error = check_advice(dialect, "cogvideox-2b", {name: PICTURE})
+    assert error.message.startswith(f"Model cogvideox-2b does not accept input images; omit `{name}`, or")
+    models = [CATALOG[id] for id in named_models(error)]
     assert models
     assert all(model.makes_video and max_input_images(model) for model in models)
 
@@ -122,7 +161,8 @@ def test_names_models_that_take_as_many_images() -> None:
 
 def test_hugging_face_names_them_where_the_input_is_the_image() -> None:
     error = refuse("huggingface", "flux-1-schnell")
-    assert f"send the text as `inputs`, or use one of: {EDITORS}, " in error.message
+    assert "send the text as `inputs`, or use one of: flux-1-kontext-dev, " in error.message
+    assert all(CATALOG[id].makes_video for id in named_models(refuse("huggingface", "cogvideox-2b")))
 
 
 def test_keeps_the_name_that_was_asked_for() -> None:

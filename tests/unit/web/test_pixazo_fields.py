@@ -101,6 +101,17 @@ def test_a_bad_size_is_named_as_it_was_sent(endpoint: PixazoEndpoint, name: str,
     assert name in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"size": "999x64"}, "image_size makes width 512, and size asks for 999; send one of them"),
+        ({"width": 999}, "width is 999, and image_size asks for 512; send one of them"),
+    ],
+)
+def test_two_sizes_are_both_named_as_they_were_sent(fields: dict[str, Any], said: str) -> None:
+    assert refusal(DEV, {"prompt": "a fox", "image_size": "square", **fields}) == said
+
+
 def outcome(endpoint: PixazoEndpoint, request: GenerationRequest, waits: bool) -> dict[str, Any]:
     """Return all that a request decides: the graph, and what is done with its result."""
     model: Model = endpoint.resolve_model(CATALOG)

@@ -204,13 +204,23 @@ class RouterRoutes:
     async def _submit(self, request: web.Request, *, waits: bool) -> JobRecord:
         key = await _authenticate(request)
         model = self._find_model(request, key)
+        params = await read_json(request)
         generation = GenerationRequest(
             model=model.id,
-            params=await read_json(request),
+            params=params,
             idempotency_key=parse_idempotency_key(request),
             origin=DIALECT_NAME,
         )
-        with refusals_name_models(model, self._service.catalog_for(key)):
+        several = params.get("images")
+        count = bool(params.get("image")) + (len(several) if isinstance(several, list) else bool(several))
+        refusals = refusals_name_models(
+            model,
+            self._service.catalog_for(key),
+            count,
+            has_mask=bool(params.get("mask")),
+            name_of=lambda other: f"{_provider(other)}/{other.id}",
+        )
+        with refusals:
             return await submit_job(request, self._service, key, generation, waits_for_result=waits)
 
     def _find_model(self, request: web.Request, key: ApiKey) -> Model:

@@ -87,8 +87,9 @@ def _to_fields(body: TextToImageRequest, catalog: Catalog, name: str, accept: st
     """Return the fields of a run. Raises InvalidRequest."""
     fields = {name: value for name, value in (body.parameters or {}).items() if value is not None}
     input_field = _input_field(body)
-    if input_field == "image" and not any(map(max_input_images, catalog.models_of(name))):
-        models = suggest_image_models(catalog)
+    served_by = catalog.models_of(name)
+    if input_field == "image" and not any(map(max_input_images, served_by)):
+        models = suggest_image_models(catalog, for_video=all(model.makes_video for model in served_by))
         raise InvalidRequest(
             f"Model {name} does not accept input images, which `inputs` is beside a `prompt` in `parameters`;"
             f" send the text as `inputs`{', or ' if models else ''}{models}",

@@ -111,6 +111,8 @@ class PixazoBody(BaseModel):
         shown = self._given_names.get(name, name)
         if error.code.startswith("missing_"):
             return InvalidRequest(f"{shown} is required", code=error.code, param=shown)
+        if error.code == "conflicting_fields":
+            return InvalidRequest(error.message.replace("`", ""), code=error.code, param=shown)
         message = error.message.replace(f"`{error.param}`", shown)
         for subject in _FILE_SUBJECTS:
             message = message.replace(f"{shown}: {subject}", subject, 1)
@@ -209,11 +211,19 @@ class EndpointBody(PixazoBody):
         further = _read_loras(model, _name_images(model, self._further_fields(model)))
         sizes = {name: further.pop(name) for name in _SIZE_WORDS & further.keys()}
         taken = take_parameters(model, {**defaults, **given, **further})
-        taken = taken.with_computed(self._dimensions(model))
+        taken = taken.with_computed(self._dimensions(model), self._documented_size_field())
         size_field = next(iter(sizes), "")
         shown = self._given_names.get(size_field, size_field)
         taken = taken.with_computed(_read_sizes(model, sizes), shown)
         return taken.extended({}, *self._format_warnings())
+
+    def _documented_size_field(self) -> str:
+        """Return the caller's name of a field of the document that sets width and height together."""
+        for name in ("image_size", "aspect_ratio"):
+            if name in self.model_fields_set and name in self.interpreted:
+                field = type(self).model_fields[name].alias or name
+                return self._given_names.get(field, field)
+        return ""
 
     @property
     def encoding(self) -> ImageEncoding | None:
@@ -351,7 +361,7 @@ def _name_images(model: Model, fields: dict[str, Any]) -> dict[str, Any]:
         rest = images if isinstance(images, list) else []
         return {name: value for name, value in fields.items() if name != "image"} | {"images": [image, *rest]}
     if images and "images" not in model.parameters and isinstance(images, list):
-        check_image_count(model, len(images) + bool(image))
+        check_image_count(model, len(images) + bool(image), "images")
         return {name: value for name, value in fields.items() if name != "images"} | {"image": images[0]}
     return fields
 

@@ -61,7 +61,7 @@ def to_request(
     def translate(has_mask: bool) -> GenerationRequest:
         tasks = find_tasks(image_count=len(images), has_mask=has_mask)
         model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
-        with refusals_name_models(model, catalog, len(images)):
+        with refusals_name_models(model, catalog, len(images), has_mask=bool(mask)):
             check_image_count(model, len(images), body.last_image_field)
             check_mask(model, has_mask=has_mask)
         params = to_model_params(body, model, form=form).extended(to_image_params(model, images) | mask)

@@ -145,15 +145,15 @@ def to_request(
     body: PixelApiGenerateBody, catalog: Catalog, *, idempotency_key: str | None
 ) -> GenerationRequest:
     """Translate a request body. Raises InvalidRequest."""
-    images = body.input_images
+    images, asks_for_mask = body.input_images, bool(body.passed_fields.get("mask"))
 
     def translate(has_mask: bool) -> GenerationRequest:
         tasks = find_tasks(image_count=len(images), has_mask=has_mask)
         model = catalog.resolve(body.model or DEFAULT_MODEL, *tasks)
-        with refusals_name_models(model, catalog, len(images)):
+        with refusals_name_models(model, catalog, len(images), has_mask=asks_for_mask):
             return _to_request(body, model, idempotency_key)
 
-    return with_fill(translate, has_image=bool(images), has_mask=bool(body.passed_fields.get("mask")))
+    return with_fill(translate, has_image=bool(images), has_mask=asks_for_mask)
 
 
 def _to_request(body: PixelApiGenerateBody, model: Model, idempotency_key: str | None) -> GenerationRequest:

@@ -84,13 +84,15 @@ def to_request(
 ) -> GenerationRequest:
     """Translate the body of a run of the model `api_id`. Raises InvalidRequest."""
     image_count = sum(map(len, _image_fields(body).values()))
+    asks_for_mask = bool(body.passed_fields.get("mask"))
 
     def translate(has_mask: bool) -> GenerationRequest:
         model = catalog.resolve(api_id, *find_tasks(image_count=image_count, has_mask=has_mask))
-        with errors_name_model(api_id, catalog), refusals_name_models(model, catalog, image_count):
+        refusals = refusals_name_models(model, catalog, image_count, has_mask=asks_for_mask)
+        with errors_name_model(api_id, catalog), refusals:
             return _to_request(api_id, body, model, idempotency_key)
 
-    return with_fill(translate, has_image=bool(image_count), has_mask=bool(body.passed_fields.get("mask")))
+    return with_fill(translate, has_image=bool(image_count), has_mask=asks_for_mask)
 
 
 def _to_request(api_id: str, body: RunBody, model: Model, idempotency_key: str | None) -> GenerationRequest:

@@ -16,7 +16,13 @@ from orchestrator.own_graphs.messages import hide_paths
 
 #: Failures whose detail the caller of an own graph gets.
 TOLD_TO_CALLERS = frozenset(
-    {FailureKind.GRAPH_FAILED, FailureKind.GRAPH_TOO_LONG, FailureKind.BAD_GRAPH, FailureKind.NO_OUTPUT}
+    {
+        FailureKind.GRAPH_FAILED,
+        FailureKind.GRAPH_TOO_LONG,
+        FailureKind.BAD_GRAPH,
+        FailureKind.NO_OUTPUT,
+        FailureKind.OUT_OF_MEMORY,
+    }
 )
 
 

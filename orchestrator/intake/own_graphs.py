@@ -202,6 +202,10 @@ class OwnGraphPreparer:
             info = await asyncio.to_thread(probe_media, data)
         except CorruptMedia as error:
             return problem("custom_validation_failed", f"is no image, video or audio file: {error}")
+        if not info.content_type.startswith(("image/", "video/", "audio/")):
+            return problem(
+                "custom_validation_failed", f"is no image, video or audio file: {info.content_type}"
+            )
         if (info.width or 0) * (info.height or 0) > self.max_pixels:
             reason = (
                 f"has {info.width}x{info.height} pixels; at most {self.max_pixels} are allowed: scale it down"

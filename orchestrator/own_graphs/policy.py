@@ -134,8 +134,11 @@ class GraphPolicy:
     def _find_outputs(self, graph: ApiGraph) -> tuple[str, ...]:
         outputs = tuple(id for id, node in graph.items() if self.facts[node["class_type"]].get("output_node"))
         if not any(graph[id]["class_type"] not in _SHOWS_ONLY for id in outputs):
+            shown = ", ".join(f"{graph[id]['class_type']} (node {id})" for id in outputs[:5])
+            reason = f": what {shown} shows is not kept" if shown else ""
             raise GraphRejected(
-                "The graph saves nothing: add an output node such as SaveImage, PreviewImage or SaveVideo",
+                f"The graph saves nothing{reason}; add an output node such as SaveImage, PreviewImage or"
+                " SaveVideo",
                 error_type="prompt_no_outputs",
             )
         return outputs

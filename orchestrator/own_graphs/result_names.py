@@ -10,7 +10,7 @@ from typing import Any
 from comfy_instances.protocol.outputs import SUFFIXES_3D
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.own_graphs.model import GRAPH_PARAM, OUTPUTS_PARAM
-from orchestrator.own_graphs.values import PREFIX_INPUT
+from orchestrator.own_graphs.values import PREFIX_INPUT, is_prefix
 
 #: Output keys by the kind of file; videos are listed as images, as are OpenEXR files.
 _KEYS = {"audio": "audio", "text": "text", "model": "3d", "image": "images", "video": "images"}
@@ -26,6 +26,8 @@ class NamedOutput:
     index: int
     node: str
     name: str
+    #: Whether its node saves files: a text is one, too, then.
+    is_file: bool
 
     @property
     def key(self) -> str:
@@ -44,10 +46,11 @@ def _name_outputs(record: JobRecord) -> Iterator[NamedOutput]:
     counts: dict[str, int] = {}
     for index, output in enumerate(record.outputs):
         node = output.node or next(iter(record.job.params.get(OUTPUTS_PARAM, [])), "")
-        stem = _stem(graph.get(node, {}).get("inputs", {}))
+        inputs = graph.get(node, {}).get("inputs", {})
+        stem, is_file = _stem(inputs), any(map(is_prefix, inputs))
         counts[stem] = counts.get(stem, 0) + 1
         extension = output.key.rpartition(".")[2]
-        yield NamedOutput(output, index, node, f"{stem}_{counts[stem]:05d}_.{extension}")
+        yield NamedOutput(output, index, node, f"{stem}_{counts[stem]:05d}_.{extension}", is_file)
 
 
 def _stem(inputs: Mapping[str, Any]) -> str:

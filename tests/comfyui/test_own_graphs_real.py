@@ -215,7 +215,8 @@ async def test_returns_files_that_are_no_media(service: ServiceProcess) -> None:
         history = await finished(http, accepted["prompt_id"])
         assert history["status"]["status_str"] == "success", history["status"]
         outputs = history["outputs"]
-        assert outputs["7"] == {"text": ["a,b"]}
+        assert outputs["7"]["text"] == ["a,b"]
+        assert [file["filename"] for file in outputs["7"]["files"]] == ["cells_00001_.csv"]
         files = [outputs["5"]["latents"][0], outputs["6"]["images"][0], outputs["8"]["audio"][0]]
         data = []
         for file in files:

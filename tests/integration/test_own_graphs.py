@@ -498,12 +498,41 @@ async def test_returns_whatever_files_nodes_save(host: ServiceProcess, key: str)
         assert {id: next(iter(found)) for id, found in outputs.items()} == {
             "2": "images", "4": "latents", "5": "images", "6": "text", "7": "audio",
         }  # fmt: skip
-        assert outputs["6"] == {"text": ["a,b"]}
+        cells = {"filename": "cells_00001_.csv", "subfolder": job_id_to_uuid(job["id"]), "type": "output"}
+        assert outputs["6"] == {"text": ["a,b"], "files": [cells]}
         async with http.get("/view", params=outputs["4"]["latents"][0]) as response:
             assert response.content_type == "application/octet-stream"
             assert load(await response.read())["latent_tensor"].shape == (1, 4, 8, 8)
+        latent = next(one["id"] for one in job["outputs"] if one["name"] == "folded_00001_.latent")
+        asset = {"__type": "core/ASSET", "info": {"id": latent}}
+        status, refused = await call(http, "POST", "/api/v2/jobs", json={"workflow": loading(asset)})
+        assert status == 422
+        assert "is no image, video or audio file: application/octet-stream" in json.dumps(refused)
         async with http.get("/view", params=outputs["5"]["images"][0]) as response:
             assert (await response.read()).startswith(b"v/1\x01")
+
+
+@pytest.mark.parametrize(("preview", "content_type"), [("webp;80", "image/webp"), ("jpeg", "image/jpeg")])
+async def test_view_converts_an_image(
+    host: ServiceProcess, key: str, preview: str, content_type: str
+) -> None:
+    async with host.client(key) as http:
+        job = await finished(http, (await submit(http, graph(61)))["id"])
+        file = {"filename": "ComfyUI_00001_.png", "subfolder": job_id_to_uuid(job["id"])}
+        async with http.get("/view", params=file | {"preview": preview}) as response:
+            assert (response.status, response.content_type) == (200, content_type)
+
+
+async def test_names_the_node_that_lacks_memory(host: ServiceProcess, key: str) -> None:
+    async with host.client(key) as http:
+        await inject_fault(host, "out_of_memory", 10)
+        try:
+            job = await finished(http, (await submit(http, graph(62)))["id"])
+        finally:
+            await inject_fault(host, "out_of_memory", 0)
+        error = job["error"]
+        assert (error["code"], error["node_id"]) == ("out_of_memory", "1")
+        assert error["message"].startswith("node 1 (EmptyImage): ")
 
 
 async def test_says_which_node_saved_nothing_and_runs_it_once(host: ServiceProcess, key: str) -> None:
@@ -512,7 +541,7 @@ async def test_says_which_node_saved_nothing_and_runs_it_once(host: ServiceProce
         job = await finished(http, (await submit(http, nothing))["id"])
         error = job["error"]
         assert (job["status"], error["code"]) == ("failed", "node_execution_error")
-        assert error["message"] == "node 2 (PreviewAny): no file and no text was saved"
+        assert error["message"] == "node 2 (PreviewAny): no file and no text came of it"
         assert error["node_id"] == "2"
         assert host.log.count(f"shard {job['id']}-0 failed") == 1
 

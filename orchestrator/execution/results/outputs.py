@@ -121,7 +121,7 @@ class OutputStorage:
         if not stores:
             if own_classes is not None:
                 nodes = _describe_nodes(node_ids, own_classes)
-                raise CallerGraphFailed(f"{nodes}: no file and no text was saved")
+                raise CallerGraphFailed(f"{nodes}: no file and no text came of it")
             raise NoOutput(f"no output of node(s) {', '.join(node_ids)}")
         return list(await asyncio.gather(*stores))
 

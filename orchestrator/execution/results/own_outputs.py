@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from comfy_instances.session.session import NodeOutput
 from orchestrator.media.errors import CorruptMedia, UnsupportedMedia
-from orchestrator.media.sniffing import EXTENSIONS, MediaInfo
+from orchestrator.media.sniffing import EXTENSIONS, MediaInfo, detect_content_type
 
 #: Suffixes of files that SaveText writes.
 TEXT_SUFFIXES = frozenset({"txt", "csv", "md", "json"})
@@ -51,7 +51,9 @@ def prepare_own_output(item: NodeOutput, data: bytes, prepare_file: PrepareFile)
     try:
         prepared, info, sha256 = prepare_file(data, None)
     except CorruptMedia as error:
-        if suffix in _MEDIA_SUFFIXES and not isinstance(error, UnsupportedMedia):
+        # A medium of a format that the service does not read, such as TIFF, is kept.
+        is_of_another_format = isinstance(error, UnsupportedMedia) and detect_content_type(data) is not None
+        if suffix in _MEDIA_SUFFIXES and not is_of_another_format:
             raise
         return _as_it_is(data, _ANY_TYPE, suffix or _ANY_SUFFIX)
     extension = suffix if info.content_type == _ANY_TYPE and suffix else info.ext

@@ -47,6 +47,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         "source_image": "image",
         "start_image": "image",
         "image_urls": "images",
+        "init_images": "images",
         "input_images": "images",
         "reference_images": "images",
         "mask_image": "mask",

@@ -49,6 +49,7 @@ def saved(name: str) -> NodeOutput:
         ("x.exr", b"v/1\x01 and pixels", ANY, "exr"),
         ("x.PLY", b"ply\nformat", ANY, "ply"),
         ("x.tif", b"II*\0 and pixels", ANY, "tif"),
+        ("x.tiff", b"II*\0 and pixels", ANY, "tiff"),
         ("x.splat", b"\xff\xfb\x90\x00 floats", ANY, "splat"),
         ("x", b"anything", ANY, "bin"),
         ("x.a/b", b"anything", ANY, "bin"),
@@ -78,7 +79,14 @@ def test_a_text_without_a_file_is_a_text() -> None:
 
 @pytest.mark.parametrize(
     ("name", "data"),
-    [("x.png", png()[:40]), ("x.glb", b"glTF"), ("x.exr", b""), ("x.safetensors", BROKEN_LATENT)],
+    [
+        ("x.png", b"no picture"),
+        ("x.mp4", b"no film"),
+        ("x.png", png()[:40]),
+        ("x.glb", b"glTF"),
+        ("x.exr", b""),
+        ("x.safetensors", BROKEN_LATENT),
+    ],
 )
 def test_rejects_media_that_are_broken_and_files_that_are_empty(name: str, data: bytes) -> None:
     with pytest.raises(CorruptMedia):

@@ -287,6 +287,13 @@ def test_denies_what_the_check_of_outputs_cannot_look_at() -> None:
     assert "latents are not looked at" in only_error(reject(data, checking), "4")["message"]
 
 
+def test_names_the_nodes_whose_pictures_are_only_shown() -> None:
+    data = graph(n2=node("MaskPreview", mask=["3", 0]), n3=node("SolidMask", value=1.0, width=64, height=64))
+    assert str(reject(data)).startswith(
+        "The graph saves nothing: what MaskPreview (node 2) shows is not kept; add an output node"
+    )
+
+
 def test_takes_sizes_of_primitives_and_bounds_them() -> None:
     data = graph(n3=node("PrimitiveInt", value=128))
     data["1"]["inputs"]["width"] = ["3", 0]

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.catalog import Catalog, Model, ModelKind
 from orchestrator.errors import InvalidRequest, invalid_field
+from orchestrator.intake.field_names import errors_name_fields
 from orchestrator.intake.request_preparer import GenerationRequest
 from orchestrator.jobs import JobRecord
 from orchestrator.web.dialects.a1111.infotext import write_infotext
@@ -133,13 +134,14 @@ def to_request(
     for field in sorted(_SENT_BY_ALL & fields.keys() - known):
         del fields[field]
         warnings.append(f"`{field}` has no effect: the model has no such parameter")
-    request = to_run_request(
-        name,
-        {**fields, **images},
-        catalog,
-        own_names={},
-        idempotency_key=idempotency_key,
-    )
+    with errors_name_fields({"image": "init_images", "images": "init_images"}):
+        request = to_run_request(
+            name,
+            {**fields, **images},
+            catalog,
+            own_names={},
+            idempotency_key=idempotency_key,
+        )
     if isinstance(body, ImageToImageBody) and body.mask is not None and "strength" not in known:
         warnings += ["`denoising_strength` has no effect: the model redraws the mask entirely"]
     names = {

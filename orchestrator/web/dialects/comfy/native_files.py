@@ -28,7 +28,8 @@ from orchestrator.web.jobs.result_sender import ResultSender
 from orchestrator.web.openapi.operation import openapi_operation
 
 _TAG = "comfy"
-_PREVIEW = re.compile(r"(webp|jpeg);(\d{1,3})", re.ASCII)
+#: A format, and its quality in percent: 90 unless given, as in ComfyUI.
+_PREVIEW = re.compile(r"(webp|jpeg)(?:;(\d{1,3}))?", re.ASCII)
 
 
 class NativeFileRoutes:
@@ -131,7 +132,7 @@ class NativeFileRoutes:
         record, named = await self._find_result(key.account.id, folder, name)
         if (wanted := _PREVIEW.fullmatch(request.query.get("preview", ""))) is not None:
             return await self._send_preview(
-                record.job, named, ImageEncoding(f"image/{wanted[1]}", max(1, min(int(wanted[2]), 100)))
+                record.job, named, ImageEncoding(f"image/{wanted[1]}", max(1, min(int(wanted[2] or 90), 100)))
             )
         return await send_result(request, self._sender, record, named)
 

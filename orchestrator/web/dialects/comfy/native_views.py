@@ -93,7 +93,8 @@ def outputs_by_node(record: JobRecord, texts: dict[str, str]) -> dict[str, Any]:
         text = texts.get(named.output.key)
         if key == "text" and text is not None:
             node.setdefault("text", []).append(text)
-            continue
+            if not named.is_file:
+                continue
         node.setdefault("files" if key == "text" else key, []).append(file_ref(record, named))
         if named.output.content_type.startswith("video/") or (named.output.frames or 1) > 1:
             node["animated"] = [True]
@@ -124,7 +125,7 @@ def job_row(record: JobRecord) -> dict[str, Any]:
     }
     if named:
         kind = named[0].output.content_type.partition("/")[0]
-        media = "images" if kind == "image" else kind
+        media = kind if kind in ("video", "audio", "text") else named[0].key
         row["preview_output"] = file_ref(record, named[0]) | {"nodeId": named[0].node, "mediaType": media}
     if job.status is JobStatus.FAILED:
         row["execution_error"] = execution_error(record)

@@ -303,7 +303,7 @@ async def measure_share(options: argparse.Namespace, kind: str, bed: Bed) -> dic
     callers, counts = 2 * len(bed.urls), {}
     for name in dict.fromkeys((BUSY_WAYS[0], *options.ways)):
         async with bed.ways(callers)[name] as make:
-            measured = await drive(make, callers, options.seconds, warm_up=3 * options.job_seconds)
+            measured = await drive(make, callers, options.seconds, warm_up=options.warm_up)
         counts[name] = len(measured.seconds)
     bare = counts[BUSY_WAYS[0]]
     found = {
@@ -333,14 +333,31 @@ def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--old-way", action="store_true", help="instances without the node pack")
     parser.add_argument("--pin", action="store_true", help="service and relay on one core")
     parser.add_argument("--job-seconds", type=float, default=0.0, help="that a prompt takes (%(default)s)")
-    parser.add_argument("--seconds", type=float, help="of each combination (8)")
-    parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS, help="before it (%(default)s)")
-    parser.add_argument("--callers", type=int, nargs="+", help=f"not with --job-seconds {CALLERS}")
-    parser.add_argument("--pictures", nargs="+", choices=PICTURES)
-    parser.add_argument("--ways", nargs="+", choices=WAYS)
+    parser.add_argument("--seconds", type=float, help="of each combination, above 0 (8)")
+    parser.add_argument(
+        "--warm-up",
+        type=float,
+        help=f"seconds before it ({WARM_UP_SECONDS:g}; three jobs with --job-seconds)",
+    )
+    parser.add_argument(
+        "--callers", type=int, nargs="+", help=f"how many, 1 or more {CALLERS}; not with --job-seconds"
+    )
+    parser.add_argument(
+        "--pictures", nargs="+", choices=PICTURES, help="sizes of files (both; 1.5 MB with --job-seconds)"
+    )
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, help="of making images (all; without relay and floor if busy)"
+    )
     options = parser.parse_args(words)
     if options.pin and len(os.sched_getaffinity(0)) < 2:
         parser.error("--pin: service and relay, and everything else, need a core each; this machine has one")
+    for name in ("job_seconds", "warm_up"):
+        if (getattr(options, name) or 0) < 0:
+            parser.error(f"--{name.replace('_', '-')}: must be 0 or more (got {getattr(options, name):g})")
+    if options.seconds is not None and options.seconds <= 0:
+        parser.error(f"--seconds: must be above 0 (got {options.seconds:g})")
+    if min(options.callers or (1,)) < 1:
+        parser.error(f"--callers: must be 1 or more (got {min(options.callers)})")
     is_busy = options.job_seconds > 0
     if is_busy and options.callers:
         parser.error("--callers: with --job-seconds there are two for each instance; leave it out")
@@ -351,6 +368,8 @@ def read_options(words: Sequence[str] | None = None) -> argparse.Namespace:
     options.ways = options.ways or (BUSY_WAYS if is_busy else WAYS)
     options.callers = options.callers or CALLERS
     options.seconds = options.seconds or (2.0 if options.quick else 8.0)
+    if options.warm_up is None:
+        options.warm_up = 3 * options.job_seconds if is_busy else WARM_UP_SECONDS
     return options
 
 

@@ -95,6 +95,9 @@ def test_a_share_of_busy_instances_is_of_the_ways_that_were_chosen() -> None:
     [
         (("--callers", "4"), "--callers: with --job-seconds there are two for each instance; leave it out"),
         (("--ways", "floor"), "--ways: floor runs no prompt, which --job-seconds is for; leave it out"),
+        (("--seconds", "-1"), "--seconds: must be above 0 (got -1)"),
+        (("--warm-up", "-1"), "--warm-up: must be 0 or more (got -1)"),
+        (("--callers", "0"), "--callers: must be 1 or more (got 0)"),
     ],
 )
 def test_says_what_busy_instances_do_not_go_with(

@@ -9,6 +9,8 @@ import pytest
 from orchestrator.catalog import Catalog
 from orchestrator.catalog.tasks import TaskModels
 from orchestrator.errors import InvalidRequest
+from orchestrator.web.dialects.a1111 import translation as a1111
+from orchestrator.web.dialects.a1111.schemas import ImageToImageBody
 from orchestrator.web.dialects.fal import translation as fal
 from orchestrator.web.dialects.huggingface import translation as huggingface
 from orchestrator.web.dialects.input_image_models import (
@@ -163,6 +165,14 @@ def test_hugging_face_names_them_where_the_input_is_the_image() -> None:
     error = refuse("huggingface", "flux-1-schnell")
     assert "send the text as `inputs`, or use one of: flux-1-kontext-dev, " in error.message
     assert all(CATALOG[id].makes_video for id in named_models(refuse("huggingface", "cogvideox-2b")))
+
+
+def test_automatic1111_names_its_own_field() -> None:
+    body = ImageToImageBody.model_validate({"prompt": "a", "init_images": [PICTURE, PICTURE]})
+    files = {"image": PICTURE, "images": [PICTURE]}
+    with pytest.raises(InvalidRequest, match="`init_images`: Model flux-1-kontext-dev accepts") as caught:
+        a1111.to_request(body, CATALOG, "flux-1-kontext-dev", files, idempotency_key=None)
+    assert caught.value.param == "init_images"
 
 
 def test_keeps_the_name_that_was_asked_for() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pydantic_core import ErrorDetails
 
 #: Longest part of a rejected value that an error message repeats, in characters.
 MAX_SHOWN_VALUE = 60
+
+#: How pydantic names members of unions within a place: types, also of generics and functions.
+_UNION_MEMBER = re.compile(r"(?:str|bytes|int|float|bool|none|is-instance|constrained-\w+)$|[\w-]+\[")
 
 #: What a value has to be, by pydantic's kind of error. Files cannot be written in JSON, so they are left out.
 _TYPE_NAMES = {
@@ -30,20 +34,18 @@ def describe_problem(errors: Sequence[ErrorDetails]) -> str:
     """Return why the field of the first error was rejected: "must be a number (got 'high')"."""
     first = errors[0]
     same_field = [error for error in errors if error["loc"][:1] == first["loc"][:1]]
-    # A member of a union that took the value's type found a problem inside of it.
-    inner = [error for error in same_field if len(error["loc"]) > 2]
-    if not inner:
+    # A member of a union that took the value's type found a problem inside of it: the innermost tells most.
+    place = max((_place(error) for error in same_field), key=len)
+    if not place:
         return _reason(same_field) + format_rejected_value(first["input"])
-    place = _place(inner[0])
-    reason = _reason([error for error in inner if _place(error) == place])
-    return f"{reason} at {str(place)[:MAX_SHOWN_VALUE]!r}{format_rejected_value(inner[0]['input'])}"
+    inner = [error for error in same_field if _place(error) == place]
+    shown = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+    return f"{_reason(inner)} at `{shown[:MAX_SHOWN_VALUE]}`{format_rejected_value(inner[0]['input'])}"
 
 
-def _place(error: ErrorDetails) -> int | str:
-    """Return the index or name at which a value inside of a field was rejected."""
-    last, before = error["loc"][-1], error["loc"][-2]
-    # The last part names a member of a union, unless it is an index or a name of the input.
-    return before if isinstance(before, int) and isinstance(last, str) else last
+def _place(error: ErrorDetails) -> tuple[int | str, ...]:
+    """Return the indices and names at which a value inside of a field was rejected."""
+    return tuple(part for part in error["loc"][1:] if isinstance(part, int) or not _UNION_MEMBER.match(part))
 
 
 def _reason(errors: Sequence[ErrorDetails]) -> str:

@@ -27,8 +27,8 @@ from orchestrator.own_graphs.values import PREFIX_INPUT
 GRAPH_PARAM, OUTPUTS_PARAM, FILES_PARAM, SECONDS_PARAM = "graph", "outputs", "files", "max_seconds"
 #: Key of the object that stands for a file within a stored graph; its value is the position among the files.
 FILE_INDEX = "@file"
-#: Output nodes that only show results, and the class that saves them instead: results are what callers get;
-#: with the input that holds the result.
+#: By output node that only shows its result: the class that saves it instead, since results are what callers
+#: get, and the input that holds it.
 _SAVED_INSTEAD: Mapping[str, tuple[str, str]] = {
     "PreviewImage": ("SaveImage", "images"),
     "SaveImageWebsocket": ("SaveImage", "images"),

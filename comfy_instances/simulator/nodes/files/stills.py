@@ -5,8 +5,8 @@ Functions import PyAV on use: the import is slow, and most instances save neithe
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Any
+import io
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from comfy_instances.simulator.nodes.files.png import add_chunk
 from comfy_instances.simulator.nodes.values import FloatArray, ImageArray
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
 
 #: Pixel formats of frames and of the encoder, by number of channels.
 _PNG_FORMATS = {3: ("rgb48le", "rgb48be"), 4: ("rgba64le", "rgba64be")}
@@ -49,15 +52,16 @@ def _hlg_to_linear(values: FloatArray) -> FloatArray:
     return linear
 
 
-def _encode(codec_name: str, pixels: NDArray[Any], frame_format: str, codec_format: str) -> bytes:
+def _encode(encoder: str, pixels: NDArray[Any], given: str, stored: str) -> bytes:
+    """Encode one picture of the pixel format `given` with the pixel format `stored`."""
     import av
 
-    codec = av.CodecContext.create(codec_name, "w")
-    codec.height, codec.width = pixels.shape[:2]  # type: ignore[attr-defined]
-    codec.pix_fmt = codec_format  # type: ignore[attr-defined]
-    codec.time_base = Fraction(1)
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=frame_format)
-    if frame_format != codec_format:
-        frame = frame.reformat(format=codec_format)
-    frame.pts = 0
-    return b"".join(bytes(packet) for packet in (*codec.encode(frame), *codec.encode(None)))  # type: ignore[attr-defined]
+    made = io.BytesIO()
+    with av.open(made, "w", format="image2pipe") as file:
+        stream = cast("VideoStream", file.add_stream(encoder, rate=1))
+        stream.height, stream.width = pixels.shape[:2]
+        stream.pix_fmt = stored
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=given)
+        for packets in (stream.encode(picture), stream.encode(None)):
+            file.mux(packets)
+    return made.getvalue()

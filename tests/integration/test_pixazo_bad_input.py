@@ -131,7 +131,7 @@ PROPRIETARY: list[tuple[str, Any, str]] = [
     (
         PRO_EDIT,
         {"prompt": "a", "image_urls": [picture()], "image_size": "8x64"},
-        "image_size must be between 16 and 2048",
+        "image_size: width must be between 16 and 2048",
     ),
     (PRO, {"prompt": "a", "num_inference_steps": 151}, "num_inference_steps must be between 1 and 150"),
 ]

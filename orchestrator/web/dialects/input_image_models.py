@@ -79,7 +79,8 @@ def suggest_image_models(
 ) -> str:
     """Return "use one of: ..." with models that make an image, or a video, of such images; or nothing.
 
-    Models that fill masks are among them only for a request with a mask: some refuse all others.
+    Models that fill masks are among them only for a request with a mask: some refuse all others. Those
+    without a prompt cut out or enlarge.
     """
     preferred = [catalog[name] for name in PREFERRED_EDIT_MODELS if name in catalog]
     count = max(image_count, 1)
@@ -88,6 +89,7 @@ def suggest_image_models(
         lambda model: (
             takes_images(model, count, has_mask=has_mask, for_video=for_video)
             and (has_mask or "mask" not in model.parameters)
+            and (for_video or "prompt" in model.parameters)
         ),
         name_of,
     )

@@ -111,7 +111,8 @@ class PixazoBody(BaseModel):
         shown = self._given_names.get(name, name)
         if error.code.startswith("missing_"):
             return InvalidRequest(f"{shown} is required", code=error.code, param=shown)
-        if error.code == "conflicting_fields":
+        if error.code == "conflicting_fields" and error.param in _SIZE_PARAMETERS:
+            # The message names both fields, and what of them is in conflict.
             return InvalidRequest(error.message.replace("`", ""), code=error.code, param=shown)
         message = error.message.replace(f"`{error.param}`", shown)
         for subject in _FILE_SUBJECTS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.support.browser import new_key, sign_in
+from tests.support.node_project import install_packages
 from tests.support.service import ServiceProcess, running
 
 #: The shell without a window, where it is installed, takes a third less of the CPU.
@@ -91,6 +91,5 @@ def axe_script(tmp_path_factory: pytest.TempPathFactory) -> str:
     if not shutil.which("npm"):
         pytest.skip("needs Node.js with npm (Debian: apt install nodejs npm)")
     folder = tmp_path_factory.mktemp("axe")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", "axe-core@4"]
-    subprocess.run(command, cwd=folder, check=True, timeout=110)
+    install_packages(folder, "axe-core@4")
     return (folder / "node_modules/axe-core/axe.min.js").read_text()

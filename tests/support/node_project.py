@@ -20,15 +20,25 @@ PACKAGES = (
 COMFY_PACKAGES = ("@comfyorg/sdk", "@saintno/comfyui-sdk")
 
 
+def install_packages(project: Path, *packages: str) -> None:
+    """Install npm packages into a directory. npm does not repeat a download whose connection breaks midway.
+
+    Raises OSError, and SubprocessError if it has failed three times.
+    """
+    (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
+    command = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", *packages]
+    for is_last in (False, False, True):
+        if subprocess.run(command, cwd=project, check=is_last, timeout=110).returncode == 0:
+            return
+
+
 @pytest.fixture(scope="session")
 def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the official npm packages."""
     if not shutil.which("npm"):
         pytest.skip("needs Node.js with npm (Debian: apt install nodejs npm)")
     project = tmp_path_factory.mktemp("node")
-    (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
-    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *PACKAGES]
-    subprocess.run(command, cwd=project, check=True, timeout=110)
+    install_packages(project, *PACKAGES)
     return project
 
 
@@ -36,10 +46,8 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def comfy_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the npm packages that run graphs: Comfy's SDK, and a client of ComfyUI itself."""
     project = tmp_path_factory.mktemp("comfy-node")
-    (project / "package.json").write_text(json.dumps({"type": "module", "private": True}))
-    command = ["npm", "install", "--no-audit", "--no-fund", "--silent", *COMFY_PACKAGES]
     try:
-        subprocess.run(command, cwd=project, check=True, timeout=110)
+        install_packages(project, *COMFY_PACKAGES)
     except (OSError, subprocess.SubprocessError) as error:
         pytest.skip(f"needs Node.js with npm and its registry: {error}")
     return project

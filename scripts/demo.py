@@ -116,7 +116,7 @@ def generate_and_save(client: OpenAI, name: str, **request: Any) -> bytes:
     data = base64.b64decode(response.data[0].b64_json)
     (OUTPUT_DIR / name).write_bytes(data)
     usage: Any = response.usage
-    cost = f"{usage.cost_cents:g} cents"
+    cost = f"{usage.cost_cents:g} cent{'s' * (usage.cost_cents != 1)}"
     console.print(
         f"{request['model']:16} {cost:>10}  {seconds:5.2f} s  demo-output/{name}  {len(data):,} bytes"
     )

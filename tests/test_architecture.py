@@ -258,6 +258,12 @@ def test_every_module_says_what_it_is(package: str) -> None:
     assert silent == []
 
 
+def test_names_of_test_files_differ() -> None:
+    """`pytest` without a folder collects all of them, and imports each by its name alone."""
+    counts = Counter(file.name for file in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
 def test_files_that_begin_first_exist() -> None:
     missing = [file for file in LONGEST_FIRST if not (ROOT / "tests" / file).is_file()]
     assert missing == []

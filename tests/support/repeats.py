@@ -38,6 +38,6 @@ def _slow(value: Any) -> Any:
 def tries(examples: int) -> int:
     """Return the number of examples of a property: all in `scripts/test --all`, a third in other runs.
 
-    Runs draw different ones unless the property is derandomized, so that many runs try what a long one does.
+    They are the same each time; `--hypothesis-profile=default` looks for new ones.
     """
     return examples if os.environ.get(ALL_VARIABLE) else -(-examples // 3)

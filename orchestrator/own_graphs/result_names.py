@@ -10,7 +10,7 @@ from typing import Any
 from comfy_instances.protocol.outputs import SUFFIXES_3D
 from orchestrator.jobs import JobRecord, Output
 from orchestrator.own_graphs.model import GRAPH_PARAM, OUTPUTS_PARAM
-from orchestrator.own_graphs.values import PREFIX_INPUT, is_prefix
+from orchestrator.own_graphs.values import is_prefix
 
 #: Output keys by the kind of file; videos are listed as images, as are OpenEXR files.
 _KEYS = {"audio": "audio", "text": "text", "model": "3d", "image": "images", "video": "images"}
@@ -54,8 +54,6 @@ def _name_outputs(record: JobRecord) -> Iterator[NamedOutput]:
 
 
 def _stem(inputs: Mapping[str, Any]) -> str:
-    prefix = next(
-        (value for name, value in inputs.items() if name.rpartition(".")[2] == PREFIX_INPUT), "ComfyUI"
-    )
+    prefix = next((value for name, value in inputs.items() if is_prefix(name)), "ComfyUI")
     last = str(prefix).replace("\\", "/").rpartition("/")[2]
     return _UNSAFE.sub("_", last).strip("._")[:80] or "ComfyUI"

@@ -28,10 +28,12 @@ def animation(format: str) -> bytes:
     return buffer.getvalue()
 
 
-def video(container: str, codec: str) -> bytes:
-    """Five frames."""
+def video(container: str, codec: str, **texts: str) -> bytes:
+    """Five frames, and texts as metadata."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as target:
+    options = {"movflags": "use_metadata_tags"} if texts and container == "mp4" else {}
+    with av.open(buffer, "w", format=container, container_options=options) as target:
+        target.metadata.update(texts)
         stream = target.add_stream(codec, rate=8)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"

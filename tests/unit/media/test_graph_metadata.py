@@ -6,13 +6,13 @@ import io
 import json
 
 import av
-import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageSequence
 from PIL.PngImagePlugin import PngInfo
 
 from orchestrator.media.errors import CorruptMedia
 from orchestrator.media.marks.provenance import strip_graph_metadata
+from tests.support.media_files import video
 
 
 def picture(**texts: str) -> bytes:
@@ -20,21 +20,6 @@ def picture(**texts: str) -> bytes:
     for key, text in texts.items():
         info.add_text(key, text, zip=key == "workflow")
     Image.effect_noise((40, 30), 60).save(buffer, "PNG", pnginfo=info)
-    return buffer.getvalue()
-
-
-def film(container: str, codec: str, **texts: str) -> bytes:
-    buffer = io.BytesIO()
-    options = {"movflags": "use_metadata_tags"} if container == "mp4" else {}
-    with av.open(buffer, "w", format=container, container_options=options) as target:
-        target.metadata.update(texts)
-        stream = target.add_stream(codec, rate=8)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for shade in range(0, 250, 50):
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), shade, np.uint8), format="rgb24")
-            target.mux(stream.encode(frame))
-        target.mux(stream.encode())
     return buffer.getvalue()
 
 
@@ -69,7 +54,7 @@ def test_two_runs_of_the_same_pixels_become_the_same_file() -> None:
     ],
 )
 def test_a_video_loses_its_graph_and_keeps_its_frames(container: str, codec: str, content_type: str) -> None:
-    before = film(container, codec, prompt="{}", workflow="{}", note="kept")
+    before = video(container, codec, prompt="{}", workflow="{}", note="kept")
     after = strip_graph_metadata(before, content_type)
     keys, frames = opened(after)
     assert "note" in keys
@@ -79,7 +64,7 @@ def test_a_video_loses_its_graph_and_keeps_its_frames(container: str, codec: str
 
 
 def test_a_video_without_a_graph_is_not_touched() -> None:
-    data = film("mp4", "libx264", note="kept")
+    data = video("mp4", "libx264", note="kept")
     assert strip_graph_metadata(data, "video/mp4") is data
 
 
@@ -238,7 +223,7 @@ def test_audio_loses_its_graph(container: str, codec: str, content_type: str) ->
 
 
 def test_a_film_loses_a_graph_in_its_comment() -> None:
-    before = film("mp4", "libx264", comment=json.dumps({"prompt": GRAPH}), title="kept")
+    before = video("mp4", "libx264", comment=json.dumps({"prompt": GRAPH}), title="kept")
     after = strip_graph_metadata(before, "video/mp4")
     assert opened(after)[0] & {"comment", "title"} == {"title"}
     assert opened(after)[1] == opened(before)[1]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from comfy_instances.simulator.files import read_safetensors_metadata
 from comfy_instances.simulator.nodes.values import FloatArray
 
 #: Metadata key of pixels and of frames per position of a saved latent.
@@ -31,12 +30,12 @@ def encode_tensors(tensors: Mapping[str, FloatArray], metadata: Mapping[str, str
 
 def read_tensor(path: Path, name: str) -> tuple[FloatArray, Mapping[str, str]]:
     """Return an array of a file, and the file's metadata. Raises ValueError, KeyError."""
-    metadata = read_safetensors_metadata(path) or {}
     data = path.read_bytes()
     start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    entry = json.loads(data[_LENGTH_BYTES:start])[name]
+    header = json.loads(data[_LENGTH_BYTES:start])
+    entry = header[name]
     if entry["dtype"] != "F32":
         raise ValueError(f"{name} is of type {entry['dtype']}; the simulator reads F32 only")
     first, last = entry["data_offsets"]
     array = np.frombuffer(data[start + first : start + last], "<f4").reshape(entry["shape"])
-    return array.astype(np.float32), metadata
+    return array.astype(np.float32), header.get("__metadata__", {})
